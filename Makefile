@@ -1,0 +1,49 @@
+# make demo   the whole pipeline on the sample log, from an empty machine
+# make test   linting and all tests
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+MODEL = ./output/model/model_pass_00000.tar.gz
+DICT = ./output/feature_dict.pkl
+SHOW = | head -n 3 | cut -c 1-150
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo data/train.txt
+	mkdir -p output/model
+	$(RUN) data_processor.py --train_set_path=./data/train.txt --output_dir=./output --feat_appear_limit=20
+	$(RUN) train.py --train_set_path='./data/train.txt' --test_set_path='./data/test.txt' \
+		--model_output_dir='./output/model/' --feature_dict='$(DICT)' --item_freq='./output/item_freq.pkl'
+	@echo "== infer.py: videos for users with a history"
+	@$(RUN) infer.py --infer_set_path='./data/infer.txt' --model_path='$(MODEL)' --feature_dict='$(DICT)' \
+		--batch_size=50 $(SHOW)
+	@echo "== user_vector.py"
+	@$(RUN) user_vector.py --infer_set_path='./data/infer.txt' --model_path='$(MODEL)' --feature_dict='$(DICT)' \
+		--batch_size=50 $(SHOW)
+	@echo "== item_vector.py"
+	@$(RUN) item_vector.py --model_path='$(MODEL)' --feature_dict='$(DICT)' $(SHOW)
+	@echo "== infer_user.py: videos from the user id alone"
+	@$(RUN) infer_user.py --model_path='$(MODEL)' --feature_dict='$(DICT)' $(SHOW)
+
+test: lint
+	$(RUN) -m pytest
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+
+data/train.txt: data/data.tar
+	cd data && tar -zxvf data.tar && touch train.txt test.txt infer.txt
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV) || { echo "make: no venv; on Debian: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.demo: requirements.txt | $(VENV)/bin/python
+	$(RUN) -m pip install -q --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	$(RUN) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) output data/train.txt data/test.txt data/infer.txt

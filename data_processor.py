@@ -1,0 +1,229 @@
+"""Log -> feature_dict.pkl + item_freq.pkl. Imports no paddle.
+
+    python data_processor.py --train_set_path=./data/train.txt --output_dir=./output --feat_appear_limit=20
+
+feature_dict.pkl  {feature: {value: id}}; id 0 is `<unk>`, the others follow by falling count, then by
+                  value; values seen fewer than --feat_appear_limit times are left out.
+item_freq.pkl     one probability a video, in dictionary order, summing to 1: how likely a click on it is.
+                  Index 0 holds the share of clicks on videos that were left out.
+
+What belongs to a click (user, video, category, tags) is counted once a click; province, city and phone
+once a line. As the first script of the pipeline this one is also home of what all of them share: reading
+the two pickles back (by an unpickler that knows plain containers, strings and numbers only, so that a
+file cannot run code), and the ways of the command line.
+"""
+import argparse
+import hashlib
+import math
+import os
+import pickle
+import signal
+import sys
+from collections import Counter
+
+from reader import (
+    CLICK_FEATURES,
+    PROFILE_FEATURES,
+    UNKNOWN,
+    InputError,
+    atomic_write,
+    read_log,
+    split_video_info,
+    video_info_error,
+)
+
+FEATURES = PROFILE_FEATURES + CLICK_FEATURES
+NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothing is known
+
+
+def parse_args():
+    parser = argument_parser(__doc__)
+    parser.add_argument("--train_set_path", required=True, help="the training log (- for standard input)")
+    parser.add_argument("--output_dir", required=True, help="folder for the two files, made if missing")
+    parser.add_argument("--feat_appear_limit", type=number_type(int, 1), default=20,
+                        help="leave out values seen fewer times than this (default: 20)")
+    return parser.parse_args()
+
+
+# ---------------------------------------------------------------- the command line of every script
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):  # argparse's own prints the whole usage before the one line that matters
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def argument_parser(doc):
+    """Parser whose `--help` opens with a script's docstring and whose errors are one line."""
+    return _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+
+
+def number_type(kind, minimum, maximum=None, above=False):
+    """argparse type: a finite `kind` (int or float) of at least `minimum` (above it, if `above`)."""
+    def convert(text):
+        value = kind(text)
+        if not (value > minimum or (value == minimum and not above)) or (maximum is not None and value > maximum):
+            bounds = f"{'above' if above else 'at least'} {minimum}" + (f" and at most {maximum}" if maximum else "")
+            raise argparse.ArgumentTypeError(f"{text} is out of range: give {bounds}")
+        return value
+    convert.__name__ = kind.__name__
+    return convert
+
+
+def run_script(main):
+    """Run a script's `main()` and leave with its exit code; user errors become one line."""
+    name = os.path.basename(sys.argv[0])
+    try:
+        code = main() or 0
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        code = 2
+    except BrokenPipeError:  # `| head` went away: quietly stop, and keep the interpreter from flushing again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        code = 128 + signal.SIGINT
+    except OSError as error:
+        print(f"{name}: {error.filename or 'output'}: {error.strerror}; check the path, its rights and the free space",
+              file=sys.stderr)
+        code = 2
+    sys.exit(code)
+
+
+# ---------------------------------------------------------------- counting
+def count_log(path):
+    """Count every value of every feature in one reading of a log.
+
+    Returns
+    -------
+    counts : {feature: Counter}
+    summary : {"lines": ..., "clicks": ...}
+
+    Memory follows the number of distinct values, not the length of the log: the video-infos are counted
+    as whole strings, each distinct one is split once at the end.
+    """
+    users, provinces, cities, phones, infos = Counter(), Counter(), Counter(), Counter(), Counter()
+    lines = 0
+    for line in read_log(path):
+        known = len(infos)
+        infos.update(line.infos)
+        if len(infos) > known:  # something new: is it well formed? Checked here, where the line is known
+            _check_infos(path, line)
+        users[line.user_id] += len(line.infos)
+        provinces[line.province] += 1
+        cities[line.city] += 1
+        phones[line.phone] += 1
+        lines += 1
+    videos, categories, tags = Counter(), Counter(), Counter()
+    for info, count in infos.items():
+        video, category, info_tags = split_video_info(info)
+        videos[video] += count
+        categories[category] += count
+        for tag in info_tags:
+            tags[tag] += count
+    counts = dict(zip(FEATURES, (users, provinces, cities, phones, videos, categories, tags)))
+    return counts, {"lines": lines, "clicks": sum(infos.values())}
+
+
+def _check_infos(path, line):
+    try:
+        for info in line.infos:
+            split_video_info(info)
+    except ValueError as error:
+        raise video_info_error(path, line.number, error) from error
+
+
+def build_dictionary(counter, limit):
+    """{value: id} of the values seen at least `limit` times: 0 for `<unk>`, then by falling count, then by value."""
+    kept = [value for value, count in counter.items() if count >= limit and value not in NO_VALUE]
+    kept.sort(key=lambda value: (-counter[value], value))
+    return {value: id_ for id_, value in enumerate([UNKNOWN, *kept])}
+
+
+def item_frequencies(counter, dictionary):
+    """Share of all clicks on each video of the dictionary, in its order; index 0: on all the others. Sums to 1."""
+    total = sum(counter.values())
+    kept = [counter[video] for video in dictionary if video != UNKNOWN]
+    return [(total - sum(kept)) / total, *(count / total for count in kept)]
+
+
+# ---------------------------------------------------------------- reading the two files back
+class _PlainUnpickler(pickle.Unpickler):
+    """Containers, strings and numbers need no lookup of a class: whatever asks for one is refused."""
+
+    def find_class(self, module, name):
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _load_plain_pickle(path):
+    mend = "make it again with data_processor.py"
+    try:
+        with open(path, "rb") as stream:
+            return _PlainUnpickler(stream).load()
+    except OSError as error:
+        raise InputError(path, None, error.strerror, mend) from error
+    except Exception as error:  # a damaged pickle can raise almost anything
+        raise InputError(path, None, f"not a plain pickle ({error})", mend) from error
+
+
+def load_feature_dict(path):
+    """Read and check feature_dict.pkl: every feature has the ids 0..n-1, 0 for `<unk>`; values in id order."""
+    feature_dict = _load_plain_pickle(path)
+    for feature in FEATURES:
+        values = feature_dict.get(feature) if isinstance(feature_dict, dict) else None
+        if (not isinstance(values, dict) or values.get(UNKNOWN) != 0
+                or not all(isinstance(value, str) and type(id_) is int for value, id_ in values.items())
+                or sorted(values.values()) != list(range(len(values)))):
+            raise InputError(path, None, f"no dictionary of {feature} with ids from 0 (= {UNKNOWN})",
+                             "give the feature_dict.pkl that data_processor.py wrote")
+        feature_dict[feature] = dict(sorted(values.items(), key=lambda item: item[1]))
+    return feature_dict
+
+
+def load_item_freq(path, feature_dict):
+    """Read and check item_freq.pkl against its dictionary: one probability a video, summing to 1."""
+    freq = _load_plain_pickle(path)
+    videos = len(feature_dict["history_clicked_items"])
+    mend = "give the item_freq.pkl that data_processor.py wrote together with the dictionary"
+    if not isinstance(freq, list) or not all(isinstance(share, float) for share in freq):
+        raise InputError(path, None, "not a list of floats", mend)
+    if len(freq) != videos:
+        raise InputError(path, None, f"{len(freq)} frequencies for {videos} videos of the dictionary", mend)
+    if not all(share >= 0 for share in freq) or not math.isclose(sum(freq), 1, abs_tol=1e-6) or not any(freq[1:]):
+        raise InputError(path, None, "not probabilities that sum to 1", mend)
+    return freq
+
+
+def fingerprint(feature_dict):
+    """SHA-256, as hex, of the values of a feature dictionary in id order: ties models to their dictionary."""
+    digest = hashlib.sha256()
+    for feature in FEATURES:
+        digest.update(f"{feature}\t{len(feature_dict[feature])}\n".encode())
+        digest.update("\n".join(feature_dict[feature]).encode())
+    return digest.hexdigest()
+
+
+def main():
+    args = parse_args()
+    counts, summary = count_log(args.train_set_path)
+    if not summary["clicks"]:
+        raise InputError(args.train_set_path, None, "no click in the whole log", "give a log with histories")
+    feature_dict = {feature: build_dictionary(counts[feature], args.feat_appear_limit) for feature in FEATURES}
+    videos = feature_dict["history_clicked_items"]
+    if len(videos) == 1:
+        raise InputError(args.train_set_path, None, f"no video has {args.feat_appear_limit} clicks",
+                         "lower --feat_appear_limit")
+    freq = item_frequencies(counts["history_clicked_items"], videos)
+    os.makedirs(args.output_dir, exist_ok=True)
+    for name, content in (("feature_dict.pkl", feature_dict), ("item_freq.pkl", freq)):
+        with atomic_write(os.path.join(args.output_dir, name)) as stream:
+            pickle.dump(content, stream, protocol=4)
+    print(f"{summary['lines']} lines, {summary['clicks']} clicks, {freq[0]:.2%} of them on videos left out")
+    for feature in FEATURES:
+        print(f"{feature}: {len(feature_dict[feature])} of {len(counts[feature].keys() - NO_VALUE) + 1} values, "
+              f"with {UNKNOWN}")
+    print(f"dictionary {fingerprint(feature_dict)[:16]}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,399 @@
+"""Log lines -> encoded instances -> batches. Imports no paddle.
+
+A log is UTF-8 text, one user a line, five columns separated by tabs:
+
+    user-id  province  city  history  phone
+    history    = video-info;video-info;...          oldest click first, NULL for none
+    video-info = video-id:category:tag1_tag2_...    `NULL` or empty = unknown
+
+This is the only place that parses such lines. `Reader` gives single instances (plain Python
+tuples, good to look at) and, from the same encoding, the batches that the scripts really use.
+
+A batch is made of *stretches*: runs of consecutive positions of [<unk>, c1, ..., cn], the last
+`targets` positions of which each predict the click that follows them. The windows of section
+"Instances" in the README that begin at position 0 are prefixes of one another, so one stretch
+with several targets holds them all; every other window is a stretch with a single target.
+"""
+import contextlib
+import gzip
+import os
+import sys
+import tempfile
+from typing import NamedTuple, Optional
+
+import numpy as np
+
+UNKNOWN = "<unk>"
+PROFILE_FEATURES = ("user_id", "province", "city", "phone")
+CLICK_FEATURES = ("history_clicked_items", "history_clicked_categories", "history_clicked_tags")
+COLUMNS = 5
+
+
+# ---------------------------------------------------------------- what every script shares
+class InputError(Exception):
+    """Something that the user can mend: shown as one line on stderr, exit code 2."""
+
+    def __init__(self, path, line, what, mend):
+        where = f"{path}:{line}" if line else str(path)
+        super().__init__(" ".join(f"{where}: {what}; {mend}".split()))
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """Binary file that appears at `path` whole or not at all (temporary file, fsync, rename)."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise InputError(path, None, "its folder does not exist", f"create it: mkdir -p {folder}")
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes it private; a plain open() would not
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+# ---------------------------------------------------------------- log lines
+class LogLine(NamedTuple):
+    """One parsed line: raw strings, `infos` the video-info strings, oldest first."""
+
+    number: int
+    user_id: str
+    province: str
+    city: str
+    infos: list
+    phone: str
+
+
+def open_log(path):
+    """Open a log for reading bytes: a file, gzip by its first two bytes, `-` for standard input."""
+    try:
+        stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115 - the caller closes it
+        packed = stream.peek(2)[:2] == b"\x1f\x8b"
+    except OSError as error:
+        raise InputError(path, None, error.strerror, "give the path of a log file") from error
+    return gzip.open(stream) if packed else stream
+
+
+def read_log(path):
+    """Yield a `LogLine` for each non-empty line of the log at `path`.
+
+    Raises
+    ------
+    InputError
+        For a missing file, a column too many or too few, bytes that are not UTF-8, an empty history.
+    """
+    with open_log(path) as stream:
+        number = 0
+        try:
+            for number, raw in enumerate(stream, 1):
+                line = parse_line(raw, path, number)
+                if line is not None:
+                    yield line
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise InputError(path, number + 1, f"damaged gzip data ({error})", "copy the file again") from error
+
+
+def parse_line(raw, path, number):
+    """Split the bytes of one line into a `LogLine`; None for an empty line."""
+    try:
+        text = raw.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(path, number, f"not UTF-8 ({error.reason} at byte {error.start})",
+                         "convert the file with iconv -t UTF-8") from error
+    if number == 1:
+        text = text.lstrip("\ufeff")  # byte-order mark
+    if not text:
+        return None
+    fields = text.split("\t")
+    if len(fields) != COLUMNS:
+        raise InputError(path, number, f"{len(fields)} columns instead of {COLUMNS}",
+                         "write user-id, province, city, history, phone, with tabs between")
+    user_id, province, city, history, phone = fields
+    if not history:
+        raise InputError(path, number, "empty history",
+                         "write NULL for a user without clicks, or video-id:category:tag1_tag2;...")
+    return LogLine(number, user_id, province, city, [] if history == "NULL" else history.split(";"), phone)
+
+
+def split_video_info(info):
+    """Split `video-id:category:tag1_tag2` into (video-id, category, [tag, ...]).
+
+    The last two colons count, so that a video-id may contain some. Raises ValueError.
+    """
+    parts = info.rsplit(":", 2)
+    if len(parts) != 3:
+        raise ValueError(f"video-info {info[:80]!r} is not video-id:category:tags")
+    return parts[0], parts[1], parts[2].split("_")
+
+
+def video_info_error(path, number, error):
+    """The `InputError` for a ValueError that `split_video_info` raised on a line."""
+    return InputError(path, number, str(error), "separate clicks by ';' and write NULL for an unknown category or tag")
+
+
+# ---------------------------------------------------------------- encoding
+class VideoTable(dict):
+    """video-info string -> row of the columns `item`, `category`, `tags`; decoded when first met.
+
+    Row 0 is `<unk>`: item 0, category 0, tag 0. Videos outside the dictionary share it.
+    """
+
+    def __init__(self, feature_dict):
+        super().__init__()
+        self._ids = [feature_dict[feature] for feature in CLICK_FEATURES]
+        self._rows = [(0, 0, [0])]
+        self._columns = None
+
+    def __missing__(self, info):
+        video, category, tags = split_video_info(info)
+        items, categories, tag_ids = self._ids
+        row = 0
+        if video != UNKNOWN and video in items:
+            row = len(self._rows)
+            self._rows.append((items[video], categories.get(category, 0), [tag_ids.get(tag, 0) for tag in tags]))
+            self._columns = None
+        self[info] = row
+        return row
+
+    @property
+    def columns(self):
+        """(item [R], category [R], tags [all tags in row order], tag_offsets [R + 1]), all int64."""
+        if self._columns is None:
+            items, categories, tags = zip(*self._rows)
+            offsets = np.concatenate([[0], np.cumsum([len(t) for t in tags])])
+            flat = np.fromiter((tag for row in tags for tag in row), np.int64, offsets[-1])
+            self._columns = (np.array(items, np.int64), np.array(categories, np.int64), flat, offsets)
+        return self._columns
+
+
+class EncodedLog(NamedTuple):
+    """L lines with C clicks on known videos, as arrays.
+
+    users : list of L raw user ids.     profile : int64 [L, 4], in the order of PROFILE_FEATURES
+    clicks : int32 [C], rows of `videos`, line after line.   offsets : int64 [L + 1] into clicks
+    last_item : int64 [L], the line's last click: item id, 0 for an unknown video, -1 for no click at all.
+    """
+
+    users: list
+    profile: np.ndarray
+    clicks: np.ndarray
+    offsets: np.ndarray
+    last_item: np.ndarray
+    videos: VideoTable
+
+    @property
+    def lengths(self):
+        """Known clicks per line, int64 [L]."""
+        return np.diff(self.offsets)
+
+    def before_last(self):
+        """Known clicks per line that precede the line's last click, int64 [L]."""
+        return self.lengths - (self.last_item > 0)
+
+    def items(self, line, count=None):
+        """Item ids of the first `count` (all) clicks of a line, int64 [count]."""
+        start, end = self.offsets[line], self.offsets[line + 1]
+        return self.videos.columns[0][self.clicks[start:end if count is None else start + count]]
+
+
+class Stretches(NamedTuple):
+    """S stretches: positions start .. start + length - 1 of a line; the last `targets` of them predict."""
+
+    line: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    targets: np.ndarray
+
+    def take(self, index):
+        """The stretches at `index`, in that order."""
+        return Stretches(*(column[index] for column in self))
+
+
+class Batch(NamedTuple):
+    """S stretches of at most T positions with N targets together; U distinct videos, K tags. All int64.
+
+    profile : [S, 4].          items, categories, video : [S, T], `video` counts the U distinct videos
+    tags : [K], tag ids of the distinct videos.     tag_video : [K], the distinct video each belongs to
+    tag_counts : [S, T], number of tags up to and including a position.
+    stretch, position : [N], where each target looks back from.     target_item : [N], or None to infer
+    """
+
+    profile: np.ndarray
+    items: np.ndarray
+    categories: np.ndarray
+    video: np.ndarray
+    tags: np.ndarray
+    tag_video: np.ndarray
+    tag_counts: np.ndarray
+    stretch: np.ndarray
+    position: np.ndarray
+    target_item: Optional[np.ndarray]
+
+
+def sliding_windows(lengths, window_size):
+    """Every training window of every line; those from position 0 of a line share one stretch.
+
+    Parameters
+    ----------
+    lengths : int [L], known clicks per line.
+    window_size : int, positions in a window at most.
+
+    Returns
+    -------
+    Stretches, ordered by line, then by target; sum(targets) == sum(lengths).
+    """
+    prefix = np.minimum(lengths, window_size)
+    single = lengths - prefix  # windows that begin after position 0
+    rows = (lengths > 0) + single
+    line = np.repeat(np.arange(len(lengths)), rows)
+    start = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)  # 0, 1, 2, ... in each line
+    first = start == 0
+    return Stretches(line, start, np.where(first, prefix[line], window_size), np.where(first, prefix[line], 1))
+
+
+def next_click_windows(lengths, window_size):
+    """One window a line: the one that the click after the first `lengths` clicks would have."""
+    length = np.minimum(lengths + 1, window_size)
+    return Stretches(np.arange(len(lengths)), lengths + 1 - length, length, np.ones_like(length))
+
+
+def make_batch(log, stretches, pad_to=None, with_targets=True):
+    """Gather the arrays of some stretches of a log into a `Batch` padded with `<unk>` at the end.
+
+    Parameters
+    ----------
+    log : EncodedLog
+    stretches : Stretches
+    pad_to : int, the T of the batch; the longest stretch if None.
+    with_targets : bool, whether to look up the clicks that follow; False to infer.
+    """
+    item, category, tags, tag_offsets = log.videos.columns
+    line, start, length, targets = stretches
+    time = np.arange(pad_to or length.max())
+    click = (log.offsets[line] + start)[:, None] + time - 1  # [S, T], the click at a position
+    real = (start[:, None] + time > 0) & (time < length[:, None])  # neither <unk> in front nor padding
+    rows = np.where(real, log.clicks[np.where(real, click, 0)] if len(log.clicks) else 0, 0)
+    distinct, video = np.unique(rows, return_inverse=True)
+    video = video.reshape(rows.shape)  # numpy 2.0 returned it flat
+    counts = tag_offsets[distinct + 1] - tag_offsets[distinct]
+    tag_video = np.repeat(np.arange(len(distinct)), counts)
+    within = np.arange(len(tag_video)) - np.repeat(np.cumsum(counts) - counts, counts)
+    stretch = np.repeat(np.arange(len(line)), targets)
+    position = np.arange(len(stretch)) - np.repeat(np.cumsum(targets) - length, targets)
+    target_item = None
+    if with_targets:
+        target_item = item[log.clicks[(log.offsets[line] + start)[stretch] + position]]
+    return Batch(log.profile[line], item[rows], category[rows], video,
+                 tags[np.repeat(tag_offsets[distinct], counts) + within], tag_video,
+                 np.cumsum(counts[video], axis=1), stretch, position, target_item)
+
+
+def shuffled_batches(stretches, batch_size, rng):
+    """Yield the stretches in random order, cut so that a batch has `batch_size` targets, more or less.
+
+    A stretch is never cut, so a batch exceeds `batch_size` by less than the targets of its last one;
+    every target comes exactly once, the last batch is whatever is left.
+    """
+    order = rng.permutation(len(stretches.line))
+    reached = np.cumsum(stretches.targets[order])
+    done = 0
+    while done < len(order):
+        before = reached[done - 1] if done else 0
+        end = int(np.searchsorted(reached, before + batch_size)) + 1
+        yield stretches.take(order[done:end])
+        done = end
+
+
+class Reader:
+    """Turns logs into instances by a feature dictionary and a window size.
+
+    Parameters
+    ----------
+    feature_dict : dict, as data_processor.py writes it.
+    window_size : int, clicks (with `<unk>`) that an instance looks back on at most.
+    """
+
+    def __init__(self, feature_dict, window_size=20):
+        self.window_size = window_size
+        self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
+        self._videos = VideoTable(feature_dict)
+
+    def encode(self, path, block_lines=None):
+        """Yield the log at `path` as `EncodedLog` blocks of `block_lines` lines (one block if None)."""
+        lines = read_log(path)
+        while True:
+            block = self._encode_block(path, lines, block_lines)
+            if block.users or block_lines is None:
+                yield block
+            if block_lines is None or len(block.users) < block_lines:
+                return
+
+    def encode_users(self, user_ids):
+        """Users of whom nothing but the id is known, as an `EncodedLog`."""
+        return self._finish([(user, 0, 0, 0) for user in user_ids], [], np.zeros(len(user_ids)),
+                            np.full(len(user_ids), -1))
+
+    def _encode_block(self, path, lines, block_lines):
+        profiles, clicks, counts, last = [], [], [], []
+        videos = self._videos
+        for line in lines:
+            try:
+                rows = [videos[info] for info in line.infos]
+            except ValueError as error:
+                raise video_info_error(path, line.number, error) from error
+            known = [row for row in rows if row]
+            clicks.append(np.array(known, np.int32))
+            counts.append(len(known))
+            last.append(rows[-1] if rows else -1)
+            profiles.append((line.user_id, line.province, line.city, line.phone))
+            if len(profiles) == block_lines:
+                break
+        last = np.array(last, np.int64)
+        return self._finish(profiles, clicks, np.array(counts), np.where(last > 0, videos.columns[0][last], last))
+
+    def _finish(self, profiles, clicks, counts, last_item):
+        columns = [[ids.get(value, 0) for value in column]
+                   for ids, column in zip(self._profile_ids, zip(*profiles))] or np.zeros((4, 0))
+        return EncodedLog([profile[0] for profile in profiles], np.array(columns, np.int64).T,
+                          np.concatenate(clicks) if clicks else np.zeros(0, np.int32),
+                          np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), last_item, self._videos)
+
+    def train(self, path):
+        """Yield (user_id, province, city, items, categories, tags, phone, target_item) for every known click."""
+        for block in self.encode(path, block_lines=1000):
+            for line, length in enumerate(block.lengths):
+                for end in range(1, length + 1):
+                    yield (*self._instance(block, line, max(0, end - self.window_size), end),
+                           int(block.items(line)[end - 1]))
+
+    def test(self, path):
+        """As `train`: the test log has the same format and the same instances."""
+        return self.train(path)
+
+    def infer(self, path):
+        """Yield (user_id, province, city, items, categories, tags, phone) for each line: the next click's window."""
+        for block in self.encode(path, block_lines=1000):
+            yield from self._next_instances(block)
+
+    def infer_user(self, user_ids):
+        """Yield the instance of each user id, of whom nothing else is known."""
+        yield from self._next_instances(self.encode_users(user_ids))
+
+    def _next_instances(self, block):
+        for line, length in enumerate(block.lengths):
+            yield self._instance(block, line, max(0, length + 1 - self.window_size), length + 1)
+
+    def _instance(self, block, line, start, end):
+        """The instance that sees positions start .. end - 1 of [<unk>, c1, ..., cn]."""
+        item, category, tags, tag_offsets = block.videos.columns
+        rows = [0, *block.clicks[block.offsets[line]:block.offsets[line + 1]]][start:end]
+        user_id, province, city, phone = map(int, block.profile[line])
+        return (user_id, province, city, [int(item[row]) for row in rows], [int(category[row]) for row in rows],
+                [int(tag) for row in rows for tag in tags[tag_offsets[row]:tag_offsets[row + 1]]], phone)

@@ -1,0 +1,190 @@
+"""Passes over the log -> model_pass_00000.tar.gz, model_pass_00001.tar.gz, ... and metrics.jsonl.
+
+    python train.py --train_set_path='./data/train.txt' --test_set_path='./data/test.txt' \\
+        --model_output_dir='./output/model/' --feature_dict='./output/feature_dict.pkl' \\
+        --item_freq='./output/item_freq.pkl'
+
+After each pass the last click of each line of the test log is predicted from the clicks before it, and
+the pass gets a line on stdout and an object in metrics.jsonl: cost, test cost, speed, ranking metrics,
+and the same metrics of a ranking by popularity. Two runs with one --seed on one machine write
+identical models. Trains on the GPU where this paddle has one.
+"""
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+from data_processor import argument_parser, fingerprint, load_feature_dict, load_item_freq, number_type, run_script
+from infer import evaluate_ranking, model_scores, user_vectors
+from network_conf import (
+    DNN_LAYER_DIMS,
+    EMBEDDING_DIMS,
+    LSTM_DIM,
+    NUM_NEGATIVES,
+    WINDOW_SIZE,
+    DNNmodel,
+    ModelConfig,
+    initial_parameters,
+    load_paddle,
+    save_model,
+)
+from reader import InputError, Reader, atomic_write, make_batch, next_click_windows, shuffled_batches, sliding_windows
+
+FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
+
+
+def parse_args():
+    parser = argument_parser(__doc__)
+    positive = number_type(int, 1)
+    parser.add_argument("--train_set_path", required=True, help="the training log (- for standard input)")
+    parser.add_argument("--test_set_path", required=True, help="the test log: its last clicks are predicted")
+    parser.add_argument("--model_output_dir", required=True, help="folder for models and metrics, made if missing")
+    parser.add_argument("--feature_dict", required=True, help="feature_dict.pkl of data_processor.py")
+    parser.add_argument("--item_freq", required=True, help="item_freq.pkl of data_processor.py")
+    settings = parser.add_argument_group("settings, with defaults")
+    settings.add_argument("--num_passes", type=positive, default=5, help="passes over the log (%(default)s)")
+    settings.add_argument("--batch_size", type=positive, default=512, help="instances per step (%(default)s)")
+    settings.add_argument("--learning_rate", type=number_type(float, 0, above=True), default=0.002,
+                          help="Adam's at the start; it falls to a tenth along a cosine (%(default)s)")
+    settings.add_argument("--window_size", type=positive, default=WINDOW_SIZE,
+                          help="positions that an instance looks back on at most (%(default)s)")
+    settings.add_argument("--dnn_layer_dims", type=positive, nargs=2, default=DNN_LAYER_DIMS,
+                          metavar=("HIDDEN", "USER"), help="widths of the two ReLU layers (%(default)s)")
+    settings.add_argument("--lstm_dim", type=positive, default=LSTM_DIM, help="width of the LSTM (%(default)s)")
+    settings.add_argument("--num_negatives", type=positive, default=NUM_NEGATIVES,
+                          help="noise samples per instance (%(default)s)")
+    settings.add_argument("--seed", type=number_type(int, 0), default=0, help="of all that is random (%(default)s)")
+    return parser.parse_args()
+
+
+def train_pass(network, optimizer, schedule, log, stretches, batch_size, rng):
+    """One pass over all instances in random order; returns (mean cost, instances, seconds)."""
+    from paddle.hapi.progressbar import ProgressBar
+    started = time.perf_counter()
+    instances = int(stretches.targets.sum())
+    bar = ProgressBar(instances, file=sys.stderr, name="instance") if sys.stderr.isatty() else None
+    done, total = 0, 0.0
+    for part in shuffled_batches(stretches, batch_size, rng):
+        batch = make_batch(log, part)
+        cost = network(batch)
+        cost.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        schedule.step()
+        size = len(batch.target_item)
+        done, total = done + size, total + float(cost) * size
+        if bar:
+            bar.update(done, [("cost", total / done)])
+    return total / instances, instances, time.perf_counter() - started
+
+
+def mean_cost(network, log, batch_size):
+    """Mean cost of predicting the last click of each line; lines whose last click is unknown are left out."""
+    import paddle
+    lines = np.flatnonzero(log.last_item > 0)
+    windows = next_click_windows(log.before_last(), network.config.window_size)
+    state, total = paddle.get_rng_state(), 0.0
+    with paddle.no_grad():
+        for start in range(0, len(lines), batch_size):
+            batch = make_batch(log, windows.take(lines[start:start + batch_size]))
+            total += float(network(batch)) * len(batch.target_item)
+    paddle.set_rng_state(state)  # training draws the same noise whether or not it is tested
+    return total / len(lines) if len(lines) else None
+
+
+def evaluate(network, log, batch_size):
+    """{metric: value} of a network on a test log: its cost, and the metrics of `report_ranking`."""
+    parameters = network.numpy_parameters()
+    cost = mean_cost(network, log, batch_size)
+    network.is_infer = True
+    users = user_vectors(network, log, log.before_last())
+    network.is_infer = False
+    return {"test_cost": cost, **report_ranking(
+        lambda lines: model_scores(users[lines], parameters["nce_w"], parameters["nce_b"]), log,
+        len(parameters["nce_w"]), ("", "seen_kept_"))}
+
+
+def evaluate_popularity(item_freq, log):
+    """{popularity_*: value}: everybody is recommended the most clicked videos."""
+    scores = np.array(item_freq)
+    scores[0] = -np.inf
+    return report_ranking(lambda lines: np.tile(scores, (len(lines), 1)), log, len(scores),
+                          ("popularity_", "popularity_seen_kept_"))
+
+
+def report_ranking(scores_of, log, videos, prefixes):
+    """The two results of `evaluate_ranking` in one dict, their names behind a prefix each."""
+    return {prefix + name: value for prefix, metrics in zip(prefixes, evaluate_ranking(scores_of, log, videos))
+            for name, value in metrics.items()}
+
+
+def pass_line(row):
+    """The line of a pass for people; metrics.jsonl has all of it."""
+    cost = "none" if row["test_cost"] is None else f"{row['test_cost']:.4f}"
+    metrics = "  ".join(f"{name} {row[name]:.4f} (popularity {row['popularity_' + name]:.4f})"
+                        for name in ("recall@10", "ndcg@10", "recall@50"))
+    return (f"pass {row['pass']:05d}  cost {row['cost']:.4f}  test_cost {cost}  {metrics}  "
+            f"coverage@10 {row['coverage@10']:.4f}  {row['seconds']:.1f} s  "
+            f"{row['instances_per_second']:.0f} instances/s")
+
+
+def encode_logs(args, feature_dict):
+    """(train log, test log, seconds that reading the first took); InputError where there is nothing to learn from."""
+    reader = Reader(feature_dict, args.window_size)
+    started = time.perf_counter()
+    [log] = reader.encode(args.train_set_path)
+    seconds = time.perf_counter() - started
+    [test_log] = reader.encode(args.test_set_path)
+    if not len(log.clicks):
+        raise InputError(args.train_set_path, None, "no click on a video of the dictionary",
+                         "give the log that feature_dict.pkl was made from")
+    if not (test_log.last_item >= 0).any():
+        raise InputError(args.test_set_path, None, "no line with a click", "give users with a history")
+    return log, test_log, seconds
+
+
+def main():
+    args = parse_args()
+    feature_dict = load_feature_dict(args.feature_dict)
+    item_freq = load_item_freq(args.item_freq, feature_dict)
+    log, test_log, reading = encode_logs(args, feature_dict)
+    stretches = sliding_windows(log.lengths, args.window_size)
+    config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS}, fingerprint(feature_dict),
+                         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim)
+    os.makedirs(args.model_output_dir, exist_ok=True)
+
+    paddle = load_paddle()
+    paddle.seed(args.seed)  # noise samples, on whichever device
+    rng = np.random.default_rng(args.seed)  # initial values and order
+    network = DNNmodel(config=config, item_freq=item_freq, num_negatives=args.num_negatives,
+                       parameters=initial_parameters(config, item_freq, rng))
+    steps = args.num_passes * -(-len(log.clicks) // args.batch_size)
+    schedule = paddle.optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps, args.learning_rate * FINAL_RATE)
+    optimizer = paddle.optimizer.Adam(schedule, parameters=network.parameters(), lazy_mode=True)
+    for name, value in {**vars(args), **config._asdict(), "lines": len(log.users), "instances": len(log.clicks),
+                        "device": paddle.device.get_device(), "paddle": paddle.__version__}.items():
+        print(f"{name}: {value}", file=sys.stderr)
+
+    popularity = evaluate_popularity(item_freq, test_log)
+    rows = []
+    for number in range(args.num_passes):
+        cost, instances, seconds = train_pass(network, optimizer, schedule, log, stretches, args.batch_size, rng)
+        seconds += reading if number == 0 else 0
+        row = {"pass": number, "cost": cost, "instances": instances, "seconds": seconds,
+               "instances_per_second": instances / seconds, **evaluate(network, test_log, args.batch_size),
+               "unknown_target_share": float((test_log.last_item[test_log.last_item >= 0] == 0).mean()), **popularity}
+        rows.append(row)
+        save_model(os.path.join(args.model_output_dir, f"model_pass_{number:05d}.tar.gz"), config,
+                   network.numpy_parameters(), item_freq)
+        with atomic_write(os.path.join(args.model_output_dir, "metrics.jsonl")) as stream:
+            stream.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+        print(pass_line(row), flush=True)
+    if row["recall@10"] <= row["popularity_recall@10"]:
+        print("warning: this model ranks no better than popularity; train it longer, or serve the top list",
+              file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -31,6 +31,7 @@ DNN_LAYER_DIMS = (256, 31)
 WINDOW_SIZE = 20
 NUM_NEGATIVES = 5
 FORMAT_VERSION = 1
+INITIAL_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}  # 0.1 for the other tables
 
 
 def load_paddle(threads=1):
@@ -82,19 +83,24 @@ def parameter_shapes(config):
 def initial_parameters(config, item_freq, rng):
     """Fresh parameters, {name: float32 array}.
 
-    nce_b starts at log(item_freq), so that an untrained network ranks by popularity; tables at std 0.05;
-    ReLU weights uniform after He et al. 2015; the LSTM uniform in +-1 / sqrt(lstm_dim).
+    nce_b starts at log(item_freq) and nce_w near 0, so that an untrained network ranks by popularity. Tables
+    are normal with the std of INITIAL_STD, weights uniform after Glorot & Bengio 2010 (LSTM, each gate) and
+    He et al. 2015 (ReLU), biases 0 but for the forget gate's 1 (Jozefowicz et al. 2015).
     """
     parameters = {}
     for name, shape in parameter_shapes(config).items():
         if name == "nce_b":
             value = log_frequencies(item_freq).reshape(shape)
-        elif name.startswith("lstm_"):
-            value = rng.uniform(-1, 1, shape) / np.sqrt(config.lstm_dim)
-        elif name.startswith("relu"):
-            value = rng.uniform(-1, 1, shape) * np.sqrt(6 / shape[0]) if len(shape) == 2 else np.zeros(shape)
+        elif name.startswith("lstm_weight"):
+            value = rng.uniform(-1, 1, shape) * np.sqrt(6 / (shape[1] + config.lstm_dim))
+        elif name.startswith("relu") and len(shape) == 2:
+            value = rng.uniform(-1, 1, shape) * np.sqrt(6 / shape[0])
+        elif len(shape) == 1:
+            value = np.zeros(shape)
+            if name == "lstm_bias_ih":
+                value[config.lstm_dim:2 * config.lstm_dim] = 1  # gates i, f, c, o
         else:
-            value = rng.normal(0, 0.05, shape)
+            value = rng.normal(0, INITIAL_STD.get(name, 0.1), shape)
         parameters[name] = value.astype(np.float32)
     return parameters
 

@@ -311,6 +311,16 @@ def shuffled_batches(stretches, batch_size, rng):
         done = end
 
 
+def hide_users(batch, share, rng):
+    """A batch with a random `share` of its stretches as if by an unknown user: user id `<unk>`.
+
+    Teaches the network to serve users that it does not know, and not to lean on the user id alone.
+    """
+    profile = batch.profile.copy()
+    profile[rng.random(len(profile)) < share, 0] = 0
+    return batch._replace(profile=profile)
+
+
 class Reader:
     """Turns logs into instances by a feature dictionary and a window size.
 

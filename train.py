@@ -30,7 +30,16 @@ from network_conf import (
     load_paddle,
     save_model,
 )
-from reader import InputError, Reader, atomic_write, make_batch, next_click_windows, shuffled_batches, sliding_windows
+from reader import (
+    InputError,
+    Reader,
+    atomic_write,
+    hide_users,
+    make_batch,
+    next_click_windows,
+    shuffled_batches,
+    sliding_windows,
+)
 
 FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
 
@@ -55,11 +64,13 @@ def parse_args():
     settings.add_argument("--lstm_dim", type=positive, default=LSTM_DIM, help="width of the LSTM (%(default)s)")
     settings.add_argument("--num_negatives", type=positive, default=NUM_NEGATIVES,
                           help="noise samples per instance (%(default)s)")
+    settings.add_argument("--user_dropout", type=number_type(float, 0, 1), default=0.5,
+                          help="share of training stretches whose user id is hidden (%(default)s)")
     settings.add_argument("--seed", type=number_type(int, 0), default=0, help="of all that is random (%(default)s)")
     return parser.parse_args()
 
 
-def train_pass(network, optimizer, schedule, log, stretches, batch_size, rng):
+def train_pass(network, optimizer, schedule, log, stretches, batch_size, user_dropout, rng):
     """One pass over all instances in random order; returns (mean cost, instances, seconds)."""
     from paddle.hapi.progressbar import ProgressBar
     started = time.perf_counter()
@@ -67,7 +78,7 @@ def train_pass(network, optimizer, schedule, log, stretches, batch_size, rng):
     bar = ProgressBar(instances, file=sys.stderr, name="instance") if sys.stderr.isatty() else None
     done, total = 0, 0.0
     for part in shuffled_batches(stretches, batch_size, rng):
-        batch = make_batch(log, part)
+        batch = hide_users(make_batch(log, part), user_dropout, rng)
         cost = network(batch)
         cost.backward()
         optimizer.step()
@@ -170,7 +181,8 @@ def main():
     popularity = evaluate_popularity(item_freq, test_log)
     rows = []
     for number in range(args.num_passes):
-        cost, instances, seconds = train_pass(network, optimizer, schedule, log, stretches, args.batch_size, rng)
+        cost, instances, seconds = train_pass(network, optimizer, schedule, log, stretches, args.batch_size,
+                                              args.user_dropout, rng)
         seconds += reading if number == 0 else 0
         row = {"pass": number, "cost": cost, "instances": instances, "seconds": seconds,
                "instances_per_second": instances / seconds, **evaluate(network, test_log, args.batch_size),

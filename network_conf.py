@@ -61,6 +61,15 @@ class ModelConfig(NamedTuple):
     embedding_dims: dict = EMBEDDING_DIMS
 
 
+class Sampling(NamedTuple):
+    """What a cost is made of: the loss, and its noise samples, a few for each instance or many shared by a batch."""
+
+    loss: str = "nce"
+    num_negatives: int = NUM_NEGATIVES
+    shared_negatives: bool = False
+    noise_power: float = 1.0
+
+
 def parameter_shapes(config):
     """{parameter name: shape} of a network; videos and other values are rows, ReLU weights are [in, out].
 
@@ -80,25 +89,31 @@ def parameter_shapes(config):
     }
 
 
-def initial_parameters(config, item_freq, rng):
+def initial_parameters(config, item_freq, rng, kind="popularity"):
     """Fresh parameters, {name: float32 array}.
 
-    nce_b starts at log(item_freq) and nce_w near 0, so that an untrained network ranks by popularity. Tables
-    are normal with the std of INITIAL_STD, weights uniform after Glorot & Bengio 2010 (LSTM, each gate) and
-    He et al. 2015 (ReLU), biases 0 but for the forget gate's 1 (Jozefowicz et al. 2015).
+    popularity : nce_b starts at log(item_freq) and nce_w near 0, so that an untrained network ranks by
+        popularity. Tables are normal with the std of INITIAL_STD, weights uniform after Glorot & Bengio 2010
+        (LSTM, each gate) and He et al. 2015 (ReLU), biases 0 but for the forget gate's 1 (Jozefowicz et al. 2015).
+    v0.10 : as the example of that paddle had it: tables normal with std 0.001, weights normal with std
+        1 / sqrt(first dimension), all biases 0.
     """
     parameters = {}
     for name, shape in parameter_shapes(config).items():
+        old, table = kind == "v0.10", name.startswith("_proj_")
         if name == "nce_b":
-            value = log_frequencies(item_freq).reshape(shape)
-        elif name.startswith("lstm_weight"):
-            value = rng.uniform(-1, 1, shape) * np.sqrt(6 / (shape[1] + config.lstm_dim))
-        elif name.startswith("relu") and len(shape) == 2:
-            value = rng.uniform(-1, 1, shape) * np.sqrt(6 / shape[0])
+            value = np.zeros(shape) if old else log_frequencies(item_freq).reshape(shape)
         elif len(shape) == 1:
             value = np.zeros(shape)
-            if name == "lstm_bias_ih":
+            if name == "lstm_bias_ih" and not old:
                 value[config.lstm_dim:2 * config.lstm_dim] = 1  # gates i, f, c, o
+        elif old:
+            fan_in = shape[1] if name.startswith("lstm_") else shape[0]  # the LSTM's are [out, in]
+            value = rng.normal(0, 0.001 if table else fan_in ** -0.5, shape)
+        elif name.startswith("lstm_"):
+            value = rng.uniform(-1, 1, shape) * np.sqrt(6 / (shape[1] + config.lstm_dim))
+        elif name.startswith("relu"):
+            value = rng.uniform(-1, 1, shape) * np.sqrt(6 / shape[0])
         else:
             value = rng.normal(0, INITIAL_STD.get(name, 0.1), shape)
         parameters[name] = value.astype(np.float32)
@@ -123,11 +138,11 @@ class DNNmodel:
     is_infer : bool; if so calling the model gives user vectors, else the mean cost of the batch.
     config : ModelConfig, in place of the two first.
     parameters : {name: array}, as `load_model` gives them; fresh ones from `rng` if None.
-    num_negatives : noise samples per instance.
+    sampling : Sampling, the loss and its noise samples.
     """
 
     def __init__(self, dnn_layer_dims=DNN_LAYER_DIMS, feature_dict=None, item_freq=None, is_infer=False, *,
-                 config=None, parameters=None, num_negatives=NUM_NEGATIVES, rng=None):
+                 config=None, parameters=None, sampling=None, rng=None):
         import paddle
         if config is None:
             config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS},
@@ -151,8 +166,8 @@ class DNNmodel:
             parameter.set_value(value)
             self._named[name] = parameter
         if not is_infer:
-            self.noise = NoiseSampler(item_freq)
-            self.num_negatives = num_negatives
+            self.sampling = sampling or Sampling()
+            self.noise = NoiseSampler(item_freq, self.sampling.noise_power)
 
     def parameters(self):
         """The trained tensors, as an optimiser wants them."""
@@ -215,37 +230,75 @@ class DNNmodel:
         return relu(paddle.matmul(hidden, self._named["relu2_w"]) + self._named["relu2_b"])
 
     def output_layer(self, user, target_item):
-        """Mean NCE cost of user vectors [N, u] with their targets [N], against fresh noise samples."""
-        negatives = self.noise.draw([user.shape[0], self.num_negatives])
-        return nce_loss(user, target_item, negatives, self._named["nce_w"], self._named["nce_b"],
-                        self.noise.log_probability).mean()
+        """Mean cost of user vectors [N, u] with their targets [N], against fresh noise samples."""
+        shape = [self.sampling.num_negatives]
+        negatives = self.noise.draw(shape if self.sampling.shared_negatives else [user.shape[0], *shape])
+        return LOSSES[self.sampling.loss](user, target_item, negatives, self._named["nce_w"], self._named["nce_b"],
+                                          self.noise.log_probability).mean()
 
 
 # ---------------------------------------------------------------- the loss
-def nce_loss(user, target_item, negatives, nce_w, nce_b, log_noise):
-    r"""Noise-contrastive estimation with k noise samples per instance, [N].
+def log_odds(user, target_item, negatives, nce_w, nce_b, log_noise):
+    """Log-odds of "data, not noise" for the target (column 0) and of each noise sample, float [N, 1 + k].
 
-    With scores s(v) = nce_w[v] . u + nce_b[v] and noise distribution q, each instance is a choice between
-    its target and k draws from q, decided by the log-odds s(v) - log(k q(v)):
-
-        cost = -log sigmoid(s(t) - log(k q(t))) - sum over noise n of log sigmoid(-(s(n) - log(k q(n))))
-
-    At the optimum s(v) = log P(v | u): the scores normalise themselves, so that a softmax of them serves.
-    Gutmann & Hyvarinen 2010, eq. 8; Mnih & Teh 2012, eq. 8.
+    With scores s(v) = nce_w[v] . u + nce_b[v] and noise distribution q: s(v) - log(k q(v)).
 
     Parameters
     ----------
-    user : float [N, u].   target_item : int64 [N].   negatives : int64 [N, k], drawn from q.
+    user : float [N, u].   target_item : int64 [N].
+    negatives : int64 [N, k], drawn from q for each instance, or int64 [k], shared by all of them: those
+        cost one matrix product.
     nce_w : float [videos, u].   nce_b : float [videos, 1].   log_noise : float [videos], log q.
     """
     import paddle
-    from paddle.nn.functional import embedding, softplus
-    candidates = paddle.concat([target_item.unsqueeze(1), negatives], axis=1)  # [N, 1 + k]
-    weights = embedding(candidates, nce_w, sparse=True)  # [N, 1 + k, u]
-    scores = (weights * user.unsqueeze(1)).sum(2) + embedding(candidates, nce_b, sparse=True).squeeze(2)
-    expected = paddle.gather(log_noise, candidates.flatten()).reshape(candidates.shape)
-    log_odds = scores - expected - float(np.log(negatives.shape[1]))
-    return softplus(-log_odds[:, 0]) + softplus(log_odds[:, 1:]).sum(1)
+    from paddle.nn.functional import embedding
+
+    def offset(ids):  # nce_b - log(k q) of some ids, in their shape
+        expected = paddle.gather(log_noise, ids.flatten()).reshape(ids.shape) + float(np.log(negatives.shape[-1]))
+        return embedding(ids, nce_b, sparse=True).squeeze(-1) - expected
+
+    shared = negatives.ndim == 1
+    chosen = target_item.unsqueeze(1) if shared else paddle.concat([target_item.unsqueeze(1), negatives], axis=1)
+    weights = embedding(chosen, nce_w, sparse=True)  # [N, 1 or 1 + k, u]
+    odds = (weights * user.unsqueeze(1)).sum(2) + offset(chosen)
+    if shared:
+        noise = paddle.matmul(user, embedding(negatives, nce_w, sparse=True), transpose_y=True)  # [N, k]
+        odds = paddle.concat([odds, noise + offset(negatives)], axis=1)
+    return odds
+
+
+def nce_loss(user, target_item, negatives, nce_w, nce_b, log_noise):
+    r"""Noise-contrastive estimation with k noise samples per instance, [N]; parameters as in `log_odds`.
+
+    Each instance is k + 1 yes-or-no questions, "data or noise?", decided by the log-odds x(v) = s(v) - log(k q(v)):
+
+        cost = -log sigmoid(x(target)) - sum over noise n of log sigmoid(-x(n))
+
+    At the optimum s(v) = log P(v | u): the scores normalise themselves, so that a softmax of them serves.
+    Gutmann & Hyvarinen 2010, eq. 8; Mnih & Teh 2012, eq. 8.
+    """
+    from paddle.nn.functional import softplus
+    odds = log_odds(user, target_item, negatives, nce_w, nce_b, log_noise)
+    return softplus(-odds[:, 0]) + softplus(odds[:, 1:]).sum(1)
+
+
+def ranking_nce_loss(user, target_item, negatives, nce_w, nce_b, log_noise):
+    r"""Ranking NCE, [N]; parameters as in `log_odds`: softmax over target and noise, corrected for the sampling.
+
+        cost = -log( exp x(target) / (exp x(target) + sum over noise n != target of exp x(n)) )
+
+    With x(v) = s(v) - log q(v), up to a constant; noise that hits the target is left out. Consistent for the
+    softmax of the scores (Jean et al. 2015, eq. 8; Ma & Collins 2018, eq. 6), and the importance weighting that
+    Covington et al. 2016 describe.
+    """
+    import paddle
+    odds = log_odds(user, target_item, negatives, nce_w, nce_b, log_noise)
+    hit = (negatives if negatives.ndim == 2 else negatives.unsqueeze(0)) == target_item.unsqueeze(1)  # [N, k]
+    noise = paddle.where(hit, paddle.full([1], -1e9), odds[:, 1:])
+    return paddle.logsumexp(paddle.concat([odds[:, :1], noise], axis=1), axis=1) - odds[:, 0]
+
+
+LOSSES = {"nce": nce_loss, "ranking_nce": ranking_nce_loss}
 
 
 def alias_table(probabilities):
@@ -272,14 +325,14 @@ def alias_table(probabilities):
 
 
 class NoiseSampler:
-    """Draws videos from item_freq without `<unk>`, in O(1) a draw, on the device of the model.
+    """Draws videos from item_freq ** power without `<unk>`, in O(1) a draw, on the device of the model.
 
     `log_probability` is the log of the distribution drawn from, float32 [videos].
     """
 
-    def __init__(self, item_freq):
+    def __init__(self, item_freq, power=1.0):
         import paddle
-        freq = np.array(item_freq, np.float64)
+        freq = np.array(item_freq, np.float64) ** power
         freq[0] = 0  # <unk> is no video
         keep, other = alias_table(freq)
         self._keep = paddle.to_tensor(keep.astype(np.float32))

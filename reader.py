@@ -258,6 +258,24 @@ def sliding_windows(lengths, window_size):
     return Stretches(line, start, np.where(first, prefix[line], window_size), np.where(first, prefix[line], 1))
 
 
+def sequence_stretches(lengths, window_size):
+    """Histories cut into overlapping stretches of at most `window_size`: every click is a target exactly once.
+
+    The first stretch of a line predicts from all its positions, each later one from its last window_size // 2
+    (the last stretch from what is left), so that a target sees more than half a window, or all there is.
+    Parameters and result as in `sliding_windows`.
+    """
+    half = max(1, window_size // 2)
+    prefix = np.minimum(lengths, window_size)
+    rows = (lengths > 0) + -(-(lengths - prefix) // half)
+    line = np.repeat(np.arange(len(lengths)), rows)
+    number = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)  # 0, 1, 2, ... in each line
+    first_target = np.where(number > 0, window_size + (number - 1) * half, 0)
+    start = np.where(number > 0, first_target + half - window_size, 0)
+    length = np.minimum(lengths[line] - start, window_size)
+    return Stretches(line, start, length, length - (first_target - start))
+
+
 def next_click_windows(lengths, window_size):
     """One window a line: the one that the click after the first `lengths` clicks would have."""
     length = np.minimum(lengths + 1, window_size)

@@ -14,7 +14,7 @@ def flags(*on):
 
 def convert(source, target):
     return subprocess.run([sys.executable, SCRIPT, f"--input_dir={source}", f"--output_dir={target}"],
-                          capture_output=True, text=True)
+                          check=False, capture_output=True, text=True)
 
 
 def write(folder, **files):

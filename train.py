@@ -219,7 +219,7 @@ def main():
     steps = args.num_passes * -(-len(log.clicks) // args.batch_size)
     network, optimizer, schedule = build(args, feature_dict, item_freq, steps, rng)
     for name, value in {**vars(args), **network.config._asdict(), "lines": len(log.users),
-                        "instances": len(log.clicks), "device": paddle.device.get_device(),
+                        "clicks": len(log.clicks), "device": paddle.device.get_device(),
                         "paddle": paddle.__version__}.items():
         print(f"{name}: {value}", file=sys.stderr)
 

@@ -59,6 +59,7 @@ class ModelConfig(NamedTuple):
     dnn_layer_dims: tuple = DNN_LAYER_DIMS
     lstm_dim: int = LSTM_DIM
     embedding_dims: dict = EMBEDDING_DIMS
+    last_click: bool = False  # whether the last video's embedding goes to the first ReLU layer as well
 
 
 class Sampling(NamedTuple):
@@ -80,6 +81,7 @@ def parameter_shapes(config):
     first, user = config.dnn_layer_dims
     videos = config.dictionary_sizes["history_clicked_items"]
     joined = config.lstm_dim + sum(dims[name] for name in dims if name != "history_clicked_items")
+    joined += dims["history_clicked_items"] * config.last_click
     return {
         **{f"_proj_{name}": (size, dims[name]) for name, size in config.dictionary_sizes.items()},
         "lstm_weight_ih": (gates, dims["history_clicked_items"]), "lstm_weight_hh": (gates, config.lstm_dim),
@@ -224,8 +226,11 @@ class DNNmodel:
         clicks = (inputs["position"] + 1).astype("float32").unsqueeze(1)  # [N, 1]
         tag_counts = paddle.gather(inputs["tag_counts"].reshape([-1, 1]), seen_from).astype("float32")
         profile = paddle.concat([embeddings[name] for name in PROFILE_FEATURES], axis=1)  # [S, 104]
-        joined = paddle.concat([at_targets(running_max), sums[:, :width] / clicks, sums[:, width:] / tag_counts,
-                                paddle.gather(profile, inputs["stretch"])], axis=1)  # [N, joined]
+        parts = [at_targets(running_max), sums[:, :width] / clicks, sums[:, width:] / tag_counts,
+                 paddle.gather(profile, inputs["stretch"])]
+        if self.config.last_click:
+            parts.append(at_targets(embeddings[items]))
+        joined = paddle.concat(parts, axis=1)
         hidden = relu(paddle.matmul(joined, self._named["relu1_w"]) + self._named["relu1_b"])
         return relu(paddle.matmul(hidden, self._named["relu2_w"]) + self._named["relu2_b"])
 

@@ -71,6 +71,8 @@ def parse_args():
     settings.add_argument("--dnn_layer_dims", type=positive, nargs=2, default=DNN_LAYER_DIMS,
                           metavar=("HIDDEN", "USER"), help="widths of the two ReLU layers (%(default)s)")
     settings.add_argument("--lstm_dim", type=positive, default=LSTM_DIM, help="width of the LSTM (%(default)s)")
+    settings.add_argument("--last_click", action="store_true",
+                          help="give the last video's embedding to the first ReLU layer as well")
     settings.add_argument("--initial_values", choices=["popularity", "v0.10"], default="popularity",
                           help="start as a popularity ranking, or as the v0.10 example did (%(default)s)")
     settings.add_argument("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
@@ -186,7 +188,8 @@ def build(args, feature_dict, item_freq, steps, rng):
     """(network, optimizer, schedule) as the settings say; `steps` is how many the whole run takes."""
     import paddle
     config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS}, fingerprint(feature_dict),
-                         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim)
+                         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim,
+                         last_click=args.last_click)
     network = DNNmodel(config=config, item_freq=item_freq,
                        parameters=initial_parameters(config, item_freq, rng, args.initial_values),
                        sampling=Sampling(args.loss, args.num_negatives, args.shared_negatives, args.noise_power))

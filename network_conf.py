@@ -141,16 +141,18 @@ class DNNmodel:
     config : ModelConfig, in place of the two first.
     parameters : {name: array}, as `load_model` gives them; fresh ones from `rng` if None.
     sampling : Sampling, the loss and its noise samples.
+    dropout : share of the inputs of both ReLU layers that are set to 0 in training (Srivastava et al. 2014).
     """
 
     def __init__(self, dnn_layer_dims=DNN_LAYER_DIMS, feature_dict=None, item_freq=None, is_infer=False, *,
-                 config=None, parameters=None, sampling=None, rng=None):
+                 config=None, parameters=None, sampling=None, dropout=0.0, rng=None):
         import paddle
         if config is None:
             config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS},
                                  dnn_layer_dims=tuple(dnn_layer_dims))
         self.config = config
         self.is_infer = is_infer
+        self.dropout = dropout
         if parameters is None:
             parameters = initial_parameters(config, item_freq, rng or np.random.default_rng(0))
         self.layer = paddle.nn.Layer()  # holds what is trained
@@ -167,6 +169,8 @@ class DNNmodel:
                 self.layer.add_parameter(name, parameter)
             parameter.set_value(value)
             self._named[name] = parameter
+        if is_infer:
+            self.layer.eval()
         if not is_infer:
             self.sampling = sampling or Sampling()
             self.noise = NoiseSampler(item_freq, self.sampling.noise_power)
@@ -208,7 +212,7 @@ class DNNmodel:
     def hidden_layer(self, inputs, embeddings):
         """User vectors [N, u] of the N targets: max and averages over all that precedes each, then two ReLUs."""
         import paddle
-        from paddle.nn.functional import relu
+        from paddle.nn.functional import dropout, relu
         items, categories, tags = CLICK_FEATURES
         steps = inputs["items"].shape[1]
         seen_from = inputs["stretch"] * steps + inputs["position"]  # [N], into S * T
@@ -231,8 +235,10 @@ class DNNmodel:
         if self.config.last_click:
             parts.append(at_targets(embeddings[items]))
         joined = paddle.concat(parts, axis=1)
-        hidden = relu(paddle.matmul(joined, self._named["relu1_w"]) + self._named["relu1_b"])
-        return relu(paddle.matmul(hidden, self._named["relu2_w"]) + self._named["relu2_b"])
+        for layer in ("relu1", "relu2"):
+            joined = dropout(joined, self.dropout, training=self.layer.training)
+            joined = relu(paddle.matmul(joined, self._named[layer + "_w"]) + self._named[layer + "_b"])
+        return joined
 
     def output_layer(self, user, target_item):
         """Mean cost of user vectors [N, u] with their targets [N], against fresh noise samples."""

@@ -91,6 +91,8 @@ def parse_args():
                           help="the noise follows item_freq to this power (%(default)s)")
     settings.add_argument("--user_dropout", type=number_type(float, 0, 1), default=0.5,
                           help="share of training stretches whose user id is hidden (%(default)s)")
+    settings.add_argument("--dropout", type=number_type(float, 0, 0.99), default=0.0,
+                          help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
     settings.add_argument("--seed", type=number_type(int, 0), default=0, help="of all that is random (%(default)s)")
     args = parser.parse_args()
     if args.l2_rate and args.optimizer != "adagrad":
@@ -141,10 +143,12 @@ def evaluate(network, log, item_freq, batch_size):
     Prefix `seen_kept_`: earlier clicks kept in the ranking; `popularity_`: everybody gets the most clicked videos.
     """
     parameters = network.numpy_parameters()
+    network.layer.eval()
     cost = mean_cost(network, log, batch_size)
     network.is_infer = True
     users = user_vectors(network, log, log.before_last())
     network.is_infer = False
+    network.layer.train()
     popularity = np.array(item_freq)
     popularity[0] = -np.inf  # <unk> is no video
     rankings = {"": lambda lines: model_scores(users[lines], parameters["nce_w"], parameters["nce_b"]),
@@ -192,7 +196,8 @@ def build(args, feature_dict, item_freq, steps, rng):
                          last_click=args.last_click)
     network = DNNmodel(config=config, item_freq=item_freq,
                        parameters=initial_parameters(config, item_freq, rng, args.initial_values),
-                       sampling=Sampling(args.loss, args.num_negatives, args.shared_negatives, args.noise_power))
+                       sampling=Sampling(args.loss, args.num_negatives, args.shared_negatives, args.noise_power),
+                       dropout=args.dropout)
     schedule = paddle.optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps, args.learning_rate * FINAL_RATE)
     if args.optimizer == "adam":
         optimizer = paddle.optimizer.Adam(schedule, parameters=network.parameters(), lazy_mode=True)

@@ -60,6 +60,7 @@ class ModelConfig(NamedTuple):
     lstm_dim: int = LSTM_DIM
     embedding_dims: dict = EMBEDDING_DIMS
     last_click: bool = False  # whether the last video's embedding goes to the first ReLU layer as well
+    last_state: bool = False  # whether the LSTM's last state does, beside the max of all
 
 
 class Sampling(NamedTuple):
@@ -81,7 +82,7 @@ def parameter_shapes(config):
     first, user = config.dnn_layer_dims
     videos = config.dictionary_sizes["history_clicked_items"]
     joined = config.lstm_dim + sum(dims[name] for name in dims if name != "history_clicked_items")
-    joined += dims["history_clicked_items"] * config.last_click
+    joined += dims["history_clicked_items"] * config.last_click + config.lstm_dim * config.last_state
     return {
         **{f"_proj_{name}": (size, dims[name]) for name, size in config.dictionary_sizes.items()},
         "lstm_weight_ih": (gates, dims["history_clicked_items"]), "lstm_weight_hh": (gates, config.lstm_dim),
@@ -234,6 +235,8 @@ class DNNmodel:
                  paddle.gather(profile, inputs["stretch"])]
         if self.config.last_click:
             parts.append(at_targets(embeddings[items]))
+        if self.config.last_state:
+            parts.append(at_targets(states))
         joined = paddle.concat(parts, axis=1)
         for layer in ("relu1", "relu2"):
             joined = dropout(joined, self.dropout, training=self.layer.training)
@@ -407,7 +410,7 @@ def load_model(path, dictionary_fingerprint=None):
     """
     mend = "give a model_pass_*.tar.gz that train.py wrote"
     try:
-        with tarfile.open(path, "r|gz") as tar:
+        with gzip.open(path) as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
             config = _read_config(path, tar, mend)
             if dictionary_fingerprint not in (None, config.dictionary_fingerprint):
                 raise InputError(path, None, "trained with another dictionary than --feature_dict",
@@ -419,6 +422,8 @@ def load_model(path, dictionary_fingerprint=None):
                 if not entry.isfile() or name not in shapes or name in arrays:
                     raise InputError(path, None, f"unexpected member {entry.name[:80]!r}", mend)
                 arrays[name] = _read_array(path, tar.extractfile(entry), name, shapes[name], mend)
+            if packed.read(1):  # the last read is also what makes gzip compare its checksum
+                raise InputError(path, None, "something follows the archive", mend)
     except OSError as error:
         raise InputError(path, None, error.strerror or f"damaged ({error})", mend) from error
     except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:

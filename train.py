@@ -73,6 +73,8 @@ def parse_args():
     settings.add_argument("--lstm_dim", type=positive, default=LSTM_DIM, help="width of the LSTM (%(default)s)")
     settings.add_argument("--last_click", action="store_true",
                           help="give the last video's embedding to the first ReLU layer as well")
+    settings.add_argument("--last_state", action="store_true",
+                          help="give the LSTM's last state to it as well, beside the max over time")
     settings.add_argument("--initial_values", choices=["popularity", "v0.10"], default="popularity",
                           help="start as a popularity ranking, or as the v0.10 example did (%(default)s)")
     settings.add_argument("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
@@ -193,7 +195,7 @@ def build(args, feature_dict, item_freq, steps, rng):
     import paddle
     config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS}, fingerprint(feature_dict),
                          args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim,
-                         last_click=args.last_click)
+                         last_click=args.last_click, last_state=args.last_state)
     network = DNNmodel(config=config, item_freq=item_freq,
                        parameters=initial_parameters(config, item_freq, rng, args.initial_values),
                        sampling=Sampling(args.loss, args.num_negatives, args.shared_negatives, args.noise_power),

@@ -1,0 +1,115 @@
+"""What the tests share: commands run as a user types them, small random logs, one pipeline trained on the sample."""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).resolve().parents[1]
+FEATURES = ("user_id", "province", "city", "phone", "history_clicked_items", "history_clicked_categories",
+            "history_clicked_tags")
+MODEL = "./output/model/model_pass_00000.tar.gz"
+COMMANDS = f"""
+cd data; tar -zxvf data.tar; cd ..
+mkdir output
+python data_processor.py --train_set_path=./data/train.txt --output_dir=./output --feat_appear_limit=20
+mkdir output/model
+python train.py --train_set_path='./data/train.txt' --test_set_path='./data/test.txt' \
+--model_output_dir='./output/model/' --feature_dict='./output/feature_dict.pkl' --item_freq='./output/item_freq.pkl'
+python infer.py --infer_set_path='./data/infer.txt' --model_path='{MODEL}' \
+--feature_dict='./output/feature_dict.pkl' --batch_size=50
+python user_vector.py --infer_set_path='./data/infer.txt' --model_path='{MODEL}' \
+--feature_dict='./output/feature_dict.pkl' --batch_size=50
+python item_vector.py --model_path='{MODEL}' --feature_dict='./output/feature_dict.pkl'
+python infer_user.py --model_path='{MODEL}' --feature_dict='./output/feature_dict.pkl'
+""".strip().splitlines()
+
+settings.register_profile("offline", deadline=None, derandomize=True, database=None)
+settings.load_profile("offline")
+
+
+def run(command, cwd, **options):
+    """Run a shell command, `python` being the one that runs the tests; text in and out unless told otherwise."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    options = {"capture_output": True, "encoding": "utf-8", **options}
+    return subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=cwd,
+                          env={**os.environ, "PATH": path, **options.pop("env", {})}, **options)
+
+
+def run_ok(command, cwd, **options):
+    """stdout of a command that must succeed."""
+    result = run(command, cwd, **options)
+    assert result.returncode == 0, (command, result.stderr[-2000:])
+    return result.stdout
+
+
+def checkout(folder):
+    """The scripts, beside the packed sample, as a fresh clone has them."""
+    (folder / "data").mkdir(parents=True)
+    for script in ROOT.glob("*.py"):
+        shutil.copy(script, folder)
+    shutil.copy(ROOT / "data" / "data.tar", folder / "data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory):
+    """(folder, [stdout of each of the documented commands]), run verbatim on the sample."""
+    folder = checkout(tmp_path_factory.mktemp("sample") / "clone")
+    return folder, [run_ok(command, folder) for command in COMMANDS]
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """Folder with a log of 300 users, its dictionary and a model after two short passes: quick to ask things of."""
+    folder = checkout(tmp_path_factory.mktemp("small") / "clone")
+    (folder / "log.txt").write_text(small_log(300), encoding="utf-8")
+    run_ok("python data_processor.py --train_set_path=log.txt --output_dir=output --feat_appear_limit=2", folder)
+    run_ok(train_command("output/model"), folder)
+    return folder
+
+
+def train_command(output, flags="", log="log.txt"):
+    return (f"python train.py --train_set_path={log} --test_set_path={log} --model_output_dir={output} "
+            f"--feature_dict=output/feature_dict.pkl --item_freq=output/item_freq.pkl --num_passes=2 {flags}")
+
+
+def small_log(users, seed=0):
+    """Lines whose next video follows from the last one (a ring of 40, with leaps), so that there is much to learn."""
+    rng = np.random.default_rng(seed)
+    lines = []
+    for user in range(users):
+        video, infos = rng.integers(40), []
+        for _ in range(rng.integers(2, 40)):
+            video = (video + 1 + 7 * (rng.random() < 0.1)) % 40
+            tags = "_".join(f"T{(video + i) % 11}" for i in range(1 + video % 3))
+            infos.append(f"V{video}:C{video % 5}:{tags}")
+        lines.append(f"U{user}\tP{user % 3}\tNULL\t{';'.join(infos)}\tM{user % 2}\n")
+    return "".join(lines)
+
+
+def feature_dict_of(**values):
+    """A feature dictionary of the given values; features that are not named know <unk> only."""
+    return {name: {value: id_ for id_, value in enumerate(["<unk>", *values.get(name, [])])} for name in FEATURES}
+
+
+# dictionary and logs for property tests: some of the values are in the dictionary, some are not
+SMALL_DICT = feature_dict_of(user_id=["u1", "u2"], province=["p1"], city=["c1", "c2"], phone=["m1"],
+                             history_clicked_items=["v1", "v2", "v3", "v4"], history_clicked_categories=["a", "b"],
+                             history_clicked_tags=["s", "t"])
+INFOS = st.builds("{}:{}:{}".format, st.sampled_from(["v1", "v2", "v3", "v4", "v4", "new", "", "<unk>", "a:b"]),
+                  st.sampled_from(["a", "b", "z", "", "NULL"]),
+                  st.lists(st.sampled_from(["s", "t", "q", "NULL", ""]), min_size=1, max_size=4).map("_".join))
+LINES = st.tuples(st.sampled_from(["u1", "u2", "u9", "NULL", ""]), st.sampled_from(["p1", "p9", "NULL"]),
+                  st.sampled_from(["c1", "c2", ""]), st.lists(INFOS, max_size=12), st.sampled_from(["m1", "北京"]))
+
+
+def log_text(lines):
+    """The log of lines drawn from LINES."""
+    return "".join("\t".join([user, province, city, ";".join(infos) or "NULL", phone]) + "\n"
+                   for user, province, city, infos, phone in lines)

@@ -1,0 +1,184 @@
+"""Counting, the dictionary and the frequencies, against a plain count; and reading the two files back."""
+import hashlib
+import io
+import math
+import pickle
+import pickletools
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from conftest import FEATURES, LINES, ROOT, SMALL_DICT, log_text, run, run_ok
+from hypothesis import given
+from hypothesis import strategies as st
+
+import data_processor
+from reader import InputError
+
+LOG = ("u1\tp1\tc1\tv1:a:s_t;v2:a:t;v1:a:s_t;v3::NULL\tm1\n"
+       "u2\tp1\tNULL\tNULL\tm1\n"
+       "u1\tp2\t\tv2:b:t;北:b:t\tm2\n")
+
+
+def test_by_hand(tmp_path):
+    """u1 has 6 clicks; p1 2 lines; v1 and v2 2 clicks each; t stands at 5 clicks, s at 2, a at 3, b at 2."""
+    (tmp_path / "log.txt").write_text(LOG, encoding="utf-8")
+    out = run_ok(f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out --feat_appear_limit=2",
+                 tmp_path)
+    assert out.splitlines()[:2] == ["3 lines, 6 clicks, 33.33% of them on videos left out",
+                                    "user_id: 2 of 3 values, with <unk>"]
+    feature_dict = pickle.loads((tmp_path / "out" / "feature_dict.pkl").read_bytes())
+    assert feature_dict == {
+        "user_id": {"<unk>": 0, "u1": 1}, "province": {"<unk>": 0, "p1": 1}, "city": {"<unk>": 0},
+        "phone": {"<unk>": 0, "m1": 1}, "history_clicked_items": {"<unk>": 0, "v1": 1, "v2": 2},
+        "history_clicked_categories": {"<unk>": 0, "a": 1, "b": 2},
+        "history_clicked_tags": {"<unk>": 0, "t": 1, "s": 2}}
+    assert [list(values) for values in feature_dict.values()] == [
+        list(dict(sorted(values.items(), key=lambda pair: pair[1]))) for values in feature_dict.values()]
+    freq = pickle.loads((tmp_path / "out" / "item_freq.pkl").read_bytes())
+    assert freq == pytest.approx([2 / 6, 2 / 6, 2 / 6]) and all(type(share) is float for share in freq)
+
+
+@given(lines=st.lists(LINES, max_size=10), limit=st.integers(1, 4))
+def test_against_a_plain_count(tmp_path_factory, lines, limit):
+    """Two passes over every click of every line, nothing clever."""
+    path = tmp_path_factory.mktemp("log") / "log.txt"
+    path.write_text(log_text(lines), encoding="utf-8")
+    counts, summary = data_processor.count_log(str(path))
+    plain = {feature: Counter() for feature in FEATURES}
+    for user, province, city, infos, phone in lines:
+        plain["province"][province] += 1
+        plain["city"][city] += 1
+        plain["phone"][phone] += 1
+        for info in infos:
+            video, category, tags = info.rsplit(":", 2)
+            plain["user_id"][user] += 1
+            plain["history_clicked_items"][video] += 1
+            plain["history_clicked_categories"][category] += 1
+            for tag in tags.split("_"):
+                plain["history_clicked_tags"][tag] += 1
+    assert summary == {"lines": len(lines), "clicks": sum(plain["user_id"].values())}
+    for feature in FEATURES:
+        dictionary = data_processor.build_dictionary(counts[feature], limit)
+        expected = {value for value, count in plain[feature].items() if count >= limit} - {"", "NULL", "<unk>"}
+        assert dictionary.keys() == expected | {"<unk>"}
+        assert list(dictionary.values()) == list(range(len(dictionary)))
+        order = list(dictionary)[1:]
+        for one, next_one in zip(order, order[1:]):
+            assert (-plain[feature][one], one) < (-plain[feature][next_one], next_one)
+    if not summary["clicks"]:
+        return
+    videos = data_processor.build_dictionary(counts["history_clicked_items"], limit)
+    freq = data_processor.item_frequencies(counts["history_clicked_items"], videos)
+    assert math.isclose(sum(freq), 1)
+    assert freq[1:] == [plain["history_clicked_items"][video] / summary["clicks"] for video in list(videos)[1:]]
+
+
+def test_the_files_are_plain_and_always_the_same(tmp_path):
+    (tmp_path / "log.txt").write_text(LOG, encoding="utf-8")
+    digests = set()
+    for seed in ("1", "2"):
+        run_ok(f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out{seed} "
+               "--feat_appear_limit=1", tmp_path, env={"PYTHONHASHSEED": seed})
+        content = [(tmp_path / f"out{seed}" / name).read_bytes() for name in ("feature_dict.pkl", "item_freq.pkl")]
+        digests.add(hashlib.sha256(b"".join(content)).hexdigest())
+        for pickled in content:
+            names = {opcode.name for opcode, _, _ in pickletools.genops(pickled)}
+            assert not names & {"GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ"}
+    assert len(digests) == 1
+
+
+def test_pipe_and_file_count_alike(tmp_path):
+    (tmp_path / "log.txt").write_text(LOG, encoding="utf-8")
+    for number, source in enumerate(["--train_set_path=log.txt < /dev/null", "--train_set_path=- < log.txt",
+                                     "--train_set_path=<(gzip -c log.txt)"]):
+        run_ok(f"python {ROOT}/data_processor.py --output_dir=out{number} --feat_appear_limit=1 {source}", tmp_path)
+    assert len({(tmp_path / f"out{number}" / "feature_dict.pkl").read_bytes() for number in range(3)}) == 1
+
+
+def test_preprocessing_needs_no_paddle():
+    code = "import sys, data_processor, reader, item_vector; sys.exit('paddle' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+# ---------------------------------------------------------------- reading back
+def save(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content))
+    return str(path)
+
+
+def test_round_trip_and_fingerprint(tmp_path):
+    loaded = data_processor.load_feature_dict(save(tmp_path / "d", SMALL_DICT))
+    assert loaded == SMALL_DICT
+    scrambled = {name: dict(reversed(values.items())) for name, values in reversed(SMALL_DICT.items())}
+    again = data_processor.load_feature_dict(save(tmp_path / "d", scrambled))
+    assert list(again["history_clicked_items"]) == ["<unk>", "v1", "v2", "v3", "v4"]
+    assert data_processor.fingerprint(again) == data_processor.fingerprint(loaded)
+    other = {**SMALL_DICT, "city": {"<unk>": 0, "c2": 1, "c1": 2}}
+    assert data_processor.fingerprint(other) != data_processor.fingerprint(loaded)
+    assert data_processor.load_item_freq(save(tmp_path / "f", [0.0, 0.5, 0.25, 0.25, 0.0]), loaded)[1] == 0.5
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this must not run",))
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"not a pickle", pickle.dumps(SMALL_DICT)[:-20], Evil(), [1, 2], {},
+    {**SMALL_DICT, "city": ["<unk>"]}, {**SMALL_DICT, "city": {"c1": 0}}, {**SMALL_DICT, "city": {"<unk>": 0, "a": 2}},
+    {**SMALL_DICT, "city": {"<unk>": 0, "a": 1, "b": 1}}, {**SMALL_DICT, "city": {"<unk>": 0, 5: 1}},
+    {**SMALL_DICT, "city": {"<unk>": 0, "a": 1.0}}, {**SMALL_DICT, "phone": {"<unk>": False}},
+    {name: SMALL_DICT[name] for name in FEATURES[1:]},
+])
+def test_dictionaries_that_are_none(tmp_path, content, capsys):
+    with pytest.raises(InputError, match=r"d: .*; .*data_processor.py"):
+        data_processor.load_feature_dict(save(tmp_path / "d", content))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("content", [
+    b"", Evil(), {"a": 0.5}, [0.5, 0.5], [0.0, 1, 0.0, 0.0, 0.0], [0.0, 0.5, 0.5, 0.5, 0.5], [1.0, 0.0, 0.0, 0.0, 0.0],
+    [0.0, 1.5, -0.5, 0.0, 0.0], [0.0, float("nan"), 0.5, 0.5, 0.0], [0.0, float("inf"), 0.5, 0.5, 0.0],
+])
+def test_frequencies_that_are_none(tmp_path, content, capsys):
+    with pytest.raises(InputError, match="f: .*; "):
+        data_processor.load_item_freq(save(tmp_path / "f", content), SMALL_DICT)
+    assert capsys.readouterr().out == ""
+
+
+# ---------------------------------------------------------------- the command line that all scripts share
+@pytest.mark.parametrize("log, flags, what", [
+    ("u\t\t\tNULL\t\n", "", "log.txt: no click in the whole log; "),
+    (LOG, "--feat_appear_limit=3", "log.txt: no video has 3 clicks; lower --feat_appear_limit"),
+    (LOG + "u\t\t\tv1:a\t\n", "", "log.txt:4: video-info 'v1:a' is not"),
+    (LOG, "--feat_appear_limit=0", "argument --feat_appear_limit: 0 is out of range: give at least 1"),
+    (LOG, "--feat_appear_limit=x", "invalid int value"),
+    (LOG, "--surprise", "unrecognized arguments: --surprise"),
+])
+def test_errors(tmp_path, log, flags, what):
+    """One line, exit code 2, nothing written."""
+    (tmp_path / "log.txt").write_text(log, encoding="utf-8")
+    result = run(f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out "
+                 f"{flags or '--feat_appear_limit=1'}", tmp_path)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.startswith("data_processor.py: ") and what in result.stderr
+    assert result.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("raised, code, line", [
+    (InputError("a.txt", 3, "broken", "mend it"), 2, "s.py: a.txt:3: broken; mend it\n"),
+    (KeyboardInterrupt(), 130, "s.py: interrupted\n"),
+    (PermissionError(13, "Permission denied", "out"), 2, "s.py: out: Permission denied; check the path, its rights "
+                                                         "and the free space\n"),
+])
+def test_exit_codes(monkeypatch, raised, code, line):
+    def main():
+        raise raised
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "argv", ["/somewhere/s.py"])
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with pytest.raises(SystemExit) as caught:
+        data_processor.run_script(main)
+    assert caught.value.code == code and stderr.getvalue() == line

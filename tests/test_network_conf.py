@@ -67,15 +67,17 @@ def plain_user_vector(p, config, instance):
               p["_proj_province"][province], p["_proj_city"][city], p["_proj_phone"][phone]]
     if config.last_click:
         joined.append(p["_proj_history_clicked_items"][items[-1]])
+    if config.last_state:
+        joined.append(states[-1])
     hidden = np.maximum(0, np.concatenate(joined) @ p["relu1_w"] + p["relu1_b"])
     return np.maximum(0, hidden @ p["relu2_w"] + p["relu2_b"])
 
 
 @pytest.mark.parametrize("cut", [reader.sliding_windows, reader.sequence_stretches])
-@pytest.mark.parametrize("last_click", [False, True])
-def test_forward_pass(paddle, log_path, cut, last_click):
+@pytest.mark.parametrize("inputs", [{}, {"last_click": True, "last_state": True}], ids=["max", "max+last"])
+def test_forward_pass(paddle, log_path, cut, inputs):
     """LSTM, max and averages over windows of different lengths, padded or not, and both ReLU layers."""
-    config = CONFIG._replace(last_click=last_click)
+    config = CONFIG._replace(**inputs)
     parameters = random_parameters(config)
     network = DNNmodel(config=config, parameters=parameters, is_infer=True)
     source = Reader(SMALL_DICT, config.window_size)
@@ -167,10 +169,10 @@ def gradients_by_sgd(paddle, cost, tensors):
     return [old - tensor.numpy() for old, tensor in zip(before, tensors)]
 
 
-@pytest.mark.parametrize("last_click", [False, True])
-def test_gradient_of_the_network(paddle, log_path, last_click):
+@pytest.mark.parametrize("inputs", [{}, {"last_click": True, "last_state": True}], ids=["max", "max+last"])
+def test_gradient_of_the_network(paddle, log_path, inputs):
     """Backward through everything, against the slope of the float64 reference along random directions."""
-    config = CONFIG._replace(last_click=last_click)
+    config = CONFIG._replace(**inputs)
     parameters = random_parameters(config)
     network = DNNmodel(config=config, item_freq=FREQ, parameters=parameters, sampling=Sampling(num_negatives=3))
     negatives = np.random.default_rng(1).integers(1, 5, (10, 3))

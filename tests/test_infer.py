@@ -1,0 +1,162 @@
+"""Top-N, ranking metrics, user vectors and SIMPLE-LSH: figures worked out by hand, and plain references."""
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from conftest import LINES, SMALL_DICT, log_text
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import infer
+import infer_user
+import network_conf
+from item_vector import simple_lsh_videos
+from network_conf import DNNmodel, ModelConfig
+from reader import Reader
+from user_vector import simple_lsh_users
+
+INF = float("inf")
+
+
+# ---------------------------------------------------------------- top-N
+@given(st.integers(1, 12).flatmap(lambda width: arrays(np.float64, (3, width), elements=st.sampled_from(
+    [-INF, -1.0, 0.0, 0.5, 0.5000001, 2.0]))), st.integers(1, 15))
+def test_best_ids(scores, n):
+    """By score, then by id, like sorted() on pairs; many ties among so few values."""
+    expected = [sorted(range(len(row)), key=lambda id_, row=row: (-row[id_], id_))[:n] for row in scores.tolist()]
+    assert infer.best_ids(scores, n).tolist() == expected
+
+
+def test_softmax_top_n_by_hand():
+    """Scores log 1, log 2, log 3, log 4 for the four videos: probabilities of tenths, whatever `<unk>` scores."""
+    nce_w = np.array([[100.0], [0], [0], [0], [0]], np.float32)
+    nce_b = np.log(np.array([[1e9, 1, 2, 3, 4]], np.float32))
+    ids, shares = infer.softmax_top_n(np.ones((1, 1), np.float32), nce_w, nce_b, 3)
+    assert ids.tolist() == [[4, 3, 2]] and shares[0] == pytest.approx([0.4, 0.3, 0.2], rel=1e-6)
+    ids, shares = infer.softmax_top_n(np.ones((1, 1), np.float32), nce_w, nce_b, 30, removed=[np.array([4, 2])])
+    assert ids[0, :2].tolist() == [3, 1] and shares[0] == pytest.approx([0.3, 0.1, 0, 0], rel=1e-6)
+
+
+def test_scores_too_large_for_exp():
+    users, nce_w = np.full((1, 1), 50, np.float32), np.array([[0], [40], [40], [-40]], np.float32)
+    ids, shares = infer.softmax_top_n(users, nce_w, np.zeros((1, 4), np.float32), 3)
+    assert ids.tolist() == [[1, 2, 3]] and shares[0] == pytest.approx([0.5, 0.5, 0])
+
+
+def test_print_top_n(capsys):
+    infer.print_top_n(["u", "v"], np.array([[2, 1], [1, 2]]), np.array([[0.75, 0.25], [1.0, 0.0]]), ["<unk>", "a", "b"])
+    assert capsys.readouterr().out == "u\tb:0.75,a:0.25\nv\ta:1\n"
+
+
+# ---------------------------------------------------------------- metrics
+def test_metrics_by_hand():
+    """Five users: ranks 1, 3, 10, 11 and a target outside the dictionary."""
+    ranks = np.array([1, 3, 10, 11, INF])
+    top10 = [np.array(ids) for ids in ([1, 2], [2, 1], [1, 2], [3], [])]
+    found = infer.ranking_metrics(ranks, top10, videos=5)
+    assert found == {
+        "recall@10": pytest.approx(float(Fraction(3, 5))),
+        "recall@50": pytest.approx(float(Fraction(4, 5))),
+        "ndcg@10": pytest.approx((1 + 1 / 2 + 1 / math.log2(11)) / 5),
+        "mrr@10": pytest.approx(float((Fraction(1) + Fraction(1, 3) + Fraction(1, 10)) / 5)),
+        "coverage@10": pytest.approx(float(Fraction(3, 5))),
+        "distinct_lists@10": 4,
+        "popularity_rank@10": pytest.approx(float(Fraction(1 + 2 + 2 + 1 + 1 + 2 + 3, 7)))}
+
+
+def test_ties_count_against_the_model():
+    scores = np.array([[-INF, 3.0, 2.0, 2.0, 2.0, 1.0]] * 4)
+    assert infer.target_ranks(scores, np.array([1, 3, 5, 0])).tolist() == [1, 4, 5, INF]
+
+
+def plain_evaluation(score, log_lines, feature_dict, remove_seen):
+    """Rank of the last click, line by line, from the raw log."""
+    videos = feature_dict["history_clicked_items"]
+    ranks = []
+    for line, (_, _, _, infos, _) in enumerate(log_lines):
+        ids = [videos.get(info.rsplit(":", 2)[0], 0) for info in infos]
+        if not ids:
+            continue
+        target, seen = ids[-1], {id_ for id_ in ids[:-1] if id_}
+        ranks.append(INF if not target else 1 + sum(
+            score[line][other] >= score[line][target] for other in range(1, len(videos))
+            if other != target and not (remove_seen and other in seen)))
+    return ranks
+
+
+@given(lines=st.lists(LINES, min_size=1, max_size=8).filter(lambda lines: any(line[3] for line in lines)),
+       seed=st.integers(0, 99))
+def test_evaluate_ranking_against_a_plain_one(tmp_path_factory, lines, seed):
+    path = tmp_path_factory.mktemp("log") / "log.txt"
+    path.write_text(log_text(lines), encoding="utf-8")
+    [log] = Reader(SMALL_DICT).encode(str(path))
+    scores = np.random.default_rng(seed).integers(0, 4, (len(lines), 5)).astype(float)
+    scores[:, 0] = -INF
+    found = infer.evaluate_ranking(lambda block: scores[block].copy(), log, 5)
+    for metrics, remove_seen in zip(found, (True, False)):
+        ranks = plain_evaluation(scores, lines, SMALL_DICT, remove_seen)
+        for k in (10, 50):
+            assert metrics[f"recall@{k}"] == pytest.approx(np.mean([rank <= k for rank in ranks]))
+        assert metrics["ndcg@10"] == pytest.approx(np.mean([1 / math.log2(1 + r) if r <= 10 else 0 for r in ranks]))
+        assert metrics["mrr@10"] == pytest.approx(np.mean([1 / r if r <= 10 else 0 for r in ranks]))
+
+
+def test_blocks_change_no_metric(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    infos = [f"v{video}:a:s" for video in range(1, 5)]
+    lines = [("u1", "", "", list(rng.choice(infos, rng.integers(0, 9))), "") for _ in range(40)]
+    (tmp_path / "log.txt").write_text(log_text(lines), encoding="utf-8")
+    [log] = Reader(SMALL_DICT).encode(str(tmp_path / "log.txt"))
+    scores = rng.normal(size=(40, 5))
+    scores[:, 0] = -INF
+    whole = infer.evaluate_ranking(lambda block: scores[block].copy(), log, 5)
+    monkeypatch.setattr(infer, "SCORE_BLOCK", 35)
+    assert infer.evaluate_ranking(lambda block: scores[block].copy(), log, 5) == whole
+
+
+# ---------------------------------------------------------------- user vectors
+def test_a_user_alone_is_a_user_in_company(tmp_path):
+    """Bit for bit: in any batch, on any place, by `clicks` or by a shorter log."""
+    network_conf.load_paddle()
+    rng = np.random.default_rng(0)
+    config = ModelConfig({name: len(values) for name, values in SMALL_DICT.items()}, window_size=6)
+    parameters = {name: rng.normal(0, 0.3, shape).astype(np.float32)
+                  for name, shape in network_conf.parameter_shapes(config).items()}
+    network = DNNmodel(config=config, parameters=parameters, is_infer=True)
+    lines = [(f"u{i % 4}", "p1", "c1", [f"v{v}:a:s_t" for v in rng.integers(1, 5, rng.integers(0, 12))], "m1")
+             for i in range(300)]
+
+    def vectors(lines, **options):
+        (tmp_path / "log.txt").write_text(log_text(lines), encoding="utf-8")
+        [log] = Reader(SMALL_DICT, 6).encode(str(tmp_path / "log.txt"))
+        return infer.user_vectors(network, log, **options)
+    together = vectors(lines)
+    assert together.shape == (300, 31) and len(np.unique(together, axis=0)) > 200
+    for row in (0, 127, 128, 299):
+        np.testing.assert_array_equal(vectors(lines[row:row + 1])[0], together[row])
+    shortened = [(*line[:3], line[3][:-1], line[4]) for line in lines]
+    counts = np.array([max(0, len(line[3]) - 1) for line in lines])
+    np.testing.assert_array_equal(vectors(shortened), vectors(lines, clicks=counts))
+    assert vectors([]).shape == (0, 31)
+
+
+# ---------------------------------------------------------------- SIMPLE-LSH
+@given(arrays(np.float32, (7, 4), elements=st.floats(-3, 3, width=32)),
+       arrays(np.float32, (1, 7), elements=st.floats(-9, 3, width=32)),
+       arrays(np.float32, (5, 4), elements=st.floats(0, 3, width=32)))
+def test_cosines_are_scores_times_a_constant(nce_w, nce_b, users):
+    videos, vectors = simple_lsh_videos(nce_w, nce_b), simple_lsh_users(users)
+    assert videos.shape == (6, 6) and vectors.shape == (5, 6)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1)
+    largest = max(math.hypot(*nce_w[v].tolist(), float(nce_b[0, v])) for v in range(1, 7))
+    np.testing.assert_allclose(np.linalg.norm(videos, axis=1), largest, rtol=1e-12, atol=1e-12)
+    scores = (users.astype(float) @ nce_w.T.astype(float) + nce_b)[:, 1:]
+    lengths = np.sqrt(1 + (users.astype(float) ** 2).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(vectors @ videos.T * lengths, scores, rtol=1e-9, atol=1e-9)
+
+
+def test_popularity_list():
+    ids, shares = infer_user.popularity_list(np.array([0.5, 0.1, 0.3, 0.1], np.float32), 30)
+    assert ids.tolist() == [[2, 1, 3]] and shares[0] == pytest.approx([0.3, 0.1, 0.1])

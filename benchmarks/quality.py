@@ -1,15 +1,16 @@
-"""The results table of the README and its learning curves: trains every row over several seeds.
+"""The results tables and learning curves of docs/quality.md: trains every row over several seeds.
 
     python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1
     python benchmarks/quality.py --name=sample --log_dir=./data --feat_appear_limit=20
+    python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1 --ablation
 
---log_dir holds train.txt, test.txt and, if there is one, valid.txt, by which the recipe's best pass is chosen; every
-other row reports its last pass. Prints the table as Markdown and writes docs/curves-NAME.svg (needs matplotlib).
-The rows run one after the other; models and metrics stay in --work_dir.
+--log_dir holds train.txt, test.txt and, if there is one, valid.txt, by which the recipe's pass is chosen; every other
+row reports its last pass. --ablation takes one setting at a time out of the recipe, and compares on valid.txt alone.
+Prints Markdown; without --ablation writes docs/curves-NAME.svg too (needs matplotlib). Runs follow one after the
+other; models and metrics stay in --work_dir.
 """
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,24 +19,38 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 V010 = "--initial_values=v0.10 --optimizer=adagrad --learning_rate=0.1 --l2_rate=0.001 --batch_size=50 " \
        "--user_dropout=0 --num_passes=1"
-RECIPE = "--instances=sequence --num_passes=20"
+RECIPE = "--instances=sequence --loss=ranking_nce --num_negatives=1024 --shared_negatives --last_click --last_state " \
+         "--dnn_layer_dims 512 128 --dropout=0.3 --num_passes=14"
 ROWS = {"v0.10 settings": V010, "defaults": "", "recipe": RECIPE}
+WITHOUT = {  # name of the row: (what the recipe says, what stands in its place)
+    "recipe": ("", ""),
+    "without --last_click": ("--last_click", ""),
+    "without --last_state": ("--last_state", ""),
+    "without either": ("--last_click --last_state", ""),
+    "--loss=nce": ("--loss=ranking_nce", ""),
+    "5 negatives an instance": ("--num_negatives=1024 --shared_negatives", ""),
+    "--dnn_layer_dims 256 31": ("--dnn_layer_dims 512 128", ""),
+    "--dropout=0": ("--dropout=0.3", ""),
+    "--user_dropout=0": ("--dropout=0.3", "--dropout=0.3 --user_dropout=0"),
+    "--window_size=50": ("--dropout=0.3", "--dropout=0.3 --window_size=50"),
+    "--lstm_dim=128": ("--dropout=0.3", "--dropout=0.3 --lstm_dim=128"),
+    "--noise_power=0.5": ("--dropout=0.3", "--dropout=0.3 --noise_power=0.5"),
+}
+ABLATION = {name: RECIPE.replace(old, new) for name, (old, new) in WITHOUT.items()}
 METRICS = ("recall@10", "ndcg@10", "recall@50", "mrr@10", "coverage@10", "seen_kept_recall@10", "seen_kept_ndcg@10")
 
 
-def train(args, row, seed):
+def train(folder, logs, test, settings, seed, valid):
     """Run train.py once; returns the objects of its metrics.jsonl."""
-    folder = Path(args.work_dir) / args.name / f"{row.replace(' ', '_')}-{seed}"
-    logs = Path(args.log_dir)
+    output = folder / "_".join([*settings.replace("-", "").replace("=", "").split(), str(seed)])
     command = [sys.executable, ROOT / "train.py", f"--train_set_path={logs / 'train.txt'}",
-               f"--test_set_path={logs / 'test.txt'}", f"--model_output_dir={folder}", f"--seed={seed}",
-               f"--feature_dict={args.work_dir}/{args.name}/feature_dict.pkl",
-               f"--item_freq={args.work_dir}/{args.name}/item_freq.pkl", *ROWS[row].split()]
-    if row == "recipe" and (logs / "valid.txt").exists():
+               f"--test_set_path={logs / test}", f"--model_output_dir={output}", f"--seed={seed}",
+               f"--feature_dict={folder}/feature_dict.pkl", f"--item_freq={folder}/item_freq.pkl", *settings.split()]
+    if valid and (logs / "valid.txt").exists():
         command.append(f"--valid_set_path={logs / 'valid.txt'}")
     print("$", " ".join(map(str, command)), file=sys.stderr)
     subprocess.run(command, check=True, stdout=sys.stderr)
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 
 def reported(passes):
@@ -49,7 +64,7 @@ def table_row(name, results, prefix=""):
     for metric in METRICS:
         values = [row[prefix + metric] for row in results]
         spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 and not prefix else ""
-        cells.append(f"{statistics.mean(values):.3f}{spread}")
+        cells.append(f"{statistics.mean(values):.4f}{spread}")
     return f"| {name} | {' | '.join(cells)} |"
 
 
@@ -74,22 +89,26 @@ def draw(path, runs, title):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="of the data set, for the files")
-    parser.add_argument("--log_dir", required=True, help="folder of train.txt, test.txt and perhaps valid.txt")
+    parser.add_argument("--log_dir", required=True, type=Path, help="folder of train.txt, test.txt, perhaps valid.txt")
     parser.add_argument("--feat_appear_limit", default="20", help="for data_processor.py")
-    parser.add_argument("--work_dir", default="output/quality", help="where models and metrics go")
+    parser.add_argument("--work_dir", default="output/quality", type=Path, help="where models and metrics go")
     parser.add_argument("--seeds", type=int, default=3, help="runs per row")
+    parser.add_argument("--ablation", action="store_true", help="the recipe without one of its settings at a time")
     args = parser.parse_args()
-    folder = os.path.join(args.work_dir, args.name)
+    folder = args.work_dir / args.name
     subprocess.run([sys.executable, ROOT / "data_processor.py", f"--train_set_path={args.log_dir}/train.txt",
                     f"--output_dir={folder}", f"--feat_appear_limit={args.feat_appear_limit}"],
                    check=True, stdout=sys.stderr)
-    runs = {row: [train(args, row, seed) for seed in range(args.seeds)] for row in ROWS}
+    rows, test = (ABLATION, "valid.txt") if args.ablation else (ROWS, "test.txt")
+    runs = {name: [train(folder, args.log_dir, test, settings, seed, valid=name == "recipe" and not args.ablation)
+                   for seed in range(args.seeds)] for name, settings in rows.items()}
     print(f"| {args.name} | {' | '.join(METRICS)} | passes | minutes |\n|---{'|---' * (len(METRICS) + 2)}|")
-    print(table_row("popularity", [runs["defaults"][0][-1]], "popularity_"), "- | - |")
+    print(table_row("popularity", [next(iter(runs.values()))[0][-1]], "popularity_"), "- | - |")
     for row, seeds in runs.items():
         minutes = statistics.mean(sum(each["seconds"] for each in passes) for passes in seeds) / 60
         print(table_row(row, [reported(passes) for passes in seeds]), f"{len(seeds[0])} | {minutes:.1f} |")
-    draw(ROOT / "docs" / f"curves-{args.name}.svg", runs, args.name)
+    if not args.ablation:
+        draw(ROOT / "docs" / f"curves-{args.name}.svg", runs, args.name)
 
 
 if __name__ == "__main__":

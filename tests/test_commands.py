@@ -1,6 +1,7 @@
 """The documented commands, verbatim, on the sample; and what holds between their outputs."""
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -159,7 +160,8 @@ def test_it_learns_what_follows_what(small):
     """In the small log the next video is the one after the last, nine times in ten."""
     run_ok(train_command("output/longer", "--num_passes=12 --instances=sequence"), small)
     row = json.loads((small / "output" / "longer" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert row["seen_kept_recall@10"] > 0.8 and row["seen_kept_mrr@10"] > 0.35 > row["popularity_recall@10"]
+    assert row["seen_kept_recall@10"] > 0.8 > 2 * row["popularity_seen_kept_recall@10"]
+    assert row["seen_kept_mrr@10"] > 0.35 > 2 * row["popularity_seen_kept_mrr@10"]
 
 
 def test_user_ids(small):
@@ -230,7 +232,8 @@ def test_validation_log_and_warning(small):
     assert result.stdout.splitlines()[-1].startswith("best pass by valid_ndcg@10")
     assert len(rows) == best["pass"] + 2 < 30 and "no better valid_ndcg@10 for 1 passes" in result.stderr
     folder = small / "output" / "valid"
-    assert (folder / "model_best.tar.gz").read_bytes() == (folder / f"model_pass_{best['pass']:05d}.tar.gz").read_bytes()
+    best_pass = folder / f"model_pass_{best['pass']:05d}.tar.gz"
+    assert (folder / "model_best.tar.gz").read_bytes() == best_pass.read_bytes()
     worse = run(train_command("output/worse", "--initial_values=v0.10 --learning_rate=0.0000001"), small)
     assert worse.returncode == 0 and "warning: this model ranks no better than popularity" in worse.stderr
     assert "warning" not in result.stderr
@@ -299,7 +302,7 @@ def test_errors(small, command, what):
     if not (small / "other.pkl").exists():
         run_ok("sed s/V1:/W1:/g log.txt > other.txt; python data_processor.py --train_set_path=other.txt "
                "--output_dir=other --feat_appear_limit=2; cp other/feature_dict.pkl other.pkl", small)
-        (small / "other.freq").write_bytes(b"\x80\x04]\x94(G?\xe0\x00\x00\x00\x00\x00\x00G?\xe0\x00\x00\x00\x00\x00\x00e.")
+        (small / "other.freq").write_bytes(pickle.dumps([0.5, 0.5]))
     before = sorted(small.rglob("*"))
     result = run(command, small)
     assert (result.returncode, result.stdout) == (2, ""), result

@@ -143,7 +143,7 @@ def test_dictionaries_that_are_none(tmp_path, content, capsys):
     [0.0, 1.5, -0.5, 0.0, 0.0], [0.0, float("nan"), 0.5, 0.5, 0.0], [0.0, float("inf"), 0.5, 0.5, 0.0],
 ])
 def test_frequencies_that_are_none(tmp_path, content, capsys):
-    with pytest.raises(InputError, match="f: .*; "):
+    with pytest.raises(InputError, match=r"f: .*; "):
         data_processor.load_item_freq(save(tmp_path / "f", content), SMALL_DICT)
     assert capsys.readouterr().out == ""
 

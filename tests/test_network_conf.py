@@ -202,7 +202,7 @@ def test_gradient_of_the_network(paddle, log_path, inputs):
 
 
 def test_an_untrained_network_ranks_by_popularity(paddle):
-    config = ModelConfig({name: 50 for name in DIMS})
+    config = ModelConfig(dict.fromkeys(DIMS, 50))
     freq = np.random.default_rng(0).dirichlet(np.ones(50) * 0.3) + 1e-4
     freq = list(freq / freq.sum())
     p = network_conf.initial_parameters(config, freq, np.random.default_rng(0))

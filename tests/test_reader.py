@@ -201,7 +201,7 @@ def test_malformed_lines_are_named(write, content, number, what):
 
 
 def test_missing_log(tmp_path):
-    with pytest.raises(InputError, match="nowhere.txt: No such file"):
+    with pytest.raises(InputError, match=r"nowhere\.txt: No such file"):
         list(reader.read_log(str(tmp_path / "nowhere.txt")))
 
 

@@ -11,6 +11,7 @@ the file of a model. paddle is imported by what computes, not by what reads file
 which only needs the parameters (item_vector.py) starts at once.
 """
 import contextlib
+import functools
 import gzip
 import io
 import json
@@ -40,9 +41,10 @@ def load_paddle(threads=1):
     MKL takes its slow path on AMD processors unless told otherwise before it loads (MKL_DEBUG_CPU_TYPE);
     a value that the user has set already stays.
     """
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
-        if "AuthenticAMD" in cpuinfo.read():
-            os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        cpuinfo = file.read()
+        if "AuthenticAMD" in cpuinfo:
+            os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512f" in cpuinfo else "5")
     warnings.filterwarnings("ignore", message="No ccache found")
     import paddle
     paddle.base.core.set_num_threads(threads)
@@ -131,16 +133,20 @@ def log_frequencies(item_freq):
 
 # ---------------------------------------------------------------- the network
 class DNNmodel:
-    """Candidate generation: a batch of windows -> user vectors, and in training their NCE cost.
+    """Candidate generation: a batch of windows -> user vectors, and in training their NCE cost and its gradients.
+
+    The parameters stay where they are, numpy arrays in host memory: a batch takes the rows of the tables that it
+    needs, so that a step costs the same however many videos there are, and several networks can share them.
 
     Parameters
     ----------
     dnn_layer_dims : widths of the two ReLU layers; the second is that of the user vector.
     feature_dict : dict, as data_processor.py writes it; may be None when `config` is given.
     item_freq : list of float, the noise distribution of NCE; not needed to infer.
-    is_infer : bool; if so calling the model gives user vectors, else the mean cost of the batch.
+    is_infer : bool; if so calling the model gives user vectors, else the costs of the batch.
     config : ModelConfig, in place of the two first.
-    parameters : {name: array}, as `load_model` gives them; fresh ones from `rng` if None.
+    parameters : {name: float32 array}, as `load_model` gives them; fresh ones from `rng` if None. Whoever changes
+        them calls `refresh`.
     sampling : Sampling, the loss and its noise samples.
     dropout : share of the inputs of both ReLU layers that are set to 0 in training (Srivastava et al. 2014).
     """
@@ -151,104 +157,227 @@ class DNNmodel:
         if config is None:
             config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS},
                                  dnn_layer_dims=tuple(dnn_layer_dims))
-        self.config = config
-        self.is_infer = is_infer
-        self.dropout = dropout
         if parameters is None:
             parameters = initial_parameters(config, item_freq, rng or np.random.default_rng(0))
-        self.layer = paddle.nn.Layer()  # holds what is trained
-        lstm = paddle.nn.LSTM(config.embedding_dims["history_clicked_items"], config.lstm_dim)
-        self.layer.add_sublayer("lstm", lstm)
-        self._named = {}
-        for name, value in parameters.items():
-            if name.startswith("lstm_"):
-                parameter = getattr(lstm, name[len("lstm_"):] + "_l0")
-            else:
-                # nce_b is kept as a column, so that its gradient is sparse like that of nce_w
-                value = value.reshape(-1, 1) if name == "nce_b" else value
-                parameter = self.layer.create_parameter(value.shape)
-                self.layer.add_parameter(name, parameter)
-            parameter.set_value(value)
-            self._named[name] = parameter
-        if is_infer:
-            self.layer.eval()
+        self.config, self.parameters, self.is_infer, self.dropout = config, parameters, is_infer, dropout
+        self._tables = {name: table_rows(name, value) for name, value in parameters.items() if is_table(name)}
+        self._scratch = {name: np.empty(len(table), np.int32) for name, table in self._tables.items()}
+        self._looked_up = {}  # table: (ids, rows) of the batch at hand
+        self._lstm = paddle.nn.LSTM(config.embedding_dims["history_clicked_items"], config.lstm_dim, time_major=True)
+        self._dense = {name: getattr(self._lstm, name[len("lstm_"):] + "_l0") if name.startswith("lstm_")
+                       else paddle.create_parameter(value.shape, "float32")
+                       for name, value in parameters.items() if not is_table(name)}
+        self.refresh()
         if not is_infer:
             self.sampling = sampling or Sampling()
             self.noise = NoiseSampler(item_freq, self.sampling.noise_power)
 
-    def parameters(self):
-        """The trained tensors, as an optimiser wants them."""
-        return self.layer.parameters()
+    def refresh(self):
+        """Take over the layers' weights from `parameters`, after they have changed there."""
+        for name, tensor in self._dense.items():
+            tensor.set_value(self.parameters[name])
 
-    def numpy_parameters(self):
-        """{name: float32 array} for `save_model`, in the order and shapes of `parameter_shapes`."""
-        return {name: self._named[name].numpy().reshape(shape)
-                for name, shape in parameter_shapes(self.config).items()}
+    def __call__(self, batch, rng=None):
+        """Costs [N] of a `reader.Batch` with N targets, or its user vectors [N, u] if `is_infer`.
 
-    def __call__(self, batch):
-        """Mean NCE cost of a `reader.Batch` (scalar tensor), or its user vectors [N, u] if `is_infer`."""
+        `rng` is the generator of noise samples and dropout; None, as in inference: no dropout.
+        """
+        self._looked_up = {}
         inputs = self.input_layer(batch)
-        user = self.hidden_layer(inputs, self.embedding_layer(inputs))
-        return user if self.is_infer else self.output_layer(user, inputs["target_item"])
+        user = self.hidden_layer(batch, inputs, self.embedding_layer(batch, inputs), rng)
+        return user if self.is_infer else self.output_layer(user, batch.target_item, rng)
+
+    def gradients(self, batch, rng, targets):
+        """Sum of the costs of a batch divided by `targets`, and its gradients.
+
+        Returns
+        -------
+        cost : float
+        {parameter name: (ids, gradient)} : float32 gradient of the rows `ids` (distinct, int64) of a table, or with
+            ids None of a whole layer's weights.
+        """
+        cost = self(batch, rng).sum() / targets
+        cost.backward()
+        found = {name: (ids, rows.grad.numpy()) for name, (ids, rows) in self._looked_up.items()}
+        for name, tensor in self._dense.items():
+            found[name] = (None, tensor.grad.numpy())
+            tensor.clear_gradient(set_to_zero=False)
+        return float(cost), found
+
+    def look_up(self, table, ids):
+        """Rows of a table for int64 ids [...]: paddle tensor [..., width]."""
+        import paddle
+        distinct, local = distinct_ids(ids, self._scratch[table])
+        rows = paddle.to_tensor(self._tables[table][distinct], stop_gradient=self.is_infer)
+        self._looked_up[table] = (distinct, rows)
+        return paddle.nn.functional.embedding(paddle.to_tensor(local), rows)
 
     def input_layer(self, batch):
-        """The numpy arrays of a batch as {name: int64 tensor}; see `reader.Batch` for their shapes."""
+        """The arrays of a batch that say what belongs together, as tensors; see `reader.Batch` for their shapes."""
         import paddle
-        return {name: paddle.to_tensor(value) for name, value in batch._asdict().items() if value is not None}
+        return {name: paddle.to_tensor(getattr(batch, name))
+                for name in ("video", "tag_counts", "stretch", "position")}
 
-    def embedding_layer(self, inputs):
-        """{feature: embeddings}: [S, width] for the profile, [S, T, width] for clicks, tags summed per video."""
+    def embedding_layer(self, batch, inputs):
+        """{feature: embeddings}: [S, width] for the profile, [T, S, width] for clicks, tags summed per video."""
         import paddle
-        from paddle.nn.functional import embedding
-        looked_up = {name: embedding(inputs["profile"][:, column], self._named[f"_proj_{name}"], sparse=True)
+        looked_up = {name: self.look_up("_proj_" + name, batch.profile[:, column])
                      for column, name in enumerate(PROFILE_FEATURES)}
         items, categories, tags = CLICK_FEATURES
-        looked_up[items] = embedding(inputs["items"], self._named["_proj_" + items], sparse=True)
-        looked_up[categories] = embedding(inputs["categories"], self._named["_proj_" + categories], sparse=True)
-        tag_vectors = embedding(inputs["tags"], self._named["_proj_" + tags], sparse=True)  # [K, 64]
-        video_tags = paddle.geometric.segment_sum(tag_vectors, inputs["tag_video"])  # [U, 64]
-        looked_up[tags] = embedding(inputs["video"], video_tags)
+        looked_up[items] = self.look_up("_proj_" + items, batch.items)
+        looked_up[categories] = self.look_up("_proj_" + categories, batch.categories)
+        tag_vectors = self.look_up("_proj_" + tags, batch.tags)  # [K, 64]
+        video_tags = segment_sum(tag_vectors, batch.tag_video)  # [U, 64]
+        looked_up[tags] = paddle.nn.functional.embedding(inputs["video"], video_tags)
         return looked_up
 
-    def hidden_layer(self, inputs, embeddings):
+    def hidden_layer(self, batch, inputs, embeddings, rng=None):
         """User vectors [N, u] of the N targets: max and averages over all that precedes each, then two ReLUs."""
         import paddle
-        from paddle.nn.functional import dropout, relu
+        from paddle.nn.functional import relu
         items, categories, tags = CLICK_FEATURES
-        steps = inputs["items"].shape[1]
-        seen_from = inputs["stretch"] * steps + inputs["position"]  # [N], into S * T
+        steps, stretches = inputs["video"].shape
+        seen_from = inputs["position"] * stretches + inputs["stretch"]  # [N], into T * S
 
-        def at_targets(sequence):  # [S, T, width] -> [N, width]
-            return paddle.gather(sequence.reshape([-1, sequence.shape[2]]), seen_from)
+        def at_targets(sequence):  # [T, S, width] -> [N, width]
+            return paddle.gather(sequence.reshape([-1, sequence.shape[-1]]), seen_from)
 
-        states, _ = self.layer.lstm(embeddings[items])  # [S, T, lstm]
-        running_max, _ = paddle.cummax(states, axis=1)
-        # a lower triangle of ones times [S, T, width] sums each position with all before it
-        running_sum = paddle.matmul(paddle.tril(paddle.ones([steps, steps])),
-                                    paddle.concat([embeddings[categories], embeddings[tags]], axis=2))
-        width = self.config.embedding_dims[categories]
-        sums = at_targets(running_sum)
+        def sums(sequence):  # [T, S, width] -> [N, width]; a triangle of ones adds to each position all before it
+            return at_targets(paddle.matmul(triangle, sequence.reshape([steps, -1])).reshape(sequence.shape))
+
+        triangle = paddle.tril(paddle.ones([steps, steps]))
         clicks = (inputs["position"] + 1).astype("float32").unsqueeze(1)  # [N, 1]
         tag_counts = paddle.gather(inputs["tag_counts"].reshape([-1, 1]), seen_from).astype("float32")
-        profile = paddle.concat([embeddings[name] for name in PROFILE_FEATURES], axis=1)  # [S, 104]
-        parts = [at_targets(running_max), sums[:, :width] / clicks, sums[:, width:] / tag_counts,
-                 paddle.gather(profile, inputs["stretch"])]
+        states, _ = self._lstm(embeddings[items])  # [T, S, lstm]
+        window = [running_max(states, batch.stretch, batch.position), sums(embeddings[categories]) / clicks,
+                  sums(embeddings[tags]) / tag_counts]
         if self.config.last_click:
-            parts.append(at_targets(embeddings[items]))
+            window.append(at_targets(embeddings[items]))
         if self.config.last_state:
-            parts.append(at_targets(states))
-        joined = paddle.concat(parts, axis=1)
-        for layer in ("relu1", "relu2"):
-            joined = dropout(joined, self.dropout, training=self.layer.training)
-            joined = relu(paddle.matmul(joined, self._named[layer + "_w"]) + self._named[layer + "_b"])
-        return joined
+            window.append(at_targets(states))
+        window = self._drop(paddle.concat(window, axis=1), rng)
+        profile = self._drop(paddle.concat([embeddings[name] for name in PROFILE_FEATURES], axis=1), rng)  # [S, 104]
+        # the profile is the same for all targets of a stretch: its part of the product is computed once
+        weight = self._dense["relu1_w"]
+        rows = window.shape[1]
+        of_profile = paddle.matmul(profile, weight[rows:]) + self._dense["relu1_b"]
+        hidden = relu(paddle.matmul(window, weight[:rows]) + paddle.gather(of_profile, inputs["stretch"]))
+        return relu(paddle.matmul(self._drop(hidden, rng), self._dense["relu2_w"]) + self._dense["relu2_b"])
 
-    def output_layer(self, user, target_item):
-        """Mean cost of user vectors [N, u] with their targets [N], against fresh noise samples."""
-        shape = [self.sampling.num_negatives]
-        negatives = self.noise.draw(shape if self.sampling.shared_negatives else [user.shape[0], *shape])
-        return LOSSES[self.sampling.loss](user, target_item, negatives, self._named["nce_w"], self._named["nce_b"],
-                                          self.noise.log_probability).mean()
+    def _drop(self, values, rng):
+        """Dropout: a random share of the values set to 0, the others scaled up; none without a generator."""
+        import paddle
+        if rng is None or not self.dropout:
+            return values
+        kept = rng.random(values.shape, np.float32) >= self.dropout
+        return values * paddle.to_tensor(kept * np.float32(1 / (1 - self.dropout)))
+
+    def output_layer(self, user, target_item, rng):
+        """Costs [N] of user vectors [N, u] with their targets [N], against fresh noise samples."""
+        import paddle
+        shape = (self.sampling.num_negatives,)
+        negatives = self.noise.draw(shape if self.sampling.shared_negatives else (len(target_item), *shape), rng)
+        ids = np.concatenate([target_item, negatives.ravel()])
+        distinct, local = distinct_ids(ids, self._scratch["nce_w"])
+        rows = [paddle.to_tensor(self._tables[name][distinct], stop_gradient=False) for name in ("nce_w", "nce_b")]
+        self._looked_up.update(zip(("nce_w", "nce_b"), zip((distinct, distinct), rows)))
+        log_noise = paddle.to_tensor(self.noise.log_probability[distinct])
+        targets, negatives = local[:len(target_item)], local[len(target_item):].reshape(negatives.shape)
+        loss = LOSSES[self.sampling.loss]
+        return loss(user, paddle.to_tensor(targets), paddle.to_tensor(negatives), *rows, log_noise)
+
+
+def operation(forward, backward):
+    """A differentiable operation made of two numpy functions, for what paddle is slow at on a processor.
+
+    forward(values, *constants) -> (result, kept);    backward(gradient, kept) -> gradient of `values`.
+    """
+    @functools.cache
+    def layer():
+        import paddle
+
+        class Operation(paddle.autograd.PyLayer):
+            @staticmethod
+            def forward(ctx, values, *constants):
+                result, ctx.kept = forward(values.numpy(), *constants)
+                return paddle.to_tensor(result)
+
+            @staticmethod
+            def backward(ctx, gradient):
+                return paddle.to_tensor(backward(gradient.numpy(), ctx.kept))
+        return Operation
+    return lambda values, *constants: layer().apply(values, *constants)
+
+
+def running_max_forward(states, stretch, position):
+    """Max over time of [T, S, w], from the start of a stretch up to each target: [N, w], and where it was found."""
+    steps, stretches, width = states.shape
+    order = np.argsort(position, kind="stable")
+    targets = np.split(order, np.searchsorted(position[order], np.arange(1, steps)))  # by the last step they see
+    best, step_of_best = states[0].copy(), np.zeros((stretches, width), np.int32)
+    found, step_found = np.empty((len(position), width), np.float32), np.empty((len(position), width), np.int32)
+    for step, rows in enumerate(targets):
+        np.copyto(step_of_best, step, where=states[step] > best)  # of equal states the first stays
+        np.maximum(best, states[step], out=best)
+        found[rows], step_found[rows] = best[stretch[rows]], step_of_best[stretch[rows]]
+    return found, (states.shape, targets, stretch, step_found)
+
+
+def running_max_backward(gradient, kept):
+    """The gradient goes where the max was found: [N, w] -> [T, S, w]."""
+    shape, targets, stretch, step_found = kept
+    places = (step_found.astype(np.int64) * shape[1] + stretch[:, None]) * shape[2] + np.arange(shape[2])
+    total = np.zeros(np.prod(shape), np.float32)
+    for rows in targets:  # a stretch has at most one target at a step: no place comes twice
+        total[places[rows]] += gradient[rows]
+    return total.reshape(shape)
+
+
+def segment_sum_forward(values, segment):
+    """Sum of consecutive rows with the same `segment` (0, 0, 1, 2, 2, ...): [K, w] -> [U, w]."""
+    starts = np.flatnonzero(np.diff(segment, prepend=-1))
+    counts = np.diff(starts, append=len(segment))
+    total = values[starts]
+    for place in range(1, counts.max()):  # few, as videos have few tags; numpy.add.reduceat takes five times as long
+        more = np.flatnonzero(counts > place)
+        total[more] += values[starts[more] + place]
+    return total, segment
+
+
+def segment_sum_backward(gradient, segment):
+    """Each row gets the gradient of its sum: [U, w] -> [K, w]."""
+    return gradient[segment]
+
+
+running_max = operation(running_max_forward, running_max_backward)
+segment_sum = operation(segment_sum_forward, segment_sum_backward)
+
+
+def is_table(name):
+    """Whether a parameter has a row for each value of a dictionary, of which a batch needs few."""
+    return name.startswith(("_proj_", "nce_"))
+
+
+def table_rows(name, value):
+    """A table as a view with a row for each value; nce_b alone is stored as [1, videos]."""
+    return value.T if name == "nce_b" else value
+
+
+def distinct_ids(ids, scratch):
+    """The distinct values of int64 `ids` [...], and where in them each id is found, in O(len(ids)).
+
+    `scratch` is an int32 array longer than the largest id, whatever it holds; numpy.unique would sort.
+
+    Returns
+    -------
+    distinct : int64 [U], in order of last appearance.    local : int64, in the shape of `ids`.
+    """
+    flat = ids.ravel()
+    places = np.arange(len(flat), dtype=np.int32)
+    scratch[flat] = places  # of several equal ids the last one stays
+    distinct = flat[scratch[flat] == places]
+    scratch[distinct] = places[:len(distinct)]
+    return distinct, scratch[ids].astype(np.int64)
 
 
 # ---------------------------------------------------------------- the loss
@@ -269,14 +398,14 @@ def log_odds(user, target_item, negatives, nce_w, nce_b, log_noise):
 
     def offset(ids):  # nce_b - log(k q) of some ids, in their shape
         expected = paddle.gather(log_noise, ids.flatten()).reshape(ids.shape) + float(np.log(negatives.shape[-1]))
-        return embedding(ids, nce_b, sparse=True).squeeze(-1) - expected
+        return embedding(ids, nce_b).squeeze(-1) - expected
 
     shared = negatives.ndim == 1
     chosen = target_item.unsqueeze(1) if shared else paddle.concat([target_item.unsqueeze(1), negatives], axis=1)
-    weights = embedding(chosen, nce_w, sparse=True)  # [N, 1 or 1 + k, u]
+    weights = embedding(chosen, nce_w)  # [N, 1 or 1 + k, u]
     odds = (weights * user.unsqueeze(1)).sum(2) + offset(chosen)
     if shared:
-        noise = paddle.matmul(user, embedding(negatives, nce_w, sparse=True), transpose_y=True)  # [N, k]
+        noise = paddle.matmul(user, embedding(negatives, nce_w), transpose_y=True)  # [N, k]
         odds = paddle.concat([odds, noise + offset(negatives)], axis=1)
     return odds
 
@@ -339,27 +468,22 @@ def alias_table(probabilities):
 
 
 class NoiseSampler:
-    """Draws videos from item_freq ** power without `<unk>`, in O(1) a draw, on the device of the model.
+    """Draws videos from item_freq ** power without `<unk>`, in O(1) a draw.
 
-    `log_probability` is the log of the distribution drawn from, float32 [videos].
+    `log_probability` is the log of the distribution drawn from, float32 [videos]. The draws are made on the host,
+    by the generator of the run, and go to the device of the network with the batch.
     """
 
     def __init__(self, item_freq, power=1.0):
-        import paddle
         freq = np.array(item_freq, np.float64) ** power
         freq[0] = 0  # <unk> is no video
-        keep, other = alias_table(freq)
-        self._keep = paddle.to_tensor(keep.astype(np.float32))
-        self._other = paddle.to_tensor(other)
-        self.log_probability = paddle.to_tensor((log_frequencies(freq) - np.log(freq.sum())).astype(np.float32))
+        self._keep, self._other = alias_table(freq)
+        self.log_probability = (log_frequencies(freq) - np.log(freq.sum())).astype(np.float32)
 
-    def draw(self, shape):
-        """Independent draws, int64 of `shape`, from paddle's generator of the device."""
-        import paddle
-        column = paddle.randint(0, len(self._keep), shape)
-        flat = column.flatten()
-        kept = paddle.rand([flat.shape[0]]) < paddle.gather(self._keep, flat)
-        return paddle.where(kept, flat, paddle.gather(self._other, flat)).reshape(shape)
+    def draw(self, shape, rng):
+        """Independent draws, int64 of `shape`."""
+        column = rng.integers(0, len(self._keep), shape)
+        return np.where(rng.random(shape) < self._keep[column], column, self._other[column])
 
 
 # ---------------------------------------------------------------- the file of a model

@@ -219,9 +219,9 @@ class Stretches(NamedTuple):
 class Batch(NamedTuple):
     """S stretches of at most T positions with N targets together; U distinct videos, K tags. All int64.
 
-    profile : [S, 4].          items, categories, video : [S, T], `video` counts the U distinct videos
+    profile : [S, 4].          items, categories, video : [T, S], `video` counts the U distinct videos
     tags : [K], tag ids of the distinct videos.     tag_video : [K], the distinct video each belongs to
-    tag_counts : [S, T], number of tags up to and including a position.
+    tag_counts : [T, S], number of tags up to and including a position.
     stretch, position : [N], where each target looks back from.     target_item : [N], or None to infer
     """
 
@@ -294,9 +294,9 @@ def make_batch(log, stretches, pad_to=None, with_targets=True):
     """
     item, category, tags, tag_offsets = log.videos.columns
     line, start, length, targets = stretches
-    time = np.arange(pad_to or length.max())
-    click = (log.offsets[line] + start)[:, None] + time - 1  # [S, T], the click at a position
-    real = (start[:, None] + time > 0) & (time < length[:, None])  # neither <unk> in front nor padding
+    time = np.arange(pad_to or length.max())[:, None]
+    click = log.offsets[line] + start + time - 1  # [T, S], the click at a position; time first suits the LSTM
+    real = (start + time > 0) & (time < length)  # neither <unk> in front nor padding
     rows = np.where(real, log.clicks[np.where(real, click, 0)] if len(log.clicks) else 0, 0)
     distinct, video = np.unique(rows, return_inverse=True)
     video = video.reshape(rows.shape)  # numpy 2.0 returned it flat
@@ -310,7 +310,7 @@ def make_batch(log, stretches, pad_to=None, with_targets=True):
         target_item = item[log.clicks[(log.offsets[line] + start)[stretch] + position]]
     return Batch(log.profile[line], item[rows], category[rows], video,
                  tags[np.repeat(tag_offsets[distinct], counts) + within], tag_video,
-                 np.cumsum(counts[video], axis=1), stretch, position, target_item)
+                 np.cumsum(counts[video], axis=0), stretch, position, target_item)
 
 
 def shuffled_batches(stretches, batch_size, rng):

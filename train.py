@@ -9,10 +9,16 @@ the pass gets a line on stdout and an object in metrics.jsonl: cost, test cost, 
 and the same metrics of a ranking by popularity. Two runs with one --seed on one machine write
 identical models. Trains on the GPU where this paddle has one.
 """
+import contextlib
+import gc
 import json
+import math
+import mmap
 import os
+import signal
 import sys
 import time
+from importlib import metadata
 
 import numpy as np
 
@@ -28,9 +34,12 @@ from network_conf import (
     DNNmodel,
     ModelConfig,
     Sampling,
+    distinct_ids,
     initial_parameters,
+    is_table,
     load_paddle,
     save_model,
+    table_rows,
 )
 from reader import (
     InputError,
@@ -45,7 +54,16 @@ from reader import (
 )
 
 INSTANCES = {"window": sliding_windows, "sequence": sequence_stretches}
+BETA1, BETA2, EPSILON, TINY = np.float32(0.9), np.float32(0.999), np.float32(1e-8), np.float32(1e-30)  # of Adam
+ADAGRAD_EPSILON = np.float32(1e-6)
 FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
+
+
+def gpu_wheel():
+    """Whether the installed paddle is the one for GPUs, which one process keeps busy."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return bool(metadata.version("paddlepaddle-gpu"))
+    return False
 
 
 def parse_args():
@@ -95,6 +113,8 @@ def parse_args():
                           help="share of training stretches whose user id is hidden (%(default)s)")
     settings.add_argument("--dropout", type=number_type(float, 0, 0.99), default=0.0,
                           help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
+    settings.add_argument("--processes", type=positive, default=1 if gpu_wheel() else min(2, os.cpu_count() or 1),
+                          help="that train together, each on its part of every batch (%(default)s)")
     settings.add_argument("--seed", type=number_type(int, 0), default=0, help="of all that is random (%(default)s)")
     args = parser.parse_args()
     if args.l2_rate and args.optimizer != "adagrad":
@@ -104,53 +124,234 @@ def parse_args():
     return args
 
 
-def train_pass(network, optimizer, schedule, log, stretches, args, rng):
+# ---------------------------------------------------------------- optimisers
+def adam(rows, gradient, state, rate, step, l2_rate):
+    """One step of Adam (Kingma & Ba 2015, algorithm 1) on rows of a parameter.
+
+    Parameters
+    ----------
+    rows, gradient : float32 [U, width] or any shape.
+    state : (mean, square) of the same rows.
+    rate : learning rate.    step : number of this step, from 1.    l2_rate : not used.
+
+    Returns
+    -------
+    (new rows, new state). Rows that a batch does not touch rest, moments and all ("lazy").
+    """
+    mean, square = state
+    mean = BETA1 * mean + (1 - BETA1) * gradient
+    square = BETA2 * square + (1 - BETA2) * gradient * gradient
+    # what has faded to nothing is nothing: numbers below 1e-38 (denormal) take a processor 100 times as long
+    mean[np.abs(mean) < TINY] = 0
+    np.maximum(square, TINY, out=square)
+    change = mean / (np.sqrt(square / np.float32(1 - BETA2 ** step)) + EPSILON)
+    return rows - np.float32(rate / (1 - BETA1 ** step)) * change, (mean, square)
+
+
+def adagrad(rows, gradient, state, rate, step, l2_rate):
+    """One step of AdaGrad (Duchi et al. 2011) with L2 regularisation; parameters as in `adam`, state : (sum,)."""
+    gradient = gradient + l2_rate * rows
+    total = state[0] + gradient * gradient
+    return rows - rate * gradient / (np.sqrt(total) + ADAGRAD_EPSILON), (total,)
+
+
+OPTIMIZERS = {"adam": (adam, 2), "adagrad": (adagrad, 1)}  # with the number of arrays in a state
+
+
+def cosine_rate(start, step, steps):
+    """Learning rate of a step (from 0) of `steps`: from `start` along half a cosine to FINAL_RATE of it."""
+    return start * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * step / steps)) / 2)
+
+
+def add_gradients(parts, rows):
+    """Sum of gradients of one parameter: [(ids or None, gradient), ...] -> (ids or None, gradient).
+
+    Parts of a table of `rows` rows may touch different ones, each of them once.
+    """
+    ids, gradients = zip(*parts)
+    if ids[0] is None or len(parts) == 1:
+        return ids[0], sum(gradients[1:], gradients[0])
+    distinct, local = distinct_ids(np.concatenate(ids), np.empty(rows, np.int32))
+    total = np.zeros((len(distinct), gradients[0].shape[1]), np.float32)
+    for part, gradient in zip(np.split(local, np.cumsum([len(part) for part in ids])[:-1]), gradients):
+        total[part] += gradient
+    return distinct, total
+
+
+# ---------------------------------------------------------------- training on several processes
+def shared_array(shape, dtype=np.float32):
+    """Zeros in memory that processes forked from this one share; pages that nobody touches take none."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, max(1, size)), dtype, int(np.prod(shape))).reshape(shape)
+
+
+class Ranks:
+    """Equal processes that take every step together; this one is rank 0, the others are forked from it.
+
+    They share all arrays made by `shared_array` beforehand, and leave when rank 0 does.
+    """
+
+    def __init__(self, count):
+        self.count, self.rank = count, 0
+        pipes = [(os.pipe(), os.pipe()) for _ in range(1, count)]  # to rank 0, from rank 0
+        sys.stdout.flush()
+        for rank, ((_, to_first), (from_first, _)) in enumerate(pipes, 1):
+            if os.fork() == 0:
+                self.rank = rank
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 decides what happens
+                keep = {to_first, from_first}
+                for end in (end for pair in pipes for pipe in pair for end in pipe if end not in keep):
+                    os.close(end)
+                self._others = [(from_first, to_first)]
+                return
+        for (_, to_first), (from_first, _) in pipes:
+            os.close(to_first)
+            os.close(from_first)
+        self._others = [(to_this, from_this) for (to_this, _), (_, from_this) in pipes]
+
+    def meet(self):
+        """Go on when all have come here."""
+        if self.rank:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._others[0][1], b".")
+            if not os.read(self._others[0][0], 1):
+                os._exit(0)  # rank 0 is gone: the run is over
+            return
+        for reading, _ in self._others:
+            if not os.read(reading, 1):
+                raise InputError("training", None, "one of its processes ended", "see above; is there enough memory?")
+        for _, writing in self._others:
+            os.write(writing, b".")
+
+
+class Trainer:
+    """Takes training steps: each batch is cut into one part a process, the gradients are added, one update follows.
+
+    The parts, and all that is random in them, are the same however the processes run, and so is the result.
+    """
+
+    def __init__(self, args, parameters, rng):
+        optimizer, arrays = OPTIMIZERS[args.optimizer]
+        self._args, self._optimizer, self._step = args, optimizer, 0
+        self._rows = {name: table_rows(name, value) if is_table(name) else value for name, value in parameters.items()}
+        self._state = {name: [shared_array(rows.shape) for _ in range(arrays)] for name, rows in self._rows.items()}
+        # where each process lays down its gradients for the others: ids and rows of each parameter, and how many
+        self._found = [{name: (shared_array(len(rows), np.int64), shared_array(rows.shape))
+                        for name, rows in self._rows.items()} for _ in range(args.processes)]
+        self._counts = shared_array((args.processes, len(self._rows)), np.int64)
+        self._costs = shared_array(args.processes, np.float64)
+        self._rngs = rng.spawn(args.processes)
+
+    def start(self, config, parameters, item_freq, steps):
+        """Fork the other processes, load paddle in each. Returns the number of this one."""
+        self._steps = steps
+        self._ranks = Ranks(self._args.processes)
+        load_paddle()
+        sampling = Sampling(self._args.loss, self._args.num_negatives, self._args.shared_negatives,
+                            self._args.noise_power)
+        self._network = DNNmodel(config=config, parameters=parameters, item_freq=item_freq, sampling=sampling,
+                                 dropout=self._args.dropout)
+        gc.freeze()  # lest the collector look through all of paddle's modules again and again
+        return self._ranks.rank
+
+    @property
+    def reports(self):
+        """Whether this is the process that talks to the user."""
+        return self._ranks.rank == 0
+
+    def step(self, log, stretches):
+        """Train on some stretches; returns the mean cost of their targets."""
+        rank, ranks = self._ranks.rank, self._ranks.count
+        self._gradients(log, stretches.take(slice(rank, None, ranks)), stretches.targets.sum())
+        self._ranks.meet()
+        cost = self._costs.sum()
+        rate = cosine_rate(self._args.learning_rate, self._step, self._steps)
+        self._step += 1
+        for name in self._share(rank, ranks):
+            self._update(name, rate)
+        self._ranks.meet()
+        self._network.refresh()
+        return cost
+
+    def _gradients(self, log, stretches, targets):
+        """Lay down this process's part of the gradients."""
+        rank = self._ranks.rank
+        self._costs[rank], self._counts[rank] = 0, 0
+        if not len(stretches.line):
+            return
+        rng = self._rngs[rank]
+        batch = hide_users(make_batch(log, stretches), self._args.user_dropout, rng)
+        self._costs[rank], found = self._network.gradients(batch, rng, targets)
+        for place, (name, (all_ids, all_rows)) in enumerate(self._found[rank].items()):
+            ids, gradient = found[name]
+            self._counts[rank, place] = count = len(gradient)
+            all_rows[:count] = gradient
+            if ids is not None:
+                all_ids[:count] = ids
+
+    def _share(self, rank, ranks):
+        """Names of the parameters that a process updates: about as much work for each."""
+        work = [0] * ranks
+        sizes = self._counts.sum(axis=0) * [rows[:1].size for rows in self._rows.values()]
+        for place in np.argsort(-sizes, kind="stable"):
+            least = work.index(min(work))
+            work[least] += sizes[place]
+            if least == rank:
+                yield list(self._rows)[place]
+
+    def _update(self, name, rate):
+        place = list(self._rows).index(name)
+        parts = [(ids[:count] if is_table(name) else None, rows[:count])
+                 for (ids, rows), count in zip((each[name] for each in self._found), self._counts[:, place]) if count]
+        rows, state = self._rows[name], self._state[name]
+        ids, gradient = add_gradients(parts, len(rows))
+        ids = ... if ids is None else ids
+        rows[ids], new_state = self._optimizer(rows[ids], gradient, [array[ids] for array in state], rate, self._step,
+                                               self._args.l2_rate)
+        for array, new in zip(state, new_state):
+            array[ids] = new
+
+
+# ---------------------------------------------------------------- passes
+def train_pass(trainer, log, stretches, batch_size, rng):
     """One pass over all instances in random order; returns (mean cost, instances, seconds)."""
     from paddle.hapi.progressbar import ProgressBar
     started = time.perf_counter()
     instances = int(stretches.targets.sum())
-    bar = ProgressBar(instances, file=sys.stderr, name="instance") if sys.stderr.isatty() else None
+    bar = ProgressBar(instances, file=sys.stderr, name="instance") if trainer.reports and sys.stderr.isatty() else None
     done, total = 0, 0.0
-    for part in shuffled_batches(stretches, args.batch_size, rng):
-        batch = hide_users(make_batch(log, part), args.user_dropout, rng)
-        cost = network(batch)
-        cost.backward()
-        optimizer.step()
-        optimizer.clear_grad()
-        schedule.step()
-        size = len(batch.target_item)
-        done, total = done + size, total + float(cost) * size
+    for part in shuffled_batches(stretches, batch_size, rng):
+        size = int(part.targets.sum())
+        total += trainer.step(log, part) * size
+        done += size
         if bar:
             bar.update(done, [("cost", total / done)])
     return total / instances, instances, time.perf_counter() - started
 
 
-def mean_cost(network, log, batch_size):
+def mean_cost(network, log, batch_size, rng):
     """Mean cost of predicting the last click of each line; lines whose last click is unknown are left out."""
     import paddle
     lines = np.flatnonzero(log.last_item > 0)
     windows = next_click_windows(log.before_last(), network.config.window_size)
-    state, total = paddle.get_rng_state(), 0.0
+    total = 0.0
     with paddle.no_grad():
         for start in range(0, len(lines), batch_size):
-            batch = make_batch(log, windows.take(lines[start:start + batch_size]))
-            total += float(network(batch)) * len(batch.target_item)
-    paddle.set_rng_state(state)  # training draws the same noise whether or not it is tested
+            total += float(network(make_batch(log, windows.take(lines[start:start + batch_size])), rng).sum())
     return total / len(lines) if len(lines) else None
 
 
-def evaluate(network, log, item_freq, batch_size):
+def evaluate(args, config, parameters, log, item_freq):
     """{metric: value} on the last clicks of a log: cost, ranking of the model and of popularity, unknown targets.
 
     Prefix `seen_kept_`: earlier clicks kept in the ranking; `popularity_`: everybody gets the most clicked videos.
     """
-    parameters = network.numpy_parameters()
-    network.layer.eval()
-    cost = mean_cost(network, log, batch_size)
+    sampling = Sampling(args.loss, args.num_negatives, args.shared_negatives, args.noise_power)
+    network = DNNmodel(config=config, parameters=parameters, item_freq=item_freq, sampling=sampling)
+    # always the same noise: the test costs of two passes differ by what was learned alone
+    cost = mean_cost(network, log, args.batch_size, np.random.default_rng(args.seed))
     network.is_infer = True
     users = user_vectors(network, log, log.before_last())
-    network.is_infer = False
-    network.layer.train()
     popularity = np.array(item_freq)
     popularity[0] = -np.inf  # <unk> is no video
     rankings = {"": lambda lines: model_scores(users[lines], parameters["nce_w"], parameters["nce_b"]),
@@ -190,25 +391,6 @@ def encode_logs(args, feature_dict):
     return (log, *held_out, seconds)
 
 
-def build(args, feature_dict, item_freq, steps, rng):
-    """(network, optimizer, schedule) as the settings say; `steps` is how many the whole run takes."""
-    import paddle
-    config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS}, fingerprint(feature_dict),
-                         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim,
-                         last_click=args.last_click, last_state=args.last_state)
-    network = DNNmodel(config=config, item_freq=item_freq,
-                       parameters=initial_parameters(config, item_freq, rng, args.initial_values),
-                       sampling=Sampling(args.loss, args.num_negatives, args.shared_negatives, args.noise_power),
-                       dropout=args.dropout)
-    schedule = paddle.optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps, args.learning_rate * FINAL_RATE)
-    if args.optimizer == "adam":
-        optimizer = paddle.optimizer.Adam(schedule, parameters=network.parameters(), lazy_mode=True)
-    else:
-        decay = paddle.regularizer.L2Decay(args.l2_rate) if args.l2_rate else None
-        optimizer = paddle.optimizer.Adagrad(schedule, parameters=network.parameters(), weight_decay=decay)
-    return network, optimizer, schedule
-
-
 def write_metrics(args, rows):
     """metrics.jsonl: one object a pass."""
     with atomic_write(os.path.join(args.model_output_dir, "metrics.jsonl")) as stream:
@@ -223,28 +405,37 @@ def main():
     stretches = INSTANCES[args.instances](log.lengths, args.window_size)
     os.makedirs(args.model_output_dir, exist_ok=True)
 
-    paddle = load_paddle()
-    paddle.seed(args.seed)  # noise samples, on whichever device
-    rng = np.random.default_rng(args.seed)  # initial values, order, hidden users
-    steps = args.num_passes * -(-len(log.clicks) // args.batch_size)
-    network, optimizer, schedule = build(args, feature_dict, item_freq, steps, rng)
-    for name, value in {**vars(args), **network.config._asdict(), "lines": len(log.users),
+    rng = np.random.default_rng(args.seed)  # of all that is random in the run
+    config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS}, fingerprint(feature_dict),
+                         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim,
+                         last_click=args.last_click, last_state=args.last_state)
+    parameters = initial_parameters(config, item_freq, rng, args.initial_values)
+    for name, value in parameters.items():
+        parameters[name] = shared_array(value.shape)
+        parameters[name][:] = value
+    trainer = Trainer(args, parameters, rng)
+    if trainer.start(config, parameters, item_freq, args.num_passes * -(-len(log.clicks) // args.batch_size)):
+        for _ in range(args.num_passes):
+            train_pass(trainer, log, stretches, args.batch_size, rng)
+        os._exit(0)
+    import paddle
+    for name, value in {**vars(args), **config._asdict(), "lines": len(log.users),
                         "clicks": len(log.clicks), "device": paddle.device.get_device(),
                         "paddle": paddle.__version__}.items():
         print(f"{name}: {value}", file=sys.stderr)
 
     rows, best = [], None
     for number in range(args.num_passes):
-        cost, instances, seconds = train_pass(network, optimizer, schedule, log, stretches, args, rng)
+        cost, instances, seconds = train_pass(trainer, log, stretches, args.batch_size, rng)
         seconds += reading if number == 0 else 0
         row = {"pass": number, "cost": cost, "instances": instances, "seconds": seconds,
                "instances_per_second": instances / seconds,
-               **evaluate(network, test_log, item_freq, args.batch_size)}
-        model = (network.config, network.numpy_parameters(), item_freq)
+               **evaluate(args, config, parameters, test_log, item_freq)}
+        model = (config, parameters, item_freq)
         save_model(os.path.join(args.model_output_dir, f"model_pass_{number:05d}.tar.gz"), *model)
         if valid_log:
             row.update({"valid_" + name: value
-                        for name, value in evaluate(network, valid_log, item_freq, args.batch_size).items()})
+                        for name, value in evaluate(args, config, parameters, valid_log, item_freq).items()})
             if best is None or row["valid_ndcg@10"] > best["valid_ndcg@10"]:
                 best = row
                 save_model(os.path.join(args.model_output_dir, "model_best.tar.gz"), *model)

@@ -63,12 +63,12 @@ def plain_user_vector(p, config, instance):
         h = sigmoid(o) * np.tanh(c)
         states.append(h)
     joined = [np.max(states, axis=0), np.mean([p["_proj_history_clicked_categories"][c] for c in categories], axis=0),
-              np.mean([p["_proj_history_clicked_tags"][t] for t in tags], axis=0), p["_proj_user_id"][user],
-              p["_proj_province"][province], p["_proj_city"][city], p["_proj_phone"][phone]]
+              np.mean([p["_proj_history_clicked_tags"][t] for t in tags], axis=0)]
     if config.last_click:
         joined.append(p["_proj_history_clicked_items"][items[-1]])
     if config.last_state:
         joined.append(states[-1])
+    joined += [p["_proj_user_id"][user], p["_proj_province"][province], p["_proj_city"][city], p["_proj_phone"][phone]]
     hidden = np.maximum(0, np.concatenate(joined) @ p["relu1_w"] + p["relu1_b"])
     return np.maximum(0, hidden @ p["relu2_w"] + p["relu2_b"])
 
@@ -148,25 +148,14 @@ def test_loss_and_its_gradient(paddle, kind, shared):
 
     def mean_cost(u, w, b):
         return plain_cost(kind, u, targets, negatives, w, b[:, 0], FREQ)
-    for number, gradient in enumerate(gradients_by_sgd(paddle, cost.mean(), tensors)):
+    cost.mean().backward()
+    for number, gradient in enumerate(tensor.grad.numpy() for tensor in tensors):
         for index in np.ndindex(gradient.shape):
             values = [[value.copy() for value in (users, w, b)] for _ in range(2)]
             values[0][number][index] += 1e-5
             values[1][number][index] -= 1e-5
             slope = (mean_cost(*values[0]) - mean_cost(*values[1])) / 2e-5
             assert gradient[index] == pytest.approx(slope, abs=1e-7)
-
-
-def gradients_by_sgd(paddle, cost, tensors):
-    """Dense gradients, also of tensors whose gradient is sparse: what one step of SGD at rate 1 takes away."""
-    before = [tensor.numpy().copy() for tensor in tensors]
-    parameters = []
-    for tensor in tensors:
-        tensor.persistable = True
-        parameters.append(tensor)
-    cost.backward()
-    paddle.optimizer.SGD(1.0, parameters=parameters).step()
-    return [old - tensor.numpy() for old, tensor in zip(before, tensors)]
 
 
 @pytest.mark.parametrize("inputs", [{}, {"last_click": True, "last_state": True}], ids=["max", "max+last"])
@@ -176,7 +165,7 @@ def test_gradient_of_the_network(paddle, log_path, inputs):
     parameters = random_parameters(config)
     network = DNNmodel(config=config, item_freq=FREQ, parameters=parameters, sampling=Sampling(num_negatives=3))
     negatives = np.random.default_rng(1).integers(1, 5, (10, 3))
-    network.noise.draw = lambda shape: paddle.to_tensor(negatives[:shape[0]])
+    network.noise.draw = lambda shape, rng: negatives[:shape[0]]
     source = Reader(SMALL_DICT, config.window_size)
     [log] = source.encode(log_path)
     instances = list(source.train(log_path))
@@ -187,12 +176,15 @@ def test_gradient_of_the_network(paddle, log_path, inputs):
         users = [plain_user_vector(p, config, instance) for instance in instances]
         return plain_cost("nce", users, targets, negatives[:len(targets)], p["nce_w"].astype(np.float64),
                           p["nce_b"][0].astype(np.float64), FREQ)
-    cost = network(batch)
-    assert float(cost) == pytest.approx(cost_at(parameters), rel=1e-4)
-    cost.backward()
-    paddle.optimizer.SGD(1.0, parameters=network.parameters()).step()
-    gradient = {name: parameters[name] - value for name, value in network.numpy_parameters().items()}
     rng = np.random.default_rng(2)
+    cost, found = network.gradients(batch, rng, len(targets))
+    assert cost == pytest.approx(cost_at(parameters), rel=1e-4)
+    gradient = {name: np.zeros_like(value) for name, value in parameters.items()}
+    for name, (ids, rows) in found.items():
+        assert ids is None or len(set(ids.tolist())) == len(ids) == len(rows)
+        network_conf.table_rows(name, gradient[name])[... if ids is None else ids] = rows
+    for name, (_, again) in network.gradients(batch, rng, len(targets))[1].items():
+        np.testing.assert_array_equal(again, found[name][1])  # nothing is left of the step before
     for name, value in parameters.items():
         direction = rng.normal(size=value.shape)
         ends = [{**parameters, name: value.astype(np.float64) + step * direction} for step in (1e-6, -1e-6)]
@@ -221,12 +213,50 @@ def test_dropout_is_for_training_only(paddle, log_path):
     parameters = random_parameters(CONFIG)
     [log] = Reader(SMALL_DICT, 4).encode(log_path)
     batch = reader.make_batch(log, reader.sliding_windows(log.lengths, 4))
-    network = DNNmodel(config=CONFIG, item_freq=FREQ, parameters=parameters, dropout=0.5)
-    network.is_infer = True
-    assert not np.array_equal(network(batch).numpy(), network(batch).numpy())
-    network.layer.eval()
+    network = DNNmodel(config=CONFIG, parameters=parameters, is_infer=True, dropout=0.5)
     plain = DNNmodel(config=CONFIG, parameters=parameters, is_infer=True)
     np.testing.assert_array_equal(network(batch).numpy(), plain(batch).numpy())
+    rng = np.random.default_rng(0)
+    dropped = [network(batch, rng).numpy() for _ in range(2)]
+    assert not np.array_equal(*dropped)
+    values = paddle.ones([400, 500])
+    kept = network._drop(values, rng).numpy()
+    assert set(np.unique(kept)) == {0, 2} and abs(kept.mean() - 1) < 0.02
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 99))
+def test_running_max_of_each_target(stretches, steps, seed):
+    """Forward: the max of a slice, target by target. Backward: to the first place that holds it."""
+    rng = np.random.default_rng(seed)
+    states = rng.integers(0, 3, (steps, stretches, 2)).astype(np.float32)  # many equal ones
+    places = rng.permutation(steps * stretches)[:rng.integers(1, steps * stretches + 1)]
+    position, stretch = places // stretches, places % stretches
+    found, kept = network_conf.running_max_forward(states, stretch, position)
+    gradient = rng.normal(size=found.shape).astype(np.float32)
+    expected = np.zeros_like(states)
+    for n, (s, p) in enumerate(zip(stretch, position)):
+        seen = states[:p + 1, s]
+        np.testing.assert_array_equal(found[n], seen.max(axis=0))
+        for column in range(2):
+            expected[seen[:, column].argmax(), s, column] += gradient[n, column]
+    np.testing.assert_allclose(network_conf.running_max_backward(gradient, kept), expected, rtol=1e-5, atol=1e-6)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=9))
+def test_segment_sum(counts):
+    segment = np.repeat(np.arange(len(counts)), counts)
+    values = np.random.default_rng(0).normal(size=(len(segment), 3)).astype(np.float32)
+    total, kept = network_conf.segment_sum_forward(values, segment)
+    np.testing.assert_allclose(total, [values[segment == row].sum(axis=0) for row in range(len(counts))], rtol=1e-5)
+    np.testing.assert_array_equal(network_conf.segment_sum_backward(total, kept), total[segment])
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=30))
+def test_distinct_ids(ids):
+    ids = np.array(ids)
+    distinct, local = network_conf.distinct_ids(ids, np.full(21, 7, np.int32))
+    assert sorted(distinct.tolist()) == sorted(set(ids.tolist()))
+    np.testing.assert_array_equal(distinct[local], ids)
 
 
 # ---------------------------------------------------------------- sampling
@@ -240,19 +270,18 @@ def test_alias_table_gives_the_distribution(shares):
 
 
 @pytest.mark.parametrize("power", [1.0, 0.5, 0.0])
-def test_noise_follows_the_frequencies(paddle, power):
+def test_noise_follows_the_frequencies(power):
     """200,000 draws: every share within five standard errors; never `<unk>`; log_probability tells the truth."""
-    paddle.seed(0)
     sampler = network_conf.NoiseSampler(FREQ, power)
-    draws = sampler.draw([400, 500])
-    assert draws.shape == [400, 500]
-    counts = Counter(draws.numpy().ravel().tolist())
+    draws = sampler.draw((400, 500), np.random.default_rng(0))
+    assert draws.shape == (400, 500)
+    counts = Counter(draws.ravel().tolist())
     expected = np.array(FREQ[1:]) ** power
     expected /= expected.sum()
     assert counts[0] == 0
     for video, share in enumerate(expected, 1):
         assert abs(counts[video] / 200_000 - share) < 5 * np.sqrt(share * (1 - share) / 200_000)
-    np.testing.assert_allclose(np.exp(sampler.log_probability.numpy()[1:]), expected, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(sampler.log_probability[1:]), expected, rtol=1e-6)
 
 
 # ---------------------------------------------------------------- the file of a model

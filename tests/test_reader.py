@@ -49,10 +49,10 @@ def instances_of_batch(batch):
     """The instances that a batch stands for: one a target, in its order."""
     for n, (row, position) in enumerate(zip(batch.stretch, batch.position)):
         seen = slice(0, position + 1)
-        tags = [int(t) for v in batch.video[row, seen] for t in batch.tags[batch.tag_video == v]]
-        assert len(tags) == batch.tag_counts[row, position]
+        tags = [int(t) for v in batch.video[seen, row] for t in batch.tags[batch.tag_video == v]]
+        assert len(tags) == batch.tag_counts[position, row]
         user, province, city, phone = (int(value) for value in batch.profile[row])
-        instance = (user, province, city, batch.items[row, seen].tolist(), batch.categories[row, seen].tolist(),
+        instance = (user, province, city, batch.items[seen, row].tolist(), batch.categories[seen, row].tolist(),
                     tags, phone)
         yield instance if batch.target_item is None else (*instance, int(batch.target_item[n]))
 

@@ -1,0 +1,131 @@
+"""Optimisers, schedule, and training on several processes, against paddle's own and plain references."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import run_ok, train_command
+from hypothesis import given
+from hypothesis import strategies as st
+
+import network_conf
+import train
+
+
+@pytest.fixture(scope="module")
+def paddle():
+    return network_conf.load_paddle()
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad"])
+def test_optimisers_are_those_of_paddle(paddle, name):
+    """Twenty steps against paddle's dense ones (its sparse Adam corrects its bias for one step too many)."""
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(6, 3)).astype(np.float32)
+    theirs = paddle.create_parameter([6, 3], "float32")
+    theirs.set_value(start)
+    if name == "adam":
+        optimizer = paddle.optimizer.Adam(0.01, parameters=[theirs])
+    else:
+        optimizer = paddle.optimizer.Adagrad(0.01, parameters=[theirs], weight_decay=paddle.regularizer.L2Decay(0.1))
+    step_of, arrays = train.OPTIMIZERS[name]
+    rows, state = start, [np.zeros_like(start) for _ in range(arrays)]
+    for step in range(1, 21):
+        gradient = rng.normal(size=rows.shape).astype(np.float32)
+        (theirs * paddle.to_tensor(gradient)).sum().backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        rows, state = step_of(rows, gradient, state, 0.01, step, 0.1)
+    np.testing.assert_allclose(rows, theirs.numpy(), rtol=1e-5, atol=1e-6)
+    assert np.abs(rows - start).max() > 0.05
+
+
+def test_adam_leaves_no_denormal_numbers():
+    rows, state = np.ones(4, np.float32), [np.full(4, 1e-38, np.float32), np.full(4, 1e-38, np.float32)]
+    for step in range(1, 200):
+        rows, state = train.adam(rows, np.zeros(4, np.float32), state, 0.01, step, 0)
+    for array in state:
+        assert ((array == 0) | (np.abs(array) >= np.finfo(np.float32).tiny)).all()
+
+
+def test_cosine_rate():
+    assert train.cosine_rate(2.0, 0, 10) == 2.0
+    assert train.cosine_rate(2.0, 5, 10) == pytest.approx(1.1)
+    assert train.cosine_rate(2.0, 10, 10) == pytest.approx(0.2)
+
+
+@given(st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=3), st.integers(0, 9))
+def test_add_gradients(id_sets, seed):
+    """Equal to adding dense arrays."""
+    rng = np.random.default_rng(seed)
+    dense, parts = np.zeros((10, 2), np.float32), []
+    for ids in id_sets:
+        ids = rng.permutation(np.array(sorted(ids), np.int64))
+        parts.append((ids, rng.normal(size=(len(ids), 2)).astype(np.float32)))
+        dense[ids] += parts[-1][1]
+    ids, total = train.add_gradients(parts, 10)
+    found = np.zeros_like(dense)
+    found[ids] = total
+    assert len(set(ids.tolist())) == len(ids)
+    np.testing.assert_allclose(found, dense, atol=1e-6)
+    assert train.add_gradients([(None, dense), (None, dense)], 10)[0] is None
+    np.testing.assert_array_equal(train.add_gradients([(None, dense), (None, dense)], 10)[1], 2 * dense)
+
+
+def test_processes_compute_the_same_update(small):
+    """Without anything random in the parts, one process or three: the same models but for rounding."""
+    models = []
+    for processes in (1, 3):
+        # at noise power 0 with 2,000 shared samples the noise is nearly the whole catalogue, whoever draws it
+        run_ok(train_command(f"output/processes{processes}", f"--processes={processes} --user_dropout=0 "
+                             "--shared_negatives --loss=ranking_nce --noise_power=0 --num_negatives=4000 "
+                             "--learning_rate=0.0001"), small)
+        path = small / "output" / f"processes{processes}" / "model_pass_00001.tar.gz"
+        models.append(network_conf.load_model(str(path)).parameters)
+    start = network_conf.initial_parameters(
+        network_conf.load_model(str(path)).config, network_conf.load_model(str(path)).item_freq,
+        np.random.default_rng(0))
+    for name, one in models[0].items():
+        moved = np.abs(one - start[name]).max()
+        assert moved > 0, name
+        assert np.abs(one - models[1][name]).mean() < 0.25 * np.abs(one - start[name]).mean() + 1e-7, name
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_no_process_stays_behind(small, kill):
+    """When the first process goes, by force or by Ctrl-C, the others go too."""
+    command = train_command("output/killed", "--processes=3 --num_passes=1000").split()
+    process = subprocess.Popen([sys.executable, *command[1:]], cwd=small, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()  # a pass is done: all of them run
+    children = _children(process.pid)
+    assert len(children) == 2
+    process.send_signal(kill)
+    process.wait()
+    assert process.returncode == (-9 if kill == signal.SIGKILL else 130)
+    deadline = time.monotonic() + 60
+    while any(os.path.isdir(f"/proc/{child}") for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if kill == signal.SIGINT:
+        assert process.stderr.read().endswith("train.py: interrupted\n")
+
+
+def test_a_lost_process_ends_the_run(small):
+    command = train_command("output/lost", "--processes=2 --num_passes=1000").split()
+    process = subprocess.Popen([sys.executable, *command[1:]], cwd=small, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    [child] = _children(process.pid)
+    os.kill(child, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2 and "one of its processes ended" in errors.splitlines()[-1]
+
+
+def _children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+        return [int(child) for child in children.read().split()]

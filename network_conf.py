@@ -71,7 +71,6 @@ class Sampling(NamedTuple):
     loss: str = "nce"
     num_negatives: int = NUM_NEGATIVES
     shared_negatives: bool = False
-    noise_power: float = 1.0
 
 
 def parameter_shapes(config):
@@ -170,7 +169,7 @@ class DNNmodel:
         self.refresh()
         if not is_infer:
             self.sampling = sampling or Sampling()
-            self.noise = NoiseSampler(item_freq, self.sampling.noise_power)
+            self.noise = NoiseSampler(item_freq)
 
     def refresh(self):
         """Take over the layers' weights from `parameters`, after they have changed there."""
@@ -468,14 +467,14 @@ def alias_table(probabilities):
 
 
 class NoiseSampler:
-    """Draws videos from item_freq ** power without `<unk>`, in O(1) a draw.
+    """Draws videos from item_freq without `<unk>`, in O(1) a draw.
 
     `log_probability` is the log of the distribution drawn from, float32 [videos]. The draws are made on the host,
     by the generator of the run, and go to the device of the network with the batch.
     """
 
-    def __init__(self, item_freq, power=1.0):
-        freq = np.array(item_freq, np.float64) ** power
+    def __init__(self, item_freq):
+        freq = np.array(item_freq, np.float64)
         freq[0] = 0  # <unk> is no video
         self._keep, self._other = alias_table(freq)
         self.log_probability = (log_frequencies(freq) - np.log(freq.sum())).astype(np.float32)

@@ -107,8 +107,6 @@ def parse_args():
                           help="noise samples (%(default)s)")
     settings.add_argument("--shared_negatives", action="store_true",
                           help="draw them once a batch, for all its instances, not once an instance")
-    settings.add_argument("--noise_power", type=number_type(float, 0), default=1.0,
-                          help="the noise follows item_freq to this power (%(default)s)")
     settings.add_argument("--user_dropout", type=number_type(float, 0, 1), default=0.5,
                           help="share of training stretches whose user id is hidden (%(default)s)")
     settings.add_argument("--dropout", type=number_type(float, 0, 0.99), default=0.0,
@@ -247,8 +245,7 @@ class Trainer:
         self._steps = steps
         self._ranks = Ranks(self._args.processes)
         load_paddle()
-        sampling = Sampling(self._args.loss, self._args.num_negatives, self._args.shared_negatives,
-                            self._args.noise_power)
+        sampling = Sampling(self._args.loss, self._args.num_negatives, self._args.shared_negatives)
         self._network = DNNmodel(config=config, parameters=parameters, item_freq=item_freq, sampling=sampling,
                                  dropout=self._args.dropout)
         gc.freeze()  # lest the collector look through all of paddle's modules again and again
@@ -342,26 +339,30 @@ def mean_cost(network, log, batch_size, rng):
 
 
 def evaluate(args, config, parameters, log, item_freq):
-    """{metric: value} on the last clicks of a log: cost, ranking of the model and of popularity, unknown targets.
-
-    Prefix `seen_kept_`: earlier clicks kept in the ranking; `popularity_`: everybody gets the most clicked videos.
-    """
-    sampling = Sampling(args.loss, args.num_negatives, args.shared_negatives, args.noise_power)
+    """{metric: value} on the last clicks of a log: cost, share of unknown targets, ranking metrics."""
+    sampling = Sampling(args.loss, args.num_negatives, args.shared_negatives)
     network = DNNmodel(config=config, parameters=parameters, item_freq=item_freq, sampling=sampling)
     # always the same noise: the test costs of two passes differ by what was learned alone
     cost = mean_cost(network, log, args.batch_size, np.random.default_rng(args.seed))
     network.is_infer = True
     users = user_vectors(network, log, log.before_last())
+    return {"test_cost": cost, "unknown_target_share": float((log.last_item[log.last_item >= 0] == 0).mean()),
+            **ranking_of(lambda lines: model_scores(users[lines], parameters["nce_w"], parameters["nce_b"]), log,
+                         len(item_freq))}
+
+
+def ranking_of(scores_of, log, videos, prefix=""):
+    """{prefix + metric: value} of a ranking, and with `seen_kept_` those with earlier clicks kept in it."""
+    removed, kept = evaluate_ranking(scores_of, log, videos)
+    return {**{prefix + name: value for name, value in removed.items()},
+            **{prefix + "seen_kept_" + name: value for name, value in kept.items()}}
+
+
+def popularity_metrics(log, item_freq):
+    """{popularity_metric: value} on the last clicks of a log: everybody gets the most clicked videos."""
     popularity = np.array(item_freq)
     popularity[0] = -np.inf  # <unk> is no video
-    rankings = {"": lambda lines: model_scores(users[lines], parameters["nce_w"], parameters["nce_b"]),
-                "popularity_": lambda lines: np.tile(popularity, (len(lines), 1))}
-    row = {"test_cost": cost, "unknown_target_share": float((log.last_item[log.last_item >= 0] == 0).mean())}
-    for prefix, scores_of in rankings.items():
-        removed, kept = evaluate_ranking(scores_of, log, len(popularity))
-        row.update({prefix + name: value for name, value in removed.items()})
-        row.update({prefix + "seen_kept_" + name: value for name, value in kept.items()})
-    return row
+    return ranking_of(lambda lines: np.tile(popularity, (len(lines), 1)), log, len(popularity), "popularity_")
 
 
 def pass_line(row):
@@ -424,13 +425,14 @@ def main():
                         "paddle": paddle.__version__}.items():
         print(f"{name}: {value}", file=sys.stderr)
 
+    popularity = popularity_metrics(test_log, item_freq)
     rows, best = [], None
     for number in range(args.num_passes):
         cost, instances, seconds = train_pass(trainer, log, stretches, args.batch_size, rng)
         seconds += reading if number == 0 else 0
         row = {"pass": number, "cost": cost, "instances": instances, "seconds": seconds,
                "instances_per_second": instances / seconds,
-               **evaluate(args, config, parameters, test_log, item_freq)}
+               **evaluate(args, config, parameters, test_log, item_freq), **popularity}
         model = (config, parameters, item_freq)
         save_model(os.path.join(args.model_output_dir, f"model_pass_{number:05d}.tar.gz"), *model)
         if valid_log:

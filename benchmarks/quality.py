@@ -26,15 +26,12 @@ WITHOUT = {  # name of the row: (what the recipe says, what stands in its place)
     "recipe": ("", ""),
     "without --last_click": ("--last_click", ""),
     "without --last_state": ("--last_state", ""),
-    "without either": ("--last_click --last_state", ""),
     "--loss=nce": ("--loss=ranking_nce", ""),
     "5 negatives an instance": ("--num_negatives=1024 --shared_negatives", ""),
     "--dnn_layer_dims 256 31": ("--dnn_layer_dims 512 128", ""),
     "--dropout=0": ("--dropout=0.3", ""),
     "--user_dropout=0": ("--dropout=0.3", "--dropout=0.3 --user_dropout=0"),
     "--window_size=50": ("--dropout=0.3", "--dropout=0.3 --window_size=50"),
-    "--lstm_dim=128": ("--dropout=0.3", "--dropout=0.3 --lstm_dim=128"),
-    "--noise_power=0.5": ("--dropout=0.3", "--dropout=0.3 --noise_power=0.5"),
 }
 ABLATION = {name: RECIPE.replace(old, new) for name, (old, new) in WITHOUT.items()}
 METRICS = ("recall@10", "ndcg@10", "recall@50", "mrr@10", "coverage@10", "seen_kept_recall@10", "seen_kept_ndcg@10")

@@ -8,18 +8,25 @@ first. The probabilities are those of the softmax over all videos of the diction
 
 Also home of what ranks videos for every script: user vectors, top-N, and the ranking metrics.
 """
+import functools
+import multiprocessing
+import os
+import signal
 import sys
+import threading
+from itertools import chain, islice
 
 import numpy as np
 
 from data_processor import argument_parser, number_type, run_script
 from item_vector import add_model_arguments, load_trained
 from network_conf import DNNmodel, load_paddle
-from reader import Reader, make_batch, next_click_windows
+from reader import Reader, make_batch, next_click_windows, raw_blocks
 
 USER_BLOCK = 128  # rows in every forward pass, whatever the batch: so a user's result never depends on others
-SCORE_BLOCK = 1 << 22  # scores held at once
-READ_LINES = 4096  # lines encoded at once
+VIDEO_BLOCK = 2048  # videos scored at once for that many users: 1 MB of scores stays in the cache
+SPARE = 16  # candidates beside the top N, to be ranked again in double precision
+SCORE_BLOCK = 1 << 22  # scores held at once where all of them are needed
 
 
 def parse_args():
@@ -39,8 +46,11 @@ def add_infer_arguments(parser):
 
 def add_batch_size(parser):
     """The flag that bounds how many users are worked on together."""
-    parser.add_argument("--batch_size", type=number_type(int, 1), default=50,
-                        help="users scored and written at a time; changes no result (%(default)s)")
+    parser.add_argument("--batch_size", type=number_type(int, 1), default=2048,
+                        help="users read, computed and written at a time, rounded up to a multiple of "
+                        f"{USER_BLOCK}; changes no result (%(default)s)")
+    parser.add_argument("--processes", type=number_type(int, 1), default=min(2, os.cpu_count() or 1),
+                        help="that share the work; changes no result (%(default)s)")
 
 
 def add_top_n(parser):
@@ -97,29 +107,6 @@ def best_ids(scores, n):
     return best
 
 
-def softmax_top_n(users, nce_w, nce_b, n, removed=None):
-    """Top-N of the softmax over all videos but `<unk>`.
-
-    Parameters
-    ----------
-    users : float32 [B, u].    nce_w : float32 [V, u].    nce_b : float32 [1, V].
-    n : int, at most V - 1 are given.
-    removed : list of B arrays of ids that are not to be given; they keep their share of the probability.
-
-    Returns
-    -------
-    ids : int64 [B, n], best first.    probabilities : float64 [B, n]; 0 where a removal left too few videos.
-    """
-    scores = model_scores(users, nce_w, nce_b)  # [B, V]
-    peak = scores.max(axis=1, keepdims=True)
-    log_total = peak + np.log(np.exp(scores - peak).sum(axis=1, keepdims=True))
-    if removed is not None:
-        for row, ids in enumerate(removed):
-            scores[row, ids] = -np.inf
-    ids = best_ids(scores, min(n, scores.shape[1] - 1))
-    return ids, np.exp(np.take_along_axis(scores, ids, axis=1) - log_total)
-
-
 def model_scores(users, nce_w, nce_b):
     """Scores nce_w . u + nce_b in float64, `<unk>` at -inf. float32 [B, u] -> [B, V].
 
@@ -131,11 +118,128 @@ def model_scores(users, nce_w, nce_b):
     return scores
 
 
-def print_top_n(users, ids, probabilities, videos):
-    """Print `user-id \\t video:probability,...` a line; `videos` are the names by id."""
-    for user, row, shares in zip(users, ids.tolist(), probabilities.tolist()):
-        pairs = ",".join(f"{videos[id_]}:{share:.6g}" for id_, share in zip(row, shares) if share > 0)
-        sys.stdout.write(f"{user}\t{pairs}\n")
+class TopN:
+    """Top-N of the softmax over all videos but `<unk>`, for many users: looks at each score once.
+
+    Scores are computed in single precision, in blocks that stay in the cache. On the way each user keeps his best
+    `n` and SPARE more; these are scored again in double precision, which decides. When a bound on the rounding
+    errors does not rule out that a video missed the spare places, the user's scores are all computed in double
+    precision: the result is always that of `model_scores`.
+    """
+
+    def __init__(self, nce_w, nce_b):
+        self._nce_w, self._nce_b = nce_w, nce_b
+        self._columns = np.ascontiguousarray(np.vstack([nce_w.T, nce_b]), np.float32)  # [u + 1, V]
+        self._rows = np.hstack([nce_w, nce_b.T]).astype(np.float64)  # [V, u + 1]
+        # |error| <= (terms + 1) 2^-24 |user| |video| (Higham 2002, section 3.1, and Cauchy-Schwarz)
+        self._error = (len(self._columns) + 1) * 2.0 ** -24 * np.sqrt((self._rows[1:] ** 2).sum(axis=1).max())
+
+    def __call__(self, users, n, removed=None):
+        """Best videos of each user, with their probabilities.
+
+        Parameters
+        ----------
+        users : float32 [B, u].    n : int, at most V - 1 are given.
+        removed : list of B arrays of ids that are not to be given; they keep their share of the probability.
+
+        Returns
+        -------
+        ids : int64 [B, n], best first, equal scores by id.
+        probabilities : float64 [B, n]; 0 where a removal left too few videos.
+        """
+        n = min(n, self._columns.shape[1] - 1)
+        blocks = [slice(start, start + USER_BLOCK) for start in range(0, len(users), USER_BLOCK)]
+        found = [self._block(users[block], n, removed and removed[block]) for block in blocks]
+        ids, probabilities = zip(*found) if found else ([np.zeros((0, n), np.int64)], [np.zeros((0, n))])
+        return np.concatenate(ids), np.concatenate(probabilities)
+
+    def _block(self, users, n, removed):
+        """As above for up to USER_BLOCK users, always in matrices of that many: all round alike."""
+        count, videos = len(users), self._columns.shape[1]
+        padded = np.ones((USER_BLOCK, len(self._columns)), np.float32)
+        padded[:, :-1] = users[np.arange(USER_BLOCK) % count]
+        kept = min(n + SPARE, videos - 1)
+        best = Best(USER_BLOCK, kept)
+        peak, total = np.full(USER_BLOCK, -np.inf, np.float32), np.zeros(USER_BLOCK)
+        edges = [1, *range(1 + 4 * kept, videos, VIDEO_BLOCK), videos]
+        scores, powers = np.empty((2, USER_BLOCK * max(np.diff(edges))), np.float32)
+        for start, end in zip(edges, edges[1:]):
+            block = scores[:USER_BLOCK * (end - start)].reshape(USER_BLOCK, -1)
+            np.matmul(padded, self._columns[:, start:end], out=block)
+            old, peak = peak, np.maximum(peak, block.max(axis=1))
+            power = np.subtract(block, peak[:, None], out=powers[:block.size].reshape(block.shape))
+            total = total * np.exp(old - peak) + np.exp(power, out=power).sum(axis=1)
+            for row, ids in enumerate(removed or ()):
+                block[row, ids[(ids >= start) & (ids < end)] - start] = -np.inf
+            best.add(block, start)
+        ids, limit = best.result()
+        ids, limit, users = ids[:count], limit[:count], padded[:count].astype(np.float64)
+        exact = (self._rows[ids] @ users[:, :, None])[:, :, 0]
+        exact[ids == 0] = -np.inf  # places that no video took
+        order = np.lexsort((ids, -exact), axis=1)[:, :n]
+        ids, exact = np.take_along_axis(ids, order, axis=1), np.take_along_axis(exact, order, axis=1)
+        error = self._error * np.sqrt((users ** 2).sum(axis=1))
+        if kept == videos - 1:
+            limit = np.full(count, -np.inf)  # nothing was left out
+        for row in np.flatnonzero((limit > -np.inf) & (limit + error >= exact[:, -1])):  # too close to call
+            all_scores = model_scores(users[row:row + 1, :-1], self._nce_w, self._nce_b)
+            if removed is not None:
+                all_scores[0, removed[row]] = -np.inf
+            ids[row] = best_ids(all_scores, n)[0]
+            exact[row] = all_scores[0, ids[row]]
+        return ids, np.exp(exact - (peak[:count] + np.log(total[:count]))[:, None])
+
+
+class Best:
+    """The `size` best scores of each of `rows` users so far; `limit` is the lowest, -inf while there are fewer."""
+
+    def __init__(self, rows, size):
+        self._scores, self._ids = np.full((rows, size), -np.inf, np.float32), np.zeros((rows, size), np.int64)
+        self._waiting, self._count = [], 0
+        self.limit = np.full((rows, 1), -np.inf, np.float32)
+
+    def add(self, block, first_id):
+        """Take note of the scores above the limit, float32 [rows, videos]; the first column is video `first_id`."""
+        above = block > self.limit
+        if block.size % 8 == 0:  # they are rare: look for them eight at a time
+            words = np.flatnonzero(above.reshape(-1).view(np.uint64))
+            flat = (words[:, None] * 8 + np.arange(8)).reshape(-1)
+            flat = flat[above.reshape(-1)[flat]]
+        else:
+            flat = np.flatnonzero(above)
+        self._waiting.append((flat // block.shape[1], flat % block.shape[1] + first_id, block.reshape(-1)[flat]))
+        self._count += len(flat)
+        if self._count > self._scores.size:
+            self._merge()
+
+    def _merge(self):
+        if not self._waiting:
+            return
+        rows, ids, scores = map(np.concatenate, zip(*self._waiting))
+        self._waiting, self._count = [], 0
+        order = np.argsort(rows, kind="stable")
+        counts = np.bincount(rows, minlength=len(self._scores))
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts) + self._scores.shape[1]
+        size = self._scores.shape[1]
+        all_scores = np.full((len(self._scores), size + counts.max(initial=0)), -np.inf, np.float32)
+        all_ids = np.zeros(all_scores.shape, np.int64)
+        all_scores[:, :size], all_ids[:, :size] = self._scores, self._ids
+        all_scores[rows[order], place], all_ids[rows[order], place] = scores[order], ids[order]
+        best = np.argpartition(all_scores, -size, axis=1)[:, -size:]
+        self._scores, self._ids = (np.take_along_axis(each, best, axis=1) for each in (all_scores, all_ids))
+        self.limit = self._scores.min(axis=1, keepdims=True)
+
+    def result(self):
+        """(ids int64 [rows, size], 0 where there was no video; limit float32 [rows]: no other score is above it)."""
+        self._merge()
+        return self._ids, self.limit[:, 0]
+
+
+def lists_text(users, ids, probabilities, videos):
+    """A line a user: `user-id \\t video:probability,...`; `videos` are the names by id."""
+    return "".join(
+        user + "\t" + ",".join([f"{videos[id_]}:{share:.6g}" for id_, share in zip(row, shares) if share > 0]) + "\n"
+        for user, row, shares in zip(users, ids.tolist(), probabilities.tolist()))
 
 
 # ---------------------------------------------------------------- ranking metrics
@@ -208,24 +312,52 @@ def evaluate_ranking(scores_of, log, videos):
     return tuple(ranking_metrics(np.concatenate(ranks[mode]), top10[mode], videos - 1) for mode in (0, 1))
 
 
-def serve(log, users, model, videos, args):
-    """Print the top-N lists of a log's users, whose vectors `users` are float32 [L, u]."""
-    for start in range(0, len(log.users), args.batch_size):
-        rows = range(start, min(start + args.batch_size, len(log.users)))
-        removed = [log.items(row) for row in rows] if getattr(args, "remove_seen", False) else None
-        ids, probabilities = softmax_top_n(users[start:rows.stop], model.parameters["nce_w"],
-                                           model.parameters["nce_b"], args.top_n, removed)
-        print_top_n(log.users[start:rows.stop], ids, probabilities, videos)
+# ---------------------------------------------------------------- many users
+def ordered_map(work, items, processes):
+    """Yield work(item) for each item, in order, computed by several processes forked from this one.
+
+    A single item is worked on right here: a fork would take longer. No more than a few items wait at a time.
+    """
+    items = iter(items)
+    first = list(islice(items, 2))
+    if processes == 1 or len(first) < 2 or not hasattr(os, "fork"):
+        yield from map(work, chain(first, items))
+        return
+    tickets = threading.Semaphore(4 * processes)
+    with multiprocessing.get_context("fork").Pool(processes, _start_worker, (work,)) as pool:
+        for result in pool.imap(_run_worker, (item for item in chain(first, items) if tickets.acquire())):
+            tickets.release()
+            yield result
+
+
+def _start_worker(work):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides what happens
+    _run_worker.work = work
+
+
+def _run_worker(item):
+    return _run_worker.work(item)
+
+
+def block_size(args):
+    """Lines that are worked on together: --batch_size in whole blocks, since those cost the same full or not."""
+    return -(-args.batch_size // USER_BLOCK) * USER_BLOCK
 
 
 def main():
     args = parse_args()
     model, feature_dict = load_trained(args)
-    network = inference_network(model)
     videos = list(feature_dict["history_clicked_items"])
     reader = Reader(feature_dict, model.config.window_size)
-    for log in reader.encode(args.infer_set_path, READ_LINES):
-        serve(log, user_vectors(network, log), model, videos, args)
+    top_n = TopN(model.parameters["nce_w"], model.parameters["nce_b"])
+    network = functools.cache(lambda: inference_network(model))  # loads paddle in the process that needs it
+
+    def serve(block):
+        log = reader.encode_raw(args.infer_set_path, block)
+        removed = [log.items(row) for row in range(len(log.users))] if args.remove_seen else None
+        return lists_text(log.users, *top_n(user_vectors(network(), log), args.top_n, removed), videos)
+    for text in ordered_map(serve, raw_blocks(args.infer_set_path, block_size(args)), args.processes):
+        sys.stdout.write(text)
 
 
 if __name__ == "__main__":

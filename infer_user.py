@@ -7,12 +7,24 @@ Serves every user of the dictionary, or those of --user_ids (one id a line); no 
 user counts as having clicked nothing yet, of unknown province, city and phone. An id that the model
 does not know gets the most clicked videos, and is named on stderr. Prints as infer.py does.
 """
+import functools
 import sys
+from itertools import islice
 
 import numpy as np
 
 from data_processor import argument_parser, run_script
-from infer import READ_LINES, add_batch_size, add_top_n, best_ids, inference_network, print_top_n, serve, user_vectors
+from infer import (
+    TopN,
+    add_batch_size,
+    add_top_n,
+    best_ids,
+    block_size,
+    inference_network,
+    lists_text,
+    ordered_map,
+    user_vectors,
+)
 from item_vector import add_model_arguments, load_trained
 from reader import InputError, Reader, open_log
 
@@ -53,26 +65,23 @@ def main():
     args = parse_args()
     model, feature_dict = load_trained(args)
     known = feature_dict["user_id"]
-    users = list(read_user_ids(args.user_ids)) if args.user_ids else list(known)[1:]
-    network = inference_network(model)
     videos = list(feature_dict["history_clicked_items"])
     reader = Reader(feature_dict, model.config.window_size)
+    top_n = TopN(model.parameters["nce_w"], model.parameters["nce_b"])
     popular = popularity_list(model.item_freq, args.top_n)
-    start = 0
-    while start < len(users):
-        # a run of users that are all known, or all unknown, so that the output keeps the input's order
-        is_known = known.get(users[start], 0) > 0
-        end = start
-        while end < min(len(users), start + READ_LINES) and (known.get(users[end], 0) > 0) == is_known:
-            end += 1
-        run, start = users[start:end], end
-        if is_known:
-            log = reader.encode_users(run)
-            serve(log, user_vectors(network, log), model, videos, args)
-            continue
-        for user in run:
+    network = functools.cache(lambda: inference_network(model))  # loads paddle in the process that needs it
+
+    def serve(block):
+        ids, probabilities = top_n(user_vectors(network(), reader.encode_users(block)), args.top_n)
+        strangers = [row for row, user in enumerate(block) if not known.get(user)]
+        ids[strangers], probabilities[strangers] = popular
+        return lists_text(block, ids, probabilities, videos), [block[row] for row in strangers]
+    users = read_user_ids(args.user_ids) if args.user_ids else islice(known, 1, None)
+    blocks = iter(lambda: list(islice(users, block_size(args))), [])
+    for text, strangers in ordered_map(serve, blocks, args.processes):
+        sys.stdout.write(text)
+        for user in strangers:
             print(f"infer_user.py: {user}: not known to the model; served the most clicked videos", file=sys.stderr)
-            print_top_n([user], *popular, videos)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from network_conf import load_model
 from reader import InputError, atomic_write
 
 FORMATS = (".tsv", ".npz", ".vec")
+VIDEOS_AT_ONCE = 4096
 
 
 def parse_args():
@@ -52,46 +53,86 @@ def simple_lsh_videos(nce_w, nce_b):
     return np.hstack([vectors, np.sqrt(square.max() - square)])
 
 
-def write_vectors(path, blocks):
-    """Write blocks of (ids, float64 [B, dim]) to stdout, or with ids to a .tsv, .npz or .vec file.
+def decimals(vectors, separator, names=None):
+    """Rows of numbers with twelve decimals as lines of text, each after its name if there are names; bytes.
 
     Twelve decimals: the cosines of the printed vectors then differ from the exact ones by about 1e-11, which
-    leaves the order as it is unless two scores agree to that many digits.
+    leaves the order as it is unless two scores agree to that many digits. Digits are made for all numbers at once,
+    four of them by one look-up, into lines of equal width from which what is not needed is cut out.
     """
+    rows, width = vectors.shape
+    fixed = np.rint(np.abs(vectors) * 1e12).astype(np.uint64)
+    whole, fraction = np.divmod(fixed, np.uint64(10 ** 12))
+    if rows and whole.max() >= 10 ** 4:
+        raise ValueError("a component of a vector is 10,000 or more")
+    text = np.empty((rows, width, 19), np.uint8)  # "-1234.123456789012,"
+    text[:, :, 0] = ord("-")
+    text[:, :, 1:5] = DIGITS[whole]
+    text[:, :, 5] = ord(".")
+    for place in (14, 10, 6):
+        fraction, four = np.divmod(fraction, np.uint64(10 ** 4))
+        text[:, :, place:place + 4] = DIGITS[four]
+    text[:, :, 18] = ord(separator)
+    text[:, -1:, 18] = ord("\n")
+    used = np.ones(text.shape, bool)
+    used[:, :, 0] = (vectors < 0) & (fixed > 0)
+    for place, power in enumerate((1000, 100, 10), 1):
+        used[:, :, place] = whole >= power
+    if names is None:
+        return text[used].tobytes()
+    lines = text.reshape(rows, -1)[used.reshape(rows, -1)].tobytes().split(b"\n")
+    return b"".join(b"%b%b%b\n" % (name.encode(), separator.encode(), line) for name, line in zip(names, lines))
+
+
+DIGITS = np.frombuffer("".join(f"{number:04d}" for number in range(10 ** 4)).encode(), np.uint8).reshape(-1, 4)
+
+
+def as_written(path, ids, vectors):
+    """(ids, what `write_vectors` wants of a block for this path): text as bytes, or the float64 [B, dim] themselves."""
     if path is None:
-        for _, vectors in blocks:
-            sys.stdout.writelines(",".join(row) + "\n" for row in _decimals(vectors))
+        return ids, decimals(vectors, ",")
+    if path.endswith(".npz"):
+        return ids, vectors
+    return ids, decimals(vectors, "\t" if path.endswith(".tsv") else " ", ids)
+
+
+def write_vectors(path, width, blocks):
+    """Write blocks of `as_written` to stdout, or with ids to a .tsv, .npz or .vec file."""
+    if path is None:
+        for _, text in blocks:
+            sys.stdout.buffer.write(text)
         return
     if not path.endswith(FORMATS):
         raise InputError(path, None, "unknown kind of file", f"end its name in {', '.join(FORMATS)}")
-    all_ids, all_vectors = zip(*blocks)
-    ids, vectors = [id_ for block in all_ids for id_ in block], np.concatenate(all_vectors)
-    if path.endswith(".vec"):
-        spaced = next((id_ for id_ in ids if " " in id_), None)
-        if spaced is not None:
-            raise InputError(path, None, f"the word2vec format cannot hold the space in id {spaced!r}",
-                             "write a .tsv or .npz file")
     with atomic_write(path) as stream:
         if path.endswith(".npz"):
-            np.savez(stream, ids=np.array(ids), vectors=vectors)
+            all_ids, all_vectors = zip(*blocks)
+            np.savez(stream, ids=np.array([id_ for block in all_ids for id_ in block]),
+                     vectors=np.concatenate(all_vectors))
             return
-        separator = "\t" if path.endswith(".tsv") else " "
+        place = f"{0:<20d} {width}\n".encode()  # the number of vectors is known at the end
+        stream.write(place if path.endswith(".vec") else b"")
+        count = 0
+        for ids, text in blocks:
+            spaced = next((id_ for id_ in ids if " " in id_), None) if path.endswith(".vec") else None
+            if spaced is not None:
+                raise InputError(path, None, f"the word2vec format cannot hold the space in id {spaced!r}",
+                                 "write a .tsv or .npz file")
+            stream.write(text)
+            count += len(ids)
         if path.endswith(".vec"):
-            stream.write(f"{vectors.shape[0]} {vectors.shape[1]}\n".encode())
-        stream.writelines(separator.join([id_, *row]).encode() + b"\n" for id_, row in zip(ids, _decimals(vectors)))
-
-
-def _decimals(vectors):
-    """Rows of numbers as lists of strings."""
-    return ([f"{value:.12g}" for value in row] for row in vectors.tolist())
+            stream.seek(0)
+            stream.write(f"{count:<20d} {width}\n".encode())
 
 
 def main():
     args = parse_args()
     model, feature_dict = load_trained(args)
     videos = list(feature_dict["history_clicked_items"])[1:]
-    write_vectors(args.output_path, [(videos, simple_lsh_videos(model.parameters["nce_w"],
-                                                                model.parameters["nce_b"]))])
+    vectors = simple_lsh_videos(model.parameters["nce_w"], model.parameters["nce_b"])
+    blocks = (slice(start, start + VIDEOS_AT_ONCE) for start in range(0, len(videos), VIDEOS_AT_ONCE))
+    write_vectors(args.output_path, vectors.shape[1],
+                  (as_written(args.output_path, videos[block], vectors[block]) for block in blocks))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def load_paddle(threads=1):
             os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512f" in cpuinfo else "5")
     warnings.filterwarnings("ignore", message="No ccache found")
     import paddle
+    paddle.disable_signal_handler()  # its own writes a page to stdout when a process is told to end
     paddle.base.core.set_num_threads(threads)
     return paddle
 

@@ -19,6 +19,7 @@ import gzip
 import os
 import sys
 import tempfile
+from itertools import islice
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -36,6 +37,10 @@ class InputError(Exception):
     def __init__(self, path, line, what, mend):
         where = f"{path}:{line}" if line else str(path)
         super().__init__(" ".join(f"{where}: {what}; {mend}".split()))
+        self._all = (path, line, what, mend)
+
+    def __reduce__(self):  # on its way from one process to another
+        return InputError, self._all
 
 
 @contextlib.contextmanager
@@ -82,22 +87,40 @@ def open_log(path):
 
 
 def read_log(path):
-    """Yield a `LogLine` for each non-empty line of the log at `path`.
+    """Iterate over the `LogLine` of each non-empty line of the log at `path`.
 
     Raises
     ------
     InputError
         For a missing file, a column too many or too few, bytes that are not UTF-8, an empty history.
     """
+    return parse_lines(raw_lines(path), path)
+
+
+def raw_lines(path):
+    """Yield (line number, bytes) of a log."""
     with open_log(path) as stream:
         number = 0
         try:
             for number, raw in enumerate(stream, 1):
-                line = parse_line(raw, path, number)
-                if line is not None:
-                    yield line
+                yield number, raw
         except (EOFError, gzip.BadGzipFile) as error:
             raise InputError(path, number + 1, f"damaged gzip data ({error})", "copy the file again") from error
+
+
+def raw_blocks(path, size):
+    """Yield the lines of a log as lists of `size` pairs (line number, bytes), for `Reader.encode_raw`."""
+    lines = raw_lines(path)
+    while block := list(islice(lines, size)):
+        yield block
+
+
+def parse_lines(numbered, path):
+    """Yield the `LogLine` of each pair (line number, bytes) but of those that are empty."""
+    for number, raw in numbered:
+        line = parse_line(raw, path, number)
+        if line is not None:
+            yield line
 
 
 def parse_line(raw, path, number):
@@ -362,6 +385,10 @@ class Reader:
                 yield block
             if block_lines is None or len(block.users) < block_lines:
                 return
+
+    def encode_raw(self, path, block):
+        """A block of `raw_blocks` as an `EncodedLog`."""
+        return self._encode_block(path, parse_lines(block, path), None)
 
     def encode_users(self, user_ids):
         """Users of whom nothing but the id is known, as an `EncodedLog`."""

@@ -7,12 +7,14 @@ A user vector u becomes [1, u_1, ..., u_31, 0] divided by its norm: item_vector.
 with a video's vector orders the videos as the softmax does. Prints a vector a line, `,` between the
 numbers, in input order; --output_path writes a file with the user ids instead.
 """
+import functools
+
 import numpy as np
 
 from data_processor import argument_parser, run_script
-from infer import READ_LINES, add_infer_arguments, inference_network, user_vectors
-from item_vector import add_output_path, load_trained, write_vectors
-from reader import Reader
+from infer import add_infer_arguments, block_size, inference_network, ordered_map, user_vectors
+from item_vector import add_output_path, as_written, load_trained, write_vectors
+from reader import Reader, raw_blocks
 
 
 def parse_args():
@@ -29,20 +31,18 @@ def simple_lsh_users(users):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def vector_blocks(network, reader, path, batch_size):
-    """Yield (user ids, SIMPLE-LSH vectors) of `batch_size` lines of a log at a time."""
-    for log in reader.encode(path, READ_LINES):
-        vectors = simple_lsh_users(user_vectors(network, log))
-        for start in range(0, len(vectors), batch_size):
-            yield log.users[start:start + batch_size], vectors[start:start + batch_size]
-
-
 def main():
     args = parse_args()
     model, feature_dict = load_trained(args)
     reader = Reader(feature_dict, model.config.window_size)
-    write_vectors(args.output_path, vector_blocks(inference_network(model), reader, args.infer_set_path,
-                                                  args.batch_size))
+    network = functools.cache(lambda: inference_network(model))  # loads paddle in the process that needs it
+
+    def vectors_of(block):
+        log = reader.encode_raw(args.infer_set_path, block)
+        return as_written(args.output_path, log.users, simple_lsh_users(user_vectors(network(), log)))
+    blocks = raw_blocks(args.infer_set_path, block_size(args))
+    write_vectors(args.output_path, model.parameters["nce_w"].shape[1] + 2,
+                  ordered_map(vectors_of, blocks, args.processes))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,23 @@
 """Top-N, ranking metrics, user vectors and SIMPLE-LSH: figures worked out by hand, and plain references."""
 import math
+import time
 from fractions import Fraction
+from unittest import mock
 
 import numpy as np
 import pytest
 from conftest import LINES, SMALL_DICT, log_text
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import infer
 import infer_user
+import item_vector
 import network_conf
 from item_vector import simple_lsh_videos
 from network_conf import DNNmodel, ModelConfig
-from reader import Reader
+from reader import InputError, Reader
 from user_vector import simple_lsh_users
 
 INF = float("inf")
@@ -33,21 +36,90 @@ def test_softmax_top_n_by_hand():
     """Scores log 1, log 2, log 3, log 4 for the four videos: probabilities of tenths, whatever `<unk>` scores."""
     nce_w = np.array([[100.0], [0], [0], [0], [0]], np.float32)
     nce_b = np.log(np.array([[1e9, 1, 2, 3, 4]], np.float32))
-    ids, shares = infer.softmax_top_n(np.ones((1, 1), np.float32), nce_w, nce_b, 3)
+    top_n = infer.TopN(nce_w, nce_b)
+    ids, shares = top_n(np.ones((1, 1), np.float32), 3)
     assert ids.tolist() == [[4, 3, 2]] and shares[0] == pytest.approx([0.4, 0.3, 0.2], rel=1e-6)
-    ids, shares = infer.softmax_top_n(np.ones((1, 1), np.float32), nce_w, nce_b, 30, removed=[np.array([4, 2])])
+    ids, shares = top_n(np.ones((1, 1), np.float32), 30, removed=[np.array([4, 2])])
     assert ids[0, :2].tolist() == [3, 1] and shares[0] == pytest.approx([0.3, 0.1, 0, 0], rel=1e-6)
 
 
 def test_scores_too_large_for_exp():
     users, nce_w = np.full((1, 1), 50, np.float32), np.array([[0], [40], [40], [-40]], np.float32)
-    ids, shares = infer.softmax_top_n(users, nce_w, np.zeros((1, 4), np.float32), 3)
+    ids, shares = infer.TopN(nce_w, np.zeros((1, 4), np.float32))(users, 3)
     assert ids.tolist() == [[1, 2, 3]] and shares[0] == pytest.approx([0.5, 0.5, 0])
 
 
-def test_print_top_n(capsys):
-    infer.print_top_n(["u", "v"], np.array([[2, 1], [1, 2]]), np.array([[0.75, 0.25], [1.0, 0.0]]), ["<unk>", "a", "b"])
-    assert capsys.readouterr().out == "u\tb:0.75,a:0.25\nv\ta:1\n"
+def test_lists_text():
+    text = infer.lists_text(["u", "v"], np.array([[2, 1], [1, 2]]), np.array([[0.75, 0.25], [1.0, 0.0]]),
+                            ["<unk>", "a", "b"])
+    assert text == "u\tb:0.75,a:0.25\nv\ta:1\n"
+
+
+def plain_top_n(users, nce_w, nce_b, n, removed):
+    """All scores in float64, all of them sorted."""
+    scores = users.astype(float) @ nce_w.T.astype(float) + nce_b
+    for user, row in enumerate(scores):
+        shares = np.exp(row[1:] - row[1:].max()) / np.exp(row[1:] - row[1:].max()).sum()
+        order = sorted(set(range(1, len(row))) - set(removed[user].tolist()), key=lambda v, row=row: (-row[v], v))[:n]
+        yield order, shares[np.array(order, int) - 1]
+
+
+@given(st.integers(2, 400), st.integers(1, 300), st.integers(1, 60), st.integers(0, 99), st.sampled_from([1, 1e-7, 50]))
+@settings(max_examples=60)
+def test_blocked_top_n_is_the_plain_one(videos, count, n, seed, spread):
+    """Few videos or many blocks of them, videos that differ in the last bit, videos removed."""
+    rng = np.random.default_rng(seed)
+    nce_w = (1 + spread * rng.normal(size=(videos, 3))).astype(np.float32)
+    nce_w[rng.integers(0, videos, videos // 3)] = nce_w[0]  # equal ones
+    nce_b = rng.normal(size=(1, videos)).astype(np.float32) * np.float32(spread)
+    users = rng.normal(size=(count, 3)).astype(np.float32)
+    removed = [rng.integers(1, videos, rng.integers(0, videos)) for _ in range(count)]
+    with mock.patch.object(infer, "VIDEO_BLOCK", 64):
+        ids, shares = infer.TopN(nce_w, nce_b)(users, n, removed)
+    assert ids.shape == shares.shape == (count, min(n, videos - 1))
+    for user, (order, expected) in enumerate(plain_top_n(users, nce_w, nce_b, n, removed)):
+        shown = shares[user] > 0
+        assert ids[user][shown].tolist() == order[:shown.sum()]
+        np.testing.assert_allclose(shares[user][:len(order)], expected, rtol=1e-4, atol=1e-30)
+        assert not shares[user][len(order):].any()
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_ordered_map(processes):
+    """In order, lazily: no more items are taken than are worked on, and some waiting."""
+    taken = []
+    items = (taken.append(number) or number for number in range(500))
+
+    def square(number):
+        time.sleep(0.002 * (number % 3 == 0))
+        return number ** 2
+    results = infer.ordered_map(square, items, processes)
+    assert [next(results) for _ in range(10)] == [number ** 2 for number in range(10)]
+    assert len(taken) <= 10 + 4 * processes + 2
+    assert list(results) == [number ** 2 for number in range(10, 500)]
+
+
+def test_errors_travel_between_processes():
+    def work(number):
+        raise InputError("a.txt", 3, "broken", "mend it")
+    with pytest.raises(InputError, match=r"^a\.txt:3: broken; mend it$"):
+        list(infer.ordered_map(work, range(5), 2))
+
+
+# ---------------------------------------------------------------- text of vectors
+@given(arrays(np.float64, (5, 4), elements=st.floats(-9999, 9999)))
+def test_decimals(vectors):
+    """What is read back is what was written, to twelve decimals; and printf would have printed the same."""
+    text = item_vector.decimals(vectors, ",").decode()
+    rows = [line.split(",") for line in text.splitlines()]
+    np.testing.assert_allclose([[float(value) for value in row] for row in rows], vectors, atol=6e-13, rtol=1e-15)
+    for row, values in zip(rows, vectors):
+        for shown, value in zip(row, values):
+            units = int(shown.replace(".", "")) - int(f"{value:.12f}".replace(".", ""))
+            assert abs(units) <= 1 + abs(value) * 1e12 * 2e-16
+            assert not shown.startswith("-0.000000000000") and len(shown.split(".")[1]) == 12
+    named = item_vector.decimals(vectors, " ", ["北", "b", "c", "d", "e"]).decode()
+    assert named == "".join(f"{name} {line}\n" for name, line in zip("北bcde", text.replace(",", " ").splitlines()))
 
 
 # ---------------------------------------------------------------- metrics

@@ -1,5 +1,6 @@
 # make demo   the whole pipeline on the sample log, from an empty machine
 # make test   linting and all tests
+# make bench  ours against PyTorch, polars, faiss and numpy; installs them
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
@@ -7,7 +8,7 @@ MODEL = ./output/model/model_pass_00000.tar.gz
 DICT = ./output/feature_dict.pkl
 SHOW = | head -n 3 | cut -c 1-150
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(VENV)/.demo data/train.txt
 	mkdir -p output/model
@@ -31,6 +32,9 @@ test: lint
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 
+bench: $(VENV)/.bench
+	$(RUN) benchmarks/bench.py
+
 data/train.txt: data/data.tar
 	cd data && tar -zxvf data.tar && touch train.txt test.txt infer.txt
 
@@ -44,6 +48,10 @@ $(VENV)/.demo: requirements.txt | $(VENV)/bin/python
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	$(RUN) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: requirements.txt benchmarks/requirements.txt | $(VENV)/bin/python
+	$(RUN) -m pip install -q --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $@
 
 clean:
 	rm -rf $(VENV) output data/train.txt data/test.txt data/infer.txt

@@ -9,16 +9,11 @@ first. The probabilities are those of the softmax over all videos of the diction
 Also home of what ranks videos for every script: user vectors, top-N, and the ranking metrics.
 """
 import functools
-import multiprocessing
-import os
-import signal
 import sys
-import threading
-from itertools import chain, islice
 
 import numpy as np
 
-from data_processor import argument_parser, number_type, run_script
+from data_processor import add_processes, argument_parser, number_type, ordered_map, run_script
 from item_vector import add_model_arguments, load_trained
 from network_conf import DNNmodel, load_paddle
 from reader import Reader, make_batch, next_click_windows, raw_blocks
@@ -49,8 +44,7 @@ def add_batch_size(parser):
     parser.add_argument("--batch_size", type=number_type(int, 1), default=2048,
                         help="users read, computed and written at a time, rounded up to a multiple of "
                         f"{USER_BLOCK}; changes no result (%(default)s)")
-    parser.add_argument("--processes", type=number_type(int, 1), default=min(2, os.cpu_count() or 1),
-                        help="that share the work; changes no result (%(default)s)")
+    add_processes(parser)
 
 
 def add_top_n(parser):
@@ -310,33 +304,6 @@ def evaluate_ranking(scores_of, log, videos):
             for values, ids in zip(scores, best_ids(scores, 10)):
                 top10[mode].append(ids[values[ids] > -np.inf])
     return tuple(ranking_metrics(np.concatenate(ranks[mode]), top10[mode], videos - 1) for mode in (0, 1))
-
-
-# ---------------------------------------------------------------- many users
-def ordered_map(work, items, processes):
-    """Yield work(item) for each item, in order, computed by several processes forked from this one.
-
-    A single item is worked on right here: a fork would take longer. No more than a few items wait at a time.
-    """
-    items = iter(items)
-    first = list(islice(items, 2))
-    if processes == 1 or len(first) < 2 or not hasattr(os, "fork"):
-        yield from map(work, chain(first, items))
-        return
-    tickets = threading.Semaphore(4 * processes)
-    with multiprocessing.get_context("fork").Pool(processes, _start_worker, (work,)) as pool:
-        for result in pool.imap(_run_worker, (item for item in chain(first, items) if tickets.acquire())):
-            tickets.release()
-            yield result
-
-
-def _start_worker(work):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides what happens
-    _run_worker.work = work
-
-
-def _run_worker(item):
-    return _run_worker.work(item)
 
 
 def block_size(args):

@@ -13,7 +13,7 @@ from itertools import islice
 
 import numpy as np
 
-from data_processor import argument_parser, run_script
+from data_processor import argument_parser, ordered_map, run_script
 from infer import (
     TopN,
     add_batch_size,
@@ -22,7 +22,6 @@ from infer import (
     block_size,
     inference_network,
     lists_text,
-    ordered_map,
     user_vectors,
 )
 from item_vector import add_model_arguments, load_trained

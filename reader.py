@@ -28,6 +28,7 @@ UNKNOWN = "<unk>"
 PROFILE_FEATURES = ("user_id", "province", "city", "phone")
 CLICK_FEATURES = ("history_clicked_items", "history_clicked_categories", "history_clicked_tags")
 COLUMNS = 5
+GZIP = b"\x1f\x8b"  # how a gzip file begins
 
 
 # ---------------------------------------------------------------- what every script shares
@@ -80,7 +81,7 @@ def open_log(path):
     """Open a log for reading bytes: a file, gzip by its first two bytes, `-` for standard input."""
     try:
         stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115 - the caller closes it
-        packed = stream.peek(2)[:2] == b"\x1f\x8b"
+        packed = stream.peek(2)[:2] == GZIP
     except OSError as error:
         raise InputError(path, None, error.strerror, "give the path of a log file") from error
     return gzip.open(stream) if packed else stream
@@ -113,6 +114,32 @@ def raw_blocks(path, size):
     lines = raw_lines(path)
     while block := list(islice(lines, size)):
         yield block
+
+
+def file_parts(path, count):
+    """Cut a plain file into about `count` ranges of whole lines: [(start, end), ...]; none for gzip, pipes and `-`."""
+    if path == "-" or not os.path.isfile(path):
+        return []
+    with open(path, "rb") as stream:
+        if stream.peek(2)[:2] == GZIP:
+            return []
+        size = os.fstat(stream.fileno()).st_size
+        edges = [0]
+        for part in range(1, count):
+            stream.seek(size * part // count)
+            stream.readline()
+            edges.append(stream.tell())
+    return [(start, end) for start, end in zip(edges, [*edges[1:], size]) if end > start]
+
+
+def raw_part(path, start, end):
+    """Yield (line number, bytes) of a range of `file_parts`; only in the first are the numbers those of the file."""
+    with open(path, "rb") as stream:
+        stream.seek(start)
+        number = 1 if start == 0 else 2
+        while stream.tell() < end:
+            yield number, stream.readline()
+            number += 1
 
 
 def parse_lines(numbered, path):

@@ -11,8 +11,8 @@ import functools
 
 import numpy as np
 
-from data_processor import argument_parser, run_script
-from infer import add_infer_arguments, block_size, inference_network, ordered_map, user_vectors
+from data_processor import argument_parser, ordered_map, run_script
+from infer import add_infer_arguments, block_size, inference_network, user_vectors
 from item_vector import add_output_path, as_written, load_trained, write_vectors
 from reader import Reader, raw_blocks
 

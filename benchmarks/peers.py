@@ -62,6 +62,13 @@ def torch_train(args):
                else torch_model.sequence_batch(batch) for batch in batches]
     optimizers = network.optimizers(0.002)
 
+    def first_cost():
+        """Cost of the first batch on the initial weights, with noise that bench.py draws in the same way."""
+        shape = (args.negatives,) if args.shared else (len(batches[0]["target_item"]), args.negatives)
+        drawn = np.random.default_rng(7).integers(1, len(item_freq), shape)
+        return float(network.cost(batches[0], torch.from_numpy(drawn)).detach())
+    first = first_cost()
+
     def step(batch):
         count = len(batch["target_item"])
         shape = (args.negatives,) if args.shared else (count, args.negatives)
@@ -76,7 +83,7 @@ def torch_train(args):
         step(batch)
     started = time.perf_counter()
     cost = sum(step(batch) for batch in batches) / len(log.clicks)
-    return time.perf_counter() - started, {"instances": len(log.clicks), "cost": cost, "version": torch.__version__,
+    return time.perf_counter() - started, {"instances": len(log.clicks), "cost": cost, "first_cost": first, "version": torch.__version__,
                                            "threads": torch.get_num_threads()}
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import data_processor
+import reader
 from reader import InputError
 
 LOG = ("u1\tp1\tc1\tv1:a:s_t;v2:a:t;v1:a:s_t;v3::NULL\tm1\n"
@@ -182,3 +183,27 @@ def test_exit_codes(monkeypatch, raised, code, line):
     with pytest.raises(SystemExit) as caught:
         data_processor.run_script(main)
     assert caught.value.code == code and stderr.getvalue() == line
+
+
+@given(lines=st.lists(LINES, max_size=10), parts=st.integers(1, 5), end=st.sampled_from(["", "\n"]))
+def test_parts_of_a_file_are_the_file(tmp_path_factory, lines, parts, end):
+    path = tmp_path_factory.mktemp("log") / "log.txt"
+    path.write_text(log_text(lines).rstrip("\n") + end, encoding="utf-8")
+    ranges = reader.file_parts(str(path), parts)
+    assert len(ranges) <= parts
+    pieces = [raw for part in ranges for _, raw in reader.raw_part(str(path), *part)]
+    assert pieces == path.read_bytes().splitlines(keepends=True)
+
+
+def test_several_processes_count_alike(tmp_path):
+    """The same files, and the same line in an error, however many processes read."""
+    (tmp_path / "log.txt").write_text(LOG * 50, encoding="utf-8")
+    (tmp_path / "bad.txt").write_text(LOG * 50 + "u\t\t\tv1:a\t\n" + LOG, encoding="utf-8")
+    results = set()
+    for processes in (1, 2, 5):
+        flags = f"--output_dir=out --feat_appear_limit=2 --processes={processes}"
+        run_ok(f"python {ROOT}/data_processor.py --train_set_path=log.txt {flags}", tmp_path)
+        bad = run(f"python {ROOT}/data_processor.py --train_set_path=bad.txt {flags}", tmp_path)
+        results.add(((tmp_path / "out" / "feature_dict.pkl").read_bytes(),
+                     (tmp_path / "out" / "item_freq.pkl").read_bytes(), bad.stderr))
+    assert len(results) == 1 and "bad.txt:151: video-info 'v1:a'" in results.pop()[2]

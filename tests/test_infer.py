@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import data_processor
 import infer
 import infer_user
 import item_vector
@@ -93,7 +94,7 @@ def test_ordered_map(processes):
     def square(number):
         time.sleep(0.002 * (number % 3 == 0))
         return number ** 2
-    results = infer.ordered_map(square, items, processes)
+    results = data_processor.ordered_map(square, items, processes)
     assert [next(results) for _ in range(10)] == [number ** 2 for number in range(10)]
     assert len(taken) <= 10 + 4 * processes + 2
     assert list(results) == [number ** 2 for number in range(10, 500)]
@@ -103,7 +104,7 @@ def test_errors_travel_between_processes():
     def work(number):
         raise InputError("a.txt", 3, "broken", "mend it")
     with pytest.raises(InputError, match=r"^a\.txt:3: broken; mend it$"):
-        list(infer.ordered_map(work, range(5), 2))
+        list(data_processor.ordered_map(work, range(5), 2))
 
 
 # ---------------------------------------------------------------- text of vectors

@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from importlib import metadata
 
 import numpy as np
@@ -81,6 +82,9 @@ def parse_args():
     settings.add_argument("--patience", type=number_type(int, 0), default=0,
                           help="stop after this many passes without a better one on --valid_set_path; 0: never "
                                "(%(default)s)")
+    settings.add_argument("--average_passes", type=positive, default=1,
+                          help="a pass's model is the mean of the parameters after this many last passes "
+                          "(%(default)s)")
     settings.add_argument("--batch_size", type=positive, default=512, help="instances per step (%(default)s)")
     settings.add_argument("--learning_rate", type=number_type(float, 0, above=True), default=0.002,
                           help="at the start; it falls to a tenth along a cosine (%(default)s)")
@@ -375,6 +379,12 @@ def pass_line(row):
             f"{row['instances_per_second']:.0f} instances/s")
 
 
+def mean_parameters(snapshots):
+    """Mean of several {name: array} of parameters, each one after another pass (Izmailov et al. 2018)."""
+    return {name: sum((each[name] for each in snapshots[1:]), snapshots[0][name]) / np.float32(len(snapshots))
+            for name in snapshots[0]} if len(snapshots) > 1 else snapshots[0]
+
+
 def encode_logs(args, feature_dict):
     """(train log, test log, validation log or None, seconds of reading the first); InputError if one has no use."""
     reader = Reader(feature_dict, args.window_size)
@@ -398,49 +408,27 @@ def write_metrics(args, rows):
         stream.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def main():
-    args = parse_args()
-    feature_dict = load_feature_dict(args.feature_dict)
-    item_freq = load_item_freq(args.item_freq, feature_dict)
-    log, test_log, valid_log, reading = encode_logs(args, feature_dict)
-    stretches = INSTANCES[args.instances](log.lengths, args.window_size)
-    os.makedirs(args.model_output_dir, exist_ok=True)
-
-    rng = np.random.default_rng(args.seed)  # of all that is random in the run
-    config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS}, fingerprint(feature_dict),
-                         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim,
-                         last_click=args.last_click, last_state=args.last_state)
-    parameters = initial_parameters(config, item_freq, rng, args.initial_values)
-    for name, value in parameters.items():
-        parameters[name] = shared_array(value.shape)
-        parameters[name][:] = value
-    trainer = Trainer(args, parameters, rng)
-    if trainer.start(config, parameters, item_freq, args.num_passes * -(-len(log.clicks) // args.batch_size)):
-        for _ in range(args.num_passes):
-            train_pass(trainer, log, stretches, args.batch_size, rng)
-        os._exit(0)
-    import paddle
-    for name, value in {**vars(args), **config._asdict(), "lines": len(log.users),
-                        "clicks": len(log.clicks), "device": paddle.device.get_device(),
-                        "paddle": paddle.__version__}.items():
-        print(f"{name}: {value}", file=sys.stderr)
-
+def report_passes(args, trainer, config, parameters, item_freq, logs, stretches, rng, reading):
+    """All passes, as the process sees them that talks to the user: train, evaluate, save, print."""
+    log, test_log, valid_log = logs
     popularity = popularity_metrics(test_log, item_freq)
-    rows, best = [], None
+    rows, best, recent = [], None, deque(maxlen=args.average_passes)
     for number in range(args.num_passes):
         cost, instances, seconds = train_pass(trainer, log, stretches, args.batch_size, rng)
         seconds += reading if number == 0 else 0
+        recent.append({name: value.copy() for name, value in parameters.items()} if args.average_passes > 1
+                      else parameters)
+        averaged = mean_parameters(list(recent))
         row = {"pass": number, "cost": cost, "instances": instances, "seconds": seconds,
                "instances_per_second": instances / seconds,
-               **evaluate(args, config, parameters, test_log, item_freq), **popularity}
-        model = (config, parameters, item_freq)
-        save_model(os.path.join(args.model_output_dir, f"model_pass_{number:05d}.tar.gz"), *model)
+               **evaluate(args, config, averaged, test_log, item_freq), **popularity}
+        save_model(os.path.join(args.model_output_dir, f"model_pass_{number:05d}.tar.gz"), config, averaged, item_freq)
         if valid_log:
             row.update({"valid_" + name: value
-                        for name, value in evaluate(args, config, parameters, valid_log, item_freq).items()})
+                        for name, value in evaluate(args, config, averaged, valid_log, item_freq).items()})
             if best is None or row["valid_ndcg@10"] > best["valid_ndcg@10"]:
                 best = row
-                save_model(os.path.join(args.model_output_dir, "model_best.tar.gz"), *model)
+                save_model(os.path.join(args.model_output_dir, "model_best.tar.gz"), config, averaged, item_freq)
         rows.append(row)
         write_metrics(args, rows)
         print(pass_line(row), flush=True)
@@ -452,6 +440,35 @@ def main():
     if (best or row)["recall@10"] <= row["popularity_recall@10"]:
         print("warning: this model ranks no better than popularity; train it longer, or serve the top list",
               file=sys.stderr)
+
+
+def main():
+    args = parse_args()
+    feature_dict = load_feature_dict(args.feature_dict)
+    item_freq = load_item_freq(args.item_freq, feature_dict)
+    *logs, reading = encode_logs(args, feature_dict)
+    log = logs[0]
+    stretches = INSTANCES[args.instances](log.lengths, args.window_size)
+    os.makedirs(args.model_output_dir, exist_ok=True)
+
+    rng = np.random.default_rng(args.seed)  # of all that is random in the run
+    config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS}, fingerprint(feature_dict),
+                         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim,
+                         last_click=args.last_click, last_state=args.last_state)
+    parameters = {}
+    for name, value in initial_parameters(config, item_freq, rng, args.initial_values).items():
+        parameters[name] = shared_array(value.shape)
+        parameters[name][:] = value
+    trainer = Trainer(args, parameters, rng)
+    if trainer.start(config, parameters, item_freq, args.num_passes * -(-len(log.clicks) // args.batch_size)):
+        for _ in range(args.num_passes):
+            train_pass(trainer, log, stretches, args.batch_size, rng)
+        os._exit(0)
+    import paddle
+    settings = {**vars(args), **config._asdict(), "lines": len(log.users), "clicks": len(log.clicks),
+                "device": paddle.device.get_device(), "paddle": paddle.__version__}
+    print("\n".join(f"{name}: {value}" for name, value in settings.items()), file=sys.stderr)
+    report_passes(args, trainer, config, parameters, item_freq, logs, stretches, rng, reading)
 
 
 if __name__ == "__main__":

@@ -83,9 +83,8 @@ def torch_train(args):
         step(batch)
     started = time.perf_counter()
     cost = sum(step(batch) for batch in batches) / len(log.clicks)
-    return time.perf_counter() - started, {"instances": len(log.clicks), "cost": cost, "first_cost": first, "version": torch.__version__,
-                                           "threads": torch.get_num_threads()}
-
+    return time.perf_counter() - started, {"instances": len(log.clicks), "cost": cost, "first_cost": first,
+                                           "version": torch.__version__, "threads": torch.get_num_threads()}
 
 
 def torch_infer(args):

@@ -95,6 +95,19 @@ def test_processes_compute_the_same_update(small):
         assert np.abs(one - loaded[1].parameters[name]).mean() < 0.01 * moved, name
 
 
+def test_average_of_the_last_passes(small):
+    """Three passes: the model after each is the mean of what two runs without averaging would have saved."""
+    for name, flags in (("plain", ""), ("mean", "--average_passes=2")):
+        run_ok(train_command(f"output/{name}", f"--num_passes=3 {flags}"), small)
+    plain, mean = ([network_conf.load_model(str(small / "output" / name / f"model_pass_{number:05d}.tar.gz")).parameters
+                    for number in range(3)] for name in ("plain", "mean"))
+    for name in plain[0]:
+        np.testing.assert_array_equal(mean[0][name], plain[0][name])
+        for number in (1, 2):
+            expected = (plain[number - 1][name].astype(float) + plain[number][name]) / 2
+            np.testing.assert_allclose(mean[number][name], expected, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_stays_behind(small, kill):

@@ -78,7 +78,7 @@ def parse_args():
     parser.add_argument("--feature_dict", required=True, help="feature_dict.pkl of data_processor.py")
     parser.add_argument("--item_freq", required=True, help="item_freq.pkl of data_processor.py")
     settings = parser.add_argument_group("settings, with defaults")
-    settings.add_argument("--num_passes", type=positive, default=5, help="passes over the log (%(default)s)")
+    settings.add_argument("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
     settings.add_argument("--patience", type=number_type(int, 0), default=0,
                           help="stop after this many passes without a better one on --valid_set_path; 0: never "
                                "(%(default)s)")

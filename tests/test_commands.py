@@ -40,9 +40,9 @@ def test_every_documented_command(sample):
 
     passes = [json.loads(line) for line in (folder / "output" / "model" / "metrics.jsonl").read_text().splitlines()]
     assert [line.split("  ")[0] for line in by_script["train.py"].splitlines()] == [
-        f"pass {number:05d}" for number in range(5)]
+        f"pass {number:05d}" for number in range(10)]
     assert sorted(path.name for path in (folder / "output" / "model").iterdir()) == [
-        "metrics.jsonl", *(f"model_pass_{number:05d}.tar.gz" for number in range(5))]
+        "metrics.jsonl", *(f"model_pass_{number:05d}.tar.gz" for number in range(10))]
     assert passes[-1]["cost"] < passes[0]["cost"]
     for metric in ("recall@10", "recall@50", "ndcg@10", "mrr@10"):
         assert passes[-1][metric] > 2 * passes[-1]["popularity_" + metric] > 0
@@ -86,7 +86,7 @@ def test_exported_vectors_rank_as_the_report_says(sample):
     with open(folder / "before.txt", "w", encoding="utf-8") as log:
         for line, infos in zip(lines, histories):
             log.write("\t".join([*line[:3], ";".join(infos[:-1]) or "NULL", line[4]]) + "\n")
-    flags = "--model_path=output/model/model_pass_00004.tar.gz --feature_dict=output/feature_dict.pkl --output_path"
+    flags = "--model_path=output/model/model_pass_00009.tar.gz --feature_dict=output/feature_dict.pkl --output_path"
     run_ok(f"python user_vector.py --infer_set_path=before.txt {flags}=users.tsv", folder)
     run_ok(f"python item_vector.py {flags}=videos.tsv", folder)
     _, users = read_tsv(folder / "users.tsv")

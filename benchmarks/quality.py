@@ -105,6 +105,7 @@ def main():
         minutes = statistics.mean(sum(each["seconds"] for each in passes) for passes in seeds) / 60
         print(table_row(row, [reported(passes) for passes in seeds]), f"{len(seeds[0])} | {minutes:.1f} |")
     if not args.ablation:
+        (ROOT / "docs").mkdir(exist_ok=True)
         draw(ROOT / "docs" / f"curves-{args.name}.svg", runs, args.name)
 
 

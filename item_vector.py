@@ -9,7 +9,10 @@ norm |(b, w)| over the videos: every video vector has norm m. The cosine with a 
 (Neyshabur & Srebro 2014, section 4). Prints a vector a line, `,` between the numbers, videos in dictionary
 order (`<unk>` is no video: line 1 is the video with id 1); --output_path writes a file with ids instead.
 """
+import os
+import shutil
 import sys
+import tempfile
 
 import numpy as np
 
@@ -122,19 +125,26 @@ def write_vectors(path, width, blocks):
             np.savez(stream, ids=np.array([id_ for block in all_ids for id_ in block]),
                      vectors=np.concatenate(all_vectors))
             return
-        place = f"{0:<20d} {width}\n".encode()  # the number of vectors is known at the end
-        stream.write(place if path.endswith(".vec") else b"")
-        count = 0
-        for ids, text in blocks:
-            spaced = next((id_ for id_ in ids if " " in id_), None) if path.endswith(".vec") else None
-            if spaced is not None:
-                raise InputError(path, None, f"the word2vec format cannot hold the space in id {spaced!r}",
-                                 "write a .tsv or .npz file")
-            stream.write(text)
-            count += len(ids)
         if path.endswith(".vec"):
-            stream.seek(0)
-            stream.write(f"{count:<20d} {width}\n".encode())
+            return _write_word2vec(path, stream, width, blocks)
+        for _, text in blocks:
+            stream.write(text)
+
+
+def _write_word2vec(path, stream, width, blocks):
+    """The first line of a .vec says how many vectors there are: known, for users, when all are made."""
+    count = 0
+    with tempfile.TemporaryFile(dir=os.path.dirname(os.path.abspath(path))) as body:
+        for ids, text in blocks:
+            for id_ in ids:
+                if " " in id_:
+                    raise InputError(path, None, f"the word2vec format cannot hold the space in id {id_!r}",
+                                     "write a .tsv or .npz file")
+            body.write(text)
+            count += len(ids)
+        body.seek(0)
+        stream.write(f"{count} {width}\n".encode())
+        shutil.copyfileobj(body, stream, 1 << 20)
 
 
 def main():

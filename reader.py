@@ -15,10 +15,10 @@ A batch is made of *stretches*: runs of consecutive positions of [<unk>, c1, ...
 with several targets holds them all; every other window is a stretch with a single target.
 """
 import contextlib
+import glob
 import gzip
 import os
 import sys
-import tempfile
 from itertools import islice
 from typing import NamedTuple, Optional
 
@@ -46,23 +46,38 @@ class InputError(Exception):
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """Binary file that appears at `path` whole or not at all (temporary file, fsync, rename)."""
+    """Binary file that appears at `path` whole or not at all (temporary file, fsync, rename).
+
+    The temporary file is `path`.PID.tmp; what a killed process has left of such is removed.
+    """
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise InputError(path, None, "its folder does not exist", f"create it: mkdir -p {folder}")
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".", suffix=".tmp")
+    for left in glob.glob(glob.escape(path) + ".*.tmp"):
+        pid = left[len(path) + 1:-len(".tmp")]
+        if pid.isdigit() and not _is_running(int(pid)):
+            os.unlink(left)
+    temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with open(temporary, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes it private; a plain open() would not
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
+
+
+def _is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 # ---------------------------------------------------------------- log lines

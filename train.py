@@ -18,6 +18,8 @@ import os
 import signal
 import sys
 import time
+import zipfile
+import zlib
 from collections import deque
 from importlib import metadata
 
@@ -57,6 +59,8 @@ from reader import (
 INSTANCES = {"window": sliding_windows, "sequence": sequence_stretches}
 BETA1, BETA2, EPSILON, TINY = np.float32(0.9), np.float32(0.999), np.float32(1e-8), np.float32(1e-30)  # of Adam
 ADAGRAD_EPSILON = np.float32(1e-6)
+NOT_OF_THE_RUN = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
+                  "resume", "checkpoint_minutes"}  # may change when a run is resumed
 FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
 
 
@@ -117,6 +121,10 @@ def parse_args():
                           help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
     settings.add_argument("--processes", type=positive, default=1 if gpu_wheel() else min(2, os.cpu_count() or 1),
                           help="that train together, each on its part of every batch (%(default)s)")
+    settings.add_argument("--resume", action="store_true",
+                          help="go on from the checkpoint of a run that was stopped, if there is one")
+    settings.add_argument("--checkpoint_minutes", type=number_type(float, 0), default=10.0,
+                          help="time between checkpoints within a pass; there is one after each pass (%(default)s)")
     settings.add_argument("--seed", type=number_type(int, 0), default=0, help="of all that is random (%(default)s)")
     args = parser.parse_args()
     if args.l2_rate and args.optimizer != "adagrad":
@@ -165,15 +173,15 @@ def cosine_rate(start, step, steps):
     return start * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
-def add_gradients(parts, rows):
+def add_gradients(parts, scratch):
     """Sum of gradients of one parameter: [(ids or None, gradient), ...] -> (ids or None, gradient).
 
-    Parts of a table of `rows` rows may touch different ones, each of them once.
+    Parts of a table may touch different rows, each of them once; `scratch` is as in `distinct_ids`.
     """
     ids, gradients = zip(*parts)
     if ids[0] is None or len(parts) == 1:
         return ids[0], sum(gradients[1:], gradients[0])
-    distinct, local = distinct_ids(np.concatenate(ids), np.empty(rows, np.int32))
+    distinct, local = distinct_ids(np.concatenate(ids), scratch)
     total = np.zeros((len(distinct), gradients[0].shape[1]), np.float32)
     for part, gradient in zip(np.split(local, np.cumsum([len(part) for part in ids])[:-1]), gradients):
         total[part] += gradient
@@ -200,7 +208,8 @@ class Ranks:
         for rank, ((_, to_first), (from_first, _)) in enumerate(pipes, 1):
             if os.fork() == 0:
                 self.rank = rank
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 decides what happens
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_IGN)  # rank 0 decides what happens
                 keep = {to_first, from_first}
                 for end in (end for pair in pipes for pipe in pair for end in pipe if end not in keep):
                     os.close(end)
@@ -237,12 +246,15 @@ class Trainer:
         self._args, self._optimizer, self._step = args, optimizer, 0
         self._rows = {name: table_rows(name, value) if is_table(name) else value for name, value in parameters.items()}
         self._state = {name: [shared_array(rows.shape) for _ in range(arrays)] for name, rows in self._rows.items()}
+        self._scratch = {name: np.empty(len(rows), np.int32) for name, rows in self._rows.items()}
         # where each process lays down its gradients for the others: ids and rows of each parameter, and how many
         self._found = [{name: (shared_array(len(rows), np.int64), shared_array(rows.shape))
                         for name, rows in self._rows.items()} for _ in range(args.processes)]
         self._counts = shared_array((args.processes, len(self._rows)), np.int64)
         self._costs = shared_array(args.processes, np.float64)
         self._rngs = rng.spawn(args.processes)
+        self._rng_states = shared_array((args.processes, 6), np.uint64)
+        self._rng_states[:] = [rng_state(each) for each in self._rngs]
 
     def start(self, config, parameters, item_freq, steps):
         """Fork the other processes, load paddle in each. Returns the number of this one."""
@@ -270,6 +282,7 @@ class Trainer:
         self._step += 1
         for name in self._share(rank, ranks):
             self._update(name, rate)
+        self._rng_states[rank] = rng_state(self._rngs[rank])
         self._ranks.meet()
         self._network.refresh()
         return cost
@@ -305,7 +318,7 @@ class Trainer:
         parts = [(ids[:count] if is_table(name) else None, rows[:count])
                  for (ids, rows), count in zip((each[name] for each in self._found), self._counts[:, place]) if count]
         rows, state = self._rows[name], self._state[name]
-        ids, gradient = add_gradients(parts, len(rows))
+        ids, gradient = add_gradients(parts, self._scratch[name])
         ids = ... if ids is None else ids
         rows[ids], new_state = self._optimizer(rows[ids], gradient, [array[ids] for array in state], rate, self._step,
                                                self._args.l2_rate)
@@ -313,21 +326,119 @@ class Trainer:
             array[ids] = new
 
 
+    def arrays(self):
+        """{name: array} of all that training changes; a checkpoint holds them, `restore` puts them back."""
+        return {"rng_states": self._rng_states, "step": np.array([self._step]),
+                **{f"parameter {name}": rows for name, rows in self._rows.items()},
+                **{f"state {number} {name}": array for name, state in self._state.items()
+                   for number, array in enumerate(state)}}
+
+    def restore(self, arrays):
+        """Go on from the `arrays` of another run; before `start`."""
+        for name, array in self.arrays().items():
+            array[...] = arrays[name]
+        self._step = int(arrays["step"][0])
+        for rng, state in zip(self._rngs, self._rng_states):
+            set_rng_state(rng, state)
+
+
+def rng_state(rng):
+    """State of a generator (PCG64) as six numbers, uint64 [6]."""
+    state = rng.bit_generator.state
+    numbers = [state["state"]["state"], state["state"]["inc"]]
+    return np.array([part for number in numbers for part in (number >> 64, number & (1 << 64) - 1)]
+                    + [state["has_uint32"], state["uinteger"]], np.uint64)
+
+
+def set_rng_state(rng, numbers):
+    """Put a generator into a state that `rng_state` gave."""
+    high, low, inc_high, inc_low, has, value = map(int, numbers)
+    rng.bit_generator.state = {"bit_generator": "PCG64", "state": {"state": high << 64 | low,
+                               "inc": inc_high << 64 | inc_low}, "has_uint32": has, "uinteger": value}
+
+
+# ---------------------------------------------------------------- checkpoints
+class Checkpoint:
+    """Where a run stands, in model_output_dir: written now and then, read by --resume, removed when the run is done.
+
+    `told` is what the user has been told (the rows of metrics.jsonl); `order` the generator of the order of the
+    instances as the pass began, `batches` and `total` how far it is and the sum of its costs.
+    """
+
+    def __init__(self, args, log, config, rng):
+        self._path = os.path.join(args.model_output_dir, "checkpoint.npz")
+        self._seconds, self._last = 60 * args.checkpoint_minutes, time.monotonic()
+        same = {name: value for name, value in vars(args).items() if name not in NOT_OF_THE_RUN}
+        self._run = json.dumps({**same, **config._asdict(), "clicks": zlib.crc32(log.clicks.tobytes())},
+                               sort_keys=True, default=str)
+        self.told, self.order, self.batches, self.total, self.seconds = [], rng_state(rng), 0, 0.0, 0.0
+
+    def due(self):
+        """Whether it is time to write one."""
+        return time.monotonic() - self._last > self._seconds
+
+    def write(self, trainer, recent):
+        """Write everything, in place of the last one."""
+        told = {"run": self._run, "told": self.told, "batches": self.batches, "total": self.total,
+                "seconds": self.seconds, "recent": len(recent)}
+        arrays = {"told": np.frombuffer(json.dumps(told).encode(), np.uint8), "order": self.order, **trainer.arrays()}
+        for number, snapshot in enumerate(recent):
+            arrays.update({f"recent {number} {name}": value for name, value in snapshot.items()})
+        with atomic_write(self._path) as stream:
+            np.savez(stream, **arrays)
+        self._last = time.monotonic()
+
+    def read(self, trainer):
+        """Go on from the last one: restores the trainer, returns the snapshots; [] if there is none."""
+        mend = "give the settings it was made with, or train without --resume"
+        try:
+            with np.load(self._path, allow_pickle=False) as arrays:
+                told = json.loads(arrays["told"].tobytes())
+                if told["run"] != self._run:
+                    raise InputError(self._path, None, "made by a run with other settings or another log", mend)
+                trainer.restore(arrays)
+                self.order = arrays["order"]
+                names = [name[len("recent 0 "):] for name in arrays.files if name.startswith("recent 0 ")]
+                recent = [{name: arrays[f"recent {number} {name}"] for name in names}
+                          for number in range(told["recent"])]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+            raise InputError(self._path, None, f"damaged ({error})", "remove it, or train without --resume") from error
+        self.told, self.batches = told["told"], told["batches"]
+        self.total, self.seconds = told["total"], told["seconds"]
+        return recent
+
+    def remove(self):
+        """The run is done."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+
+
 # ---------------------------------------------------------------- passes
-def train_pass(trainer, log, stretches, batch_size, rng):
-    """One pass over all instances in random order; returns (mean cost, instances, seconds)."""
+def train_pass(trainer, log, stretches, batch_size, rng, checkpoint, after_step=None):
+    """One pass over all instances in random order, from where the checkpoint stands; returns their mean cost.
+
+    `after_step` is called after each step, when nobody changes the parameters.
+    """
     from paddle.hapi.progressbar import ProgressBar
-    started = time.perf_counter()
     instances = int(stretches.targets.sum())
     bar = ProgressBar(instances, file=sys.stderr, name="instance") if trainer.reports and sys.stderr.isatty() else None
-    done, total = 0, 0.0
-    for part in shuffled_batches(stretches, batch_size, rng):
+    done = 0
+    for number, part in enumerate(shuffled_batches(stretches, batch_size, rng)):
         size = int(part.targets.sum())
-        total += trainer.step(log, part) * size
         done += size
+        if number < checkpoint.batches:
+            continue  # taken before the run was stopped
+        checkpoint.total += trainer.step(log, part) * size
+        checkpoint.batches += 1
         if bar:
-            bar.update(done, [("cost", total / done)])
-    return total / instances, instances, time.perf_counter() - started
+            bar.update(done, [("cost", checkpoint.total / done)])
+        if after_step:
+            after_step()
+    mean = checkpoint.total / instances
+    checkpoint.order, checkpoint.batches, checkpoint.total = rng_state(rng), 0, 0.0
+    return mean
 
 
 def mean_cost(network, log, batch_size, rng):
@@ -408,14 +519,29 @@ def write_metrics(args, rows):
         stream.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def report_passes(args, trainer, config, parameters, item_freq, logs, stretches, rng, reading):
+def report_passes(args, trainer, config, parameters, item_freq, logs, stretches, rng, reading, checkpoint, recent):
     """All passes, as the process sees them that talks to the user: train, evaluate, save, print."""
     log, test_log, valid_log = logs
     popularity = popularity_metrics(test_log, item_freq)
-    rows, best, recent = [], None, deque(maxlen=args.average_passes)
-    for number in range(args.num_passes):
-        cost, instances, seconds = train_pass(trainer, log, stretches, args.batch_size, rng)
-        seconds += reading if number == 0 else 0
+    rows, recent, stopped = checkpoint.told, deque(recent, maxlen=args.average_passes), []
+    best = max((row for row in rows if "valid_ndcg@10" in row), key=lambda row: row["valid_ndcg@10"], default=None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: (stopped.append(number), signal.signal(number, signal.SIG_DFL)))
+
+    def after_step():
+        nonlocal clock
+        if stopped or checkpoint.due():
+            now = time.perf_counter()
+            checkpoint.seconds, clock = checkpoint.seconds + now - clock, now
+            checkpoint.write(trainer, recent)
+        if stopped:
+            print(f"train.py: stopped by {signal.Signals(stopped[0]).name}; --resume goes on", file=sys.stderr)
+            sys.exit(128 + stopped[0])
+    for number in range(len(rows), args.num_passes):
+        clock = time.perf_counter()
+        cost = train_pass(trainer, log, stretches, args.batch_size, rng, checkpoint, after_step)
+        seconds = checkpoint.seconds + time.perf_counter() - clock + (reading if number == 0 else 0)
+        checkpoint.seconds, instances = 0.0, int(stretches.targets.sum())
         recent.append({name: value.copy() for name, value in parameters.items()} if args.average_passes > 1
                       else parameters)
         averaged = mean_parameters(list(recent))
@@ -432,12 +558,14 @@ def report_passes(args, trainer, config, parameters, item_freq, logs, stretches,
         rows.append(row)
         write_metrics(args, rows)
         print(pass_line(row), flush=True)
+        checkpoint.write(trainer, recent if args.average_passes > 1 else [])
         if best and args.patience and number - best["pass"] >= args.patience:
             print(f"no better valid_ndcg@10 for {args.patience} passes: stopped", file=sys.stderr)
             break
+    checkpoint.remove()
     if best:
         print(f"best pass by valid_ndcg@10, saved as model_best.tar.gz: {pass_line(best)}")
-    if (best or row)["recall@10"] <= row["popularity_recall@10"]:
+    if (best or rows[-1])["recall@10"] <= rows[-1]["popularity_recall@10"]:
         print("warning: this model ranks no better than popularity; train it longer, or serve the top list",
               file=sys.stderr)
 
@@ -460,15 +588,18 @@ def main():
         parameters[name] = shared_array(value.shape)
         parameters[name][:] = value
     trainer = Trainer(args, parameters, rng)
+    checkpoint = Checkpoint(args, log, config, rng)
+    recent = checkpoint.read(trainer) if args.resume else []
+    set_rng_state(rng, checkpoint.order)
     if trainer.start(config, parameters, item_freq, args.num_passes * -(-len(log.clicks) // args.batch_size)):
-        for _ in range(args.num_passes):
-            train_pass(trainer, log, stretches, args.batch_size, rng)
+        for _ in range(len(checkpoint.told), args.num_passes):
+            train_pass(trainer, log, stretches, args.batch_size, rng, checkpoint)
         os._exit(0)
     import paddle
     settings = {**vars(args), **config._asdict(), "lines": len(log.users), "clicks": len(log.clicks),
                 "device": paddle.device.get_device(), "paddle": paddle.__version__}
     print("\n".join(f"{name}: {value}" for name, value in settings.items()), file=sys.stderr)
-    report_passes(args, trainer, config, parameters, item_freq, logs, stretches, rng, reading)
+    report_passes(args, trainer, config, parameters, item_freq, logs, stretches, rng, reading, checkpoint, recent)
 
 
 if __name__ == "__main__":

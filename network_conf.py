@@ -32,6 +32,7 @@ DNN_LAYER_DIMS = (256, 31)
 WINDOW_SIZE = 20
 NUM_NEGATIVES = 5
 FORMAT_VERSION = 1
+VIDEO_TABLE = "_proj_history_clicked_items"
 INITIAL_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}  # 0.1 for the other tables
 
 
@@ -64,6 +65,7 @@ class ModelConfig(NamedTuple):
     embedding_dims: dict = EMBEDDING_DIMS
     last_click: bool = False  # whether the last video's embedding goes to the first ReLU layer as well
     last_state: bool = False  # whether the LSTM's last state does, beside the max of all
+    tie_embeddings: bool = False  # whether nce_w is the table of the clicked videos: one vector a video
 
 
 class Sampling(NamedTuple):
@@ -85,6 +87,8 @@ def parameter_shapes(config):
     videos = config.dictionary_sizes["history_clicked_items"]
     joined = config.lstm_dim + sum(dims[name] for name in dims if name != "history_clicked_items")
     joined += dims["history_clicked_items"] * config.last_click + config.lstm_dim * config.last_state
+    if config.tie_embeddings and user != dims["history_clicked_items"]:
+        raise ValueError("tied embeddings need a user vector as wide as the embedding of a video")
     return {
         **{f"_proj_{name}": (size, dims[name]) for name, size in config.dictionary_sizes.items()},
         "lstm_weight_ih": (gates, dims["history_clicked_items"]), "lstm_weight_hh": (gates, config.lstm_dim),
@@ -102,6 +106,8 @@ def initial_parameters(config, item_freq, rng, kind="popularity"):
         (LSTM, each gate) and He et al. 2015 (ReLU), biases 0 but for the forget gate's 1 (Jozefowicz et al. 2015).
     v0.10 : as the example of that paddle had it: tables normal with std 0.001, weights normal with std
         1 / sqrt(first dimension), all biases 0.
+
+    Of tied embeddings nce_w is the very array of the clicked videos.
     """
     parameters = {}
     for name, shape in parameter_shapes(config).items():
@@ -122,7 +128,12 @@ def initial_parameters(config, item_freq, rng, kind="popularity"):
         else:
             value = rng.normal(0, INITIAL_STD.get(name, 0.1), shape)
         parameters[name] = value.astype(np.float32)
-    return parameters
+    return tied(config, parameters)
+
+
+def tied(config, parameters):
+    """The parameters, with one array for nce_w and the clicked videos if the embeddings are tied."""
+    return {**parameters, "nce_w": parameters[VIDEO_TABLE]} if config.tie_embeddings else parameters
 
 
 def log_frequencies(item_freq):
@@ -162,7 +173,7 @@ class DNNmodel:
         self.config, self.parameters, self.is_infer, self.dropout = config, parameters, is_infer, dropout
         self._tables = {name: table_rows(name, value) for name, value in parameters.items() if is_table(name)}
         self._scratch = {name: np.empty(len(table), np.int32) for name, table in self._tables.items()}
-        self._looked_up = {}  # table: (ids, rows) of the batch at hand
+        self._looked_up = []  # (table, ids, rows) of the batch at hand
         self._lstm = paddle.nn.LSTM(config.embedding_dims["history_clicked_items"], config.lstm_dim, time_major=True)
         self._dense = {name: getattr(self._lstm, name[len("lstm_"):] + "_l0") if name.startswith("lstm_")
                        else paddle.create_parameter(value.shape, "float32")
@@ -182,7 +193,7 @@ class DNNmodel:
 
         `rng` is the generator of noise samples and dropout; None, as in inference: no dropout.
         """
-        self._looked_up = {}
+        self._looked_up = []
         inputs = self.input_layer(batch)
         user = self.hidden_layer(batch, inputs, self.embedding_layer(batch, inputs), rng)
         return user if self.is_infer else self.output_layer(user, batch.target_item, rng)
@@ -194,11 +205,15 @@ class DNNmodel:
         -------
         cost : float
         {parameter name: (ids, gradient)} : float32 gradient of the rows `ids` (distinct, int64) of a table, or with
-            ids None of a whole layer's weights.
+            ids None of a whole layer's weights. Of tied embeddings there is one, that of the clicked videos.
         """
         cost = self(batch, rng).sum() / targets
         cost.backward()
-        found = {name: (ids, rows.grad.numpy()) for name, (ids, rows) in self._looked_up.items()}
+        found = {}
+        for name, ids, rows in self._looked_up:
+            name = VIDEO_TABLE if name == "nce_w" and self.config.tie_embeddings else name
+            found.setdefault(name, []).append((ids, rows.grad.numpy()))
+        found = {name: add_gradients(parts, self._scratch[name]) for name, parts in found.items()}
         for name, tensor in self._dense.items():
             found[name] = (None, tensor.grad.numpy())
             tensor.clear_gradient(set_to_zero=False)
@@ -209,7 +224,7 @@ class DNNmodel:
         import paddle
         distinct, local = distinct_ids(ids, self._scratch[table])
         rows = paddle.to_tensor(self._tables[table][distinct], stop_gradient=self.is_infer)
-        self._looked_up[table] = (distinct, rows)
+        self._looked_up.append((table, distinct, rows))
         return paddle.nn.functional.embedding(paddle.to_tensor(local), rows)
 
     def input_layer(self, batch):
@@ -280,7 +295,7 @@ class DNNmodel:
         ids = np.concatenate([target_item, negatives.ravel()])
         distinct, local = distinct_ids(ids, self._scratch["nce_w"])
         rows = [paddle.to_tensor(self._tables[name][distinct], stop_gradient=False) for name in ("nce_w", "nce_b")]
-        self._looked_up.update(zip(("nce_w", "nce_b"), zip((distinct, distinct), rows)))
+        self._looked_up += [("nce_w", distinct, rows[0]), ("nce_b", distinct, rows[1])]
         log_noise = paddle.to_tensor(self.noise.log_probability[distinct])
         targets, negatives = local[:len(target_item)], local[len(target_item):].reshape(negatives.shape)
         loss = LOSSES[self.sampling.loss]
@@ -378,6 +393,21 @@ def distinct_ids(ids, scratch):
     distinct = flat[scratch[flat] == places]
     scratch[distinct] = places[:len(distinct)]
     return distinct, scratch[ids].astype(np.int64)
+
+
+def add_gradients(parts, scratch):
+    """Sum of gradients of one parameter: [(ids or None, gradient), ...] -> (ids or None, gradient).
+
+    Parts of a table may touch different rows, each of them once; `scratch` is as in `distinct_ids`.
+    """
+    ids, gradients = zip(*parts)
+    if ids[0] is None or len(parts) == 1:
+        return ids[0], sum(gradients[1:], gradients[0])
+    distinct, local = distinct_ids(np.concatenate(ids), scratch)
+    total = np.zeros((len(distinct), gradients[0].shape[1]), np.float32)
+    for part, gradient in zip(np.split(local, np.cumsum([len(part) for part in ids])[:-1]), gradients):
+        total[part] += gradient
+    return distinct, total
 
 
 # ---------------------------------------------------------------- the loss
@@ -555,7 +585,10 @@ def load_model(path, dictionary_fingerprint=None):
     missing = sorted(shapes.keys() - arrays.keys())
     if missing:
         raise InputError(path, None, f"truncated: it lacks {', '.join(missing)}", mend)
-    return Model(config, arrays, arrays.pop("item_freq"))
+    if config.tie_embeddings and not np.array_equal(arrays["nce_w"], arrays[VIDEO_TABLE]):
+        raise InputError(path, None, f"nce_w and {VIDEO_TABLE} differ, which are tied", mend)
+    item_freq = arrays.pop("item_freq")
+    return Model(config, tied(config, arrays), item_freq)
 
 
 def _read_config(path, tar, mend):

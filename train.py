@@ -37,12 +37,13 @@ from network_conf import (
     DNNmodel,
     ModelConfig,
     Sampling,
-    distinct_ids,
+    add_gradients,
     initial_parameters,
     is_table,
     load_paddle,
     save_model,
     table_rows,
+    tied,
 )
 from reader import (
     InputError,
@@ -101,6 +102,8 @@ def parse_args():
                           help="give the last video's embedding to the first ReLU layer as well")
     settings.add_argument("--last_state", action="store_true",
                           help="give the LSTM's last state to it as well, beside the max over time")
+    settings.add_argument("--tie_embeddings", action="store_true",
+                          help="one table for clicked and recommended videos, as wide as the user vector")
     settings.add_argument("--initial_values", choices=["popularity", "v0.10"], default="popularity",
                           help="start as a popularity ranking, or as the v0.10 example did (%(default)s)")
     settings.add_argument("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
@@ -173,21 +176,6 @@ def cosine_rate(start, step, steps):
     return start * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
-def add_gradients(parts, scratch):
-    """Sum of gradients of one parameter: [(ids or None, gradient), ...] -> (ids or None, gradient).
-
-    Parts of a table may touch different rows, each of them once; `scratch` is as in `distinct_ids`.
-    """
-    ids, gradients = zip(*parts)
-    if ids[0] is None or len(parts) == 1:
-        return ids[0], sum(gradients[1:], gradients[0])
-    distinct, local = distinct_ids(np.concatenate(ids), scratch)
-    total = np.zeros((len(distinct), gradients[0].shape[1]), np.float32)
-    for part, gradient in zip(np.split(local, np.cumsum([len(part) for part in ids])[:-1]), gradients):
-        total[part] += gradient
-    return distinct, total
-
-
 # ---------------------------------------------------------------- training on several processes
 def shared_array(shape, dtype=np.float32):
     """Zeros in memory that processes forked from this one share; pages that nobody touches take none."""
@@ -244,7 +232,8 @@ class Trainer:
     def __init__(self, args, parameters, rng):
         optimizer, arrays = OPTIMIZERS[args.optimizer]
         self._args, self._optimizer, self._step = args, optimizer, 0
-        self._rows = {name: table_rows(name, value) if is_table(name) else value for name, value in parameters.items()}
+        self._rows = {name: table_rows(name, value) if is_table(name) else value for name, value in parameters.items()
+                      if name != "nce_w" or not args.tie_embeddings}
         self._state = {name: [shared_array(rows.shape) for _ in range(arrays)] for name, rows in self._rows.items()}
         self._scratch = {name: np.empty(len(rows), np.int32) for name, rows in self._rows.items()}
         # where each process lays down its gradients for the others: ids and rows of each parameter, and how many
@@ -496,6 +485,11 @@ def mean_parameters(snapshots):
             for name in snapshots[0]} if len(snapshots) > 1 else snapshots[0]
 
 
+def embedding_dims(args):
+    """{feature: width}; that of a video is the user vector's if one table serves for both."""
+    return {**EMBEDDING_DIMS, **({"history_clicked_items": args.dnn_layer_dims[1]} if args.tie_embeddings else {})}
+
+
 def encode_logs(args, feature_dict):
     """(train log, test log, validation log or None, seconds of reading the first); InputError if one has no use."""
     reader = Reader(feature_dict, args.window_size)
@@ -582,11 +576,12 @@ def main():
     rng = np.random.default_rng(args.seed)  # of all that is random in the run
     config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS}, fingerprint(feature_dict),
                          args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim,
-                         last_click=args.last_click, last_state=args.last_state)
+                         embedding_dims(args), args.last_click, args.last_state, args.tie_embeddings)
     parameters = {}
     for name, value in initial_parameters(config, item_freq, rng, args.initial_values).items():
         parameters[name] = shared_array(value.shape)
         parameters[name][:] = value
+    parameters = tied(config, parameters)
     trainer = Trainer(args, parameters, rng)
     checkpoint = Checkpoint(args, log, config, rng)
     recent = checkpoint.read(trainer) if args.resume else []

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 V010 = "--initial_values=v0.10 --optimizer=adagrad --learning_rate=0.1 --l2_rate=0.001 --batch_size=50 " \
        "--user_dropout=0 --num_passes=1"
 RECIPE = "--instances=sequence --loss=ranking_nce --num_negatives=1024 --shared_negatives --last_click --last_state " \
-         "--dnn_layer_dims 512 128 --dropout=0.3 --user_dropout=0.9 --average_passes=5 --num_passes=14"
+         "--tie_embeddings --dnn_layer_dims 512 64 --dropout=0.5 --user_dropout=0.9 --average_passes=5 --num_passes=20"
 ROWS = {"v0.10 settings": V010, "defaults": "", "recipe": RECIPE}
 WITHOUT = {  # name of the row: (what the recipe says, what stands in its place)
     "recipe": ("", ""),
@@ -28,8 +28,9 @@ WITHOUT = {  # name of the row: (what the recipe says, what stands in its place)
     "without --last_state": ("--last_state", ""),
     "--loss=nce": ("--loss=ranking_nce", ""),
     "5 negatives an instance": ("--num_negatives=1024 --shared_negatives", ""),
-    "--dnn_layer_dims 256 31": ("--dnn_layer_dims 512 128", ""),
-    "--dropout=0": ("--dropout=0.3", ""),
+    "without --tie_embeddings": ("--tie_embeddings", ""),
+    "--dnn_layer_dims 256 31": ("--dnn_layer_dims 512 64", ""),
+    "--dropout=0": ("--dropout=0.5", ""),
     "--user_dropout=0.5": ("--user_dropout=0.9", ""),
     "--average_passes=1": ("--average_passes=5", ""),
 }

@@ -208,7 +208,8 @@ def test_seed_decides_everything(small):
 
 
 @pytest.mark.parametrize("flags", [
-    "--loss=ranking_nce --num_negatives=20 --shared_negatives --instances=sequence --last_click --last_state",
+    "--loss=ranking_nce --num_negatives=20 --shared_negatives --instances=sequence --last_click --last_state "
+    "--tie_embeddings --dropout=0.3 --average_passes=2",
     "--loss=ranking_nce --processes=3 --window_size=7 --dnn_layer_dims 20 9 --lstm_dim=10 --user_dropout=0",
     "--shared_negatives --initial_values=v0.10 --optimizer=adagrad --l2_rate=0.001 --batch_size=50",
 ])

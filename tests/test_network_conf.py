@@ -41,8 +41,8 @@ def log_path(tmp_path):
 def random_parameters(config, seed=0):
     """Parameters large enough for every part of the network to matter, half of the ReLUs to be closed."""
     rng = np.random.default_rng(seed)
-    return {name: rng.normal(0, 0.7, shape).astype(np.float32)
-            for name, shape in network_conf.parameter_shapes(config).items()}
+    return network_conf.tied(config, {name: rng.normal(0, 0.7, shape).astype(np.float32)
+                                      for name, shape in network_conf.parameter_shapes(config).items()})
 
 
 def sigmoid(x):
@@ -158,7 +158,9 @@ def test_loss_and_its_gradient(paddle, kind, shared):
             assert gradient[index] == pytest.approx(slope, abs=1e-7)
 
 
-@pytest.mark.parametrize("inputs", [{}, {"last_click": True, "last_state": True}], ids=["max", "max+last"])
+@pytest.mark.parametrize("inputs", [{}, {"last_click": True, "last_state": True},
+                                    {"tie_embeddings": True, "dnn_layer_dims": (6, 4)}],
+                         ids=["max", "max+last", "tied"])
 def test_gradient_of_the_network(paddle, log_path, inputs):
     """Backward through everything, against the slope of the float64 reference along random directions."""
     config = CONFIG._replace(**inputs)
@@ -183,11 +185,15 @@ def test_gradient_of_the_network(paddle, log_path, inputs):
     for name, (ids, rows) in found.items():
         assert ids is None or len(set(ids.tolist())) == len(ids) == len(rows)
         network_conf.table_rows(name, gradient[name])[... if ids is None else ids] = rows
+    if config.tie_embeddings:
+        assert "nce_w" not in found
+        del gradient["nce_w"]
     for name, (_, again) in network.gradients(batch, rng, len(targets))[1].items():
         np.testing.assert_array_equal(again, found[name][1])  # nothing is left of the step before
-    for name, value in parameters.items():
-        direction = rng.normal(size=value.shape)
-        ends = [{**parameters, name: value.astype(np.float64) + step * direction} for step in (1e-6, -1e-6)]
+    for name in gradient:
+        direction = rng.normal(size=gradient[name].shape)
+        ends = [network_conf.tied(config, {**parameters, name: parameters[name].astype(np.float64) + step * direction})
+                for step in (1e-6, -1e-6)]
         slope = (cost_at(ends[0]) - cost_at(ends[1])) / 2e-6
         assert (gradient[name] * direction).sum() == pytest.approx(slope, rel=2e-3, abs=2e-4), name
         assert np.abs(gradient[name]).sum() > 0, name
@@ -302,6 +308,22 @@ def test_round_trip(model, tmp_path):
     np.testing.assert_allclose(loaded.item_freq, FREQ, rtol=1e-6)
     network_conf.save_model(tmp_path / "again.tar.gz", loaded.config, loaded.parameters, loaded.item_freq)
     assert (tmp_path / "again.tar.gz").read_bytes() == (tmp_path / "model.tar.gz").read_bytes()
+
+
+def test_tied_embeddings(tmp_path):
+    """One array in memory; a file whose two tables differ is refused."""
+    path, config = tmp_path / "tied.tar.gz", CONFIG._replace(tie_embeddings=True, dnn_layer_dims=(6, 4))
+    parameters = random_parameters(config)
+    network_conf.save_model(path, config, parameters, FREQ)
+    loaded = network_conf.load_model(str(path))
+    assert loaded.config == config
+    assert loaded.parameters["nce_w"] is loaded.parameters[network_conf.VIDEO_TABLE]
+    np.testing.assert_array_equal(loaded.parameters["nce_w"], parameters["nce_w"])
+    network_conf.save_model(path, config, {**parameters, "nce_w": -parameters["nce_w"]}, FREQ)
+    with pytest.raises(InputError, match="differ, which are tied"):
+        network_conf.load_model(str(path))
+    with pytest.raises(ValueError, match="as wide as"):
+        network_conf.parameter_shapes(CONFIG._replace(tie_embeddings=True))
 
 
 def test_anybody_can_read_it(model):

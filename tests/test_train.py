@@ -68,16 +68,17 @@ def test_add_gradients(id_sets, seed):
         ids = rng.permutation(np.array(sorted(ids), np.int64))
         parts.append((ids, rng.normal(size=(len(ids), 2)).astype(np.float32)))
         dense[ids] += parts[-1][1]
-    ids, total = train.add_gradients(parts, np.empty(10, np.int32))
+    ids, total = network_conf.add_gradients(parts, np.empty(10, np.int32))
     found = np.zeros_like(dense)
     found[ids] = total
     assert len(set(ids.tolist())) == len(ids)
     np.testing.assert_allclose(found, dense, atol=1e-6)
-    assert train.add_gradients([(None, dense), (None, dense)], None)[0] is None
-    np.testing.assert_array_equal(train.add_gradients([(None, dense), (None, dense)], None)[1], 2 * dense)
+    assert network_conf.add_gradients([(None, dense), (None, dense)], None)[0] is None
+    np.testing.assert_array_equal(network_conf.add_gradients([(None, dense), (None, dense)], None)[1], 2 * dense)
 
 
-def test_processes_compute_the_same_update(small):
+@pytest.mark.parametrize("flags", ["", "--tie_embeddings --dnn_layer_dims 32 16"])
+def test_processes_compute_the_same_update(small, flags):
     """With nothing random in the parts (all noise is one video), one process or three: equal but for rounding."""
     freq = [0.0] * len(load_feature_dict(small / "output" / "feature_dict.pkl")["history_clicked_items"])
     freq[1] = 1.0
@@ -85,7 +86,7 @@ def test_processes_compute_the_same_update(small):
     loaded = []
     for processes in (1, 3):
         run_ok(train_command(f"output/processes{processes}", f"--processes={processes} --user_dropout=0 --num_passes=1 "
-                             "--item_freq=one.freq"), small)
+                             f"--item_freq=one.freq {flags}"), small)
         path = small / "output" / f"processes{processes}" / "model_pass_00000.tar.gz"
         loaded.append(network_conf.load_model(str(path)))
     start = network_conf.initial_parameters(loaded[0].config, freq, np.random.default_rng(0))

@@ -6,6 +6,7 @@ feature_dict.pkl  {feature: {value: id}}; id 0 is `<unk>`, the others follow by 
                   value; values seen fewer than --feat_appear_limit times are left out.
 item_freq.pkl     one probability a video, in dictionary order, summing to 1: how likely a click on it is.
                   Index 0 holds the share of clicks on videos that were left out.
+fingerprint.json  SHA-256 of both, by which train.py knows that they belong together.
 
 What belongs to a click (user, video, category, tags) is counted once a click; province, city and phone
 once a line. As the first script of the pipeline this one is also home of what all of them share: reading
@@ -13,41 +14,52 @@ the two pickles back (by an unpickler that knows plain containers, strings and n
 file cannot run code), and the ways of the command line.
 """
 import argparse
+import contextlib
+import ctypes
 import hashlib
+import json
 import math
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import sys
-import threading
-from collections import Counter
+from array import array
+from collections import Counter, deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 
 from reader import (
     CLICK_FEATURES,
     PROFILE_FEATURES,
     UNKNOWN,
+    BadLines,
     InputError,
     atomic_write,
     file_parts,
     parse_lines,
     raw_part,
     read_log,
+    split_in_line,
     split_video_info,
-    video_info_error,
 )
 
 FEATURES = PROFILE_FEATURES + CLICK_FEATURES
+FINGERPRINTS = "fingerprint.json"  # lies beside the two files and ties them
+SPARE_MEMORY = 1 << 28  # bytes that reading any file may take
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothing is known
 
 
 def parse_args():
     parser = argument_parser(__doc__)
     parser.add_argument("--train_set_path", required=True, help="the training log (- for standard input)")
-    parser.add_argument("--output_dir", required=True, help="folder for the two files, made if missing")
+    parser.add_argument("--output_dir", required=True, help="folder for the files, made if missing")
     parser.add_argument("--feat_appear_limit", type=number_type(int, 1), default=20,
                         help="leave out values seen fewer times than this (default: 20)")
+    add_max_bad_lines(parser)
     add_processes(parser)
     return parser.parse_args()
 
@@ -81,25 +93,45 @@ def add_processes(parser):
                         help="that share the work; changes no result (%(default)s)")
 
 
+def add_max_bad_lines(parser):
+    """The flag of the scripts that read logs."""
+    parser.add_argument("--max_bad_lines", type=number_type(int, 0), default=0, metavar="N",
+                        help="put up to N malformed lines aside, into bad_lines.txt next to the output, and go on "
+                        "(%(default)s)")
+
+
+def bad_lines_of(args, output):
+    """BadLines for --max_bad_lines beside the file `output` (None: in the working folder); None if it is 0."""
+    path = os.path.join(os.path.dirname(output or ""), "bad_lines.txt")
+    return BadLines(path, args.max_bad_lines) if args.max_bad_lines else None
+
+
 def run_script(main):
-    """Run a script's `main()` and leave with its exit code; user errors become one line."""
-    name = os.path.basename(sys.argv[0])
+    """Run a script's `main()` and leave with its exit code; what a user can mend becomes one line."""
     try:
-        code = main() or 0
+        code, message = main() or 0, None
         sys.stdout.flush()
     except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        code = 2
-    except BrokenPipeError:  # `| head` went away: quietly stop, and keep the interpreter from flushing again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code, message = 2, error
+    except BrokenPipeError:  # `| head` went away: stop quietly
+        code, message = 0, None
     except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        code = 128 + signal.SIGINT
+        code, message = 128 + signal.SIGINT, "interrupted"
     except OSError as error:
-        print(f"{name}: {error.filename or 'output'}: {error.strerror}; check the path, its rights and the free space",
-              file=sys.stderr)
+        message = f"{error.filename or 'output'}: {error.strerror}; check the path, its rights and the free space"
         code = 2
+    except ModuleNotFoundError as error:
+        code, message = 2, f"{error}; pip install -r requirements.txt"
+    except Exception as error:
+        if not isinstance(error, MemoryError) and "ResourceExhausted" not in str(error):  # paddle's word for it
+            raise
+        code, message = 2, "out of memory; give a smaller --batch_size, fewer --processes or a larger machine"
+    if message:
+        print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # told already: keep the interpreter from trying again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
@@ -114,15 +146,28 @@ def ordered_map(work, items, processes):
     if processes == 1 or len(first) < 2 or not hasattr(os, "fork"):
         yield from map(work, chain(first, items))
         return
-    tickets = threading.Semaphore(4 * processes)
-    with multiprocessing.get_context("fork").Pool(processes, _start_worker, (work,)) as pool:
-        for result in pool.imap(_run_worker, (item for item in chain(first, items) if tickets.acquire())):
-            tickets.release()
-            yield result
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _start_worker, (work, os.getpid()))
+    waiting = deque()
+    try:
+        for item in chain(first, items):
+            waiting.append(pool.submit(_run_worker, item))
+            if len(waiting) == 4 * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise InputError("computing", None, "one of its processes ended",
+                         "is there enough memory? Give fewer --processes") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(work):
+def _start_worker(work, parent):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides what happens
+    with contextlib.suppress(AttributeError, OSError):  # on Linux: go when it does, however that comes about
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # too late
+        os._exit(1)
     _run_worker.work = work
 
 
@@ -131,8 +176,8 @@ def _run_worker(item):
 
 
 # ---------------------------------------------------------------- counting
-def count_log(path, processes=1):
-    """Count every value of every feature in one reading of a log.
+def count_log(path, processes=1, bad_lines=None):
+    """Count every value of every feature in one reading of a log; `bad_lines` as in `reader.read_log`.
 
     Returns
     -------
@@ -147,7 +192,7 @@ def count_log(path, processes=1):
                                  file_parts(path, processes), processes))
     except InputError:  # its line is counted from where a part begins: find it again
         parts = []
-    parts = parts or [_count_lines(path, read_log(path))]
+    parts = parts or [_count_lines(path, read_log(path, bad_lines))]
     lines = sum(part[0] for part in parts)
     for part in parts[1:]:
         for counter, more in zip(parts[0][1:], part[1:]):
@@ -172,21 +217,14 @@ def _count_lines(path, lines):
         known = len(infos)
         infos.update(line.infos)
         if len(infos) > known:  # something new: is it well formed? Checked here, where the line is known
-            _check_infos(path, line)
+            for info in line.infos:
+                split_in_line(path, line.number, info)
         users[line.user_id] += len(line.infos)
         provinces[line.province] += 1
         cities[line.city] += 1
         phones[line.phone] += 1
         number += 1
     return number, users, provinces, cities, phones, infos
-
-
-def _check_infos(path, line):
-    try:
-        for info in line.infos:
-            split_video_info(info)
-    except ValueError as error:
-        raise video_info_error(path, line.number, error) from error
 
 
 def build_dictionary(counter, limit):
@@ -211,15 +249,37 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
+@contextlib.contextmanager
+def bounded_memory(size):
+    """Within, this process can take `size` bytes more, and then gets a MemoryError.
+
+    So that no file fills the machine: a pickle of 20 bytes can ask for gigabytes. Works where there is a /proc (Linux).
+    """
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            limit = int(statm.read().split()[0]) * resource.getpagesize() + size
+    except OSError:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    known = [value for value in (limit, soft, hard) if value != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(known), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 def _load_plain_pickle(path):
     mend = "make it again with data_processor.py"
     try:
-        with open(path, "rb") as stream:
+        # a pickled value takes six bytes at least, and some 200 when it is a string in a dictionary
+        with open(path, "rb") as stream, bounded_memory(SPARE_MEMORY + 64 * os.fstat(stream.fileno()).st_size):
             return _PlainUnpickler(stream).load()
     except OSError as error:
         raise InputError(path, None, error.strerror, mend) from error
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise InputError(path, None, f"not a plain pickle ({error})", mend) from error
+        raise InputError(path, None, f"not a plain pickle ({error or type(error).__name__})"[:200], mend) from error
 
 
 def load_feature_dict(path):
@@ -237,7 +297,10 @@ def load_feature_dict(path):
 
 
 def load_item_freq(path, feature_dict):
-    """Read and check item_freq.pkl against its dictionary: one probability a video, summing to 1."""
+    """Read and check item_freq.pkl against its dictionary: one probability a video, summing to 1.
+
+    The two must come from one run if there is a fingerprint.json beside item_freq.pkl, which says so.
+    """
     freq = _load_plain_pickle(path)
     videos = len(feature_dict["history_clicked_items"])
     mend = "give the item_freq.pkl that data_processor.py wrote together with the dictionary"
@@ -247,7 +310,37 @@ def load_item_freq(path, feature_dict):
         raise InputError(path, None, f"{len(freq)} frequencies for {videos} videos of the dictionary", mend)
     if not all(share >= 0 for share in freq) or not math.isclose(sum(freq), 1, abs_tol=1e-6) or not any(freq[1:]):
         raise InputError(path, None, "not probabilities that sum to 1", mend)
+    told = _read_fingerprints(os.path.join(os.path.dirname(path), FINGERPRINTS))
+    if told and told != fingerprints(feature_dict, freq):
+        both = told["item_freq"] == frequencies_fingerprint(freq)
+        raise InputError(path, None, "made with another dictionary than --feature_dict" if both else
+                         f"not the one that the {FINGERPRINTS} beside it was written with", mend)
     return freq
+
+
+def _read_fingerprints(path):
+    """The object in fingerprint.json; None if there is no such file."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            told = json.loads(stream.read(1 << 16))
+        if isinstance(told, dict) and {"feature_dict", "item_freq"} <= told.keys():
+            return told
+        error = "no fingerprints in it"
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as problem:
+        error = problem
+    raise InputError(path, None, error, "make it again with data_processor.py")
+
+
+def fingerprints(feature_dict, freq):
+    """What fingerprint.json says: which dictionary and which frequencies one run of data_processor.py wrote."""
+    return {"feature_dict": fingerprint(feature_dict), "item_freq": frequencies_fingerprint(freq)}
+
+
+def frequencies_fingerprint(freq):
+    """SHA-256, as hex, of item_freq.pkl's list."""
+    return hashlib.sha256(array("d", freq).tobytes()).hexdigest()
 
 
 def fingerprint(feature_dict):
@@ -261,7 +354,8 @@ def fingerprint(feature_dict):
 
 def main():
     args = parse_args()
-    counts, summary = count_log(args.train_set_path, args.processes)
+    bad_lines = bad_lines_of(args, os.path.join(args.output_dir, ""))
+    counts, summary = count_log(args.train_set_path, args.processes, bad_lines)
     if not summary["clicks"]:
         raise InputError(args.train_set_path, None, "no click in the whole log", "give a log with histories")
     feature_dict = {feature: build_dictionary(counts[feature], args.feat_appear_limit) for feature in FEATURES}
@@ -274,6 +368,10 @@ def main():
     for name, content in (("feature_dict.pkl", feature_dict), ("item_freq.pkl", freq)):
         with atomic_write(os.path.join(args.output_dir, name)) as stream:
             pickle.dump(content, stream, protocol=4)
+    with atomic_write(os.path.join(args.output_dir, FINGERPRINTS)) as stream:
+        stream.write(json.dumps(fingerprints(feature_dict, freq), indent=1).encode())
+    if bad_lines:
+        bad_lines.write()
     print(f"{summary['lines']} lines, {summary['clicks']} clicks, {freq[0]:.2%} of them on videos left out")
     for feature in FEATURES:
         print(f"{feature}: {len(feature_dict[feature])} of {len(counts[feature].keys() - NO_VALUE) + 1} values, "

@@ -13,7 +13,15 @@ import sys
 
 import numpy as np
 
-from data_processor import add_processes, argument_parser, number_type, ordered_map, run_script
+from data_processor import (
+    add_max_bad_lines,
+    add_processes,
+    argument_parser,
+    bad_lines_of,
+    number_type,
+    ordered_map,
+    run_script,
+)
 from item_vector import add_model_arguments, load_trained
 from network_conf import DNNmodel, load_paddle
 from reader import Reader, make_batch, next_click_windows, raw_blocks
@@ -37,6 +45,7 @@ def add_infer_arguments(parser):
     parser.add_argument("--infer_set_path", required=True, help="log of the users to serve (- for standard input)")
     add_model_arguments(parser)
     add_batch_size(parser)
+    add_max_bad_lines(parser)
 
 
 def add_batch_size(parser):
@@ -315,6 +324,7 @@ def main():
     args = parse_args()
     model, feature_dict = load_trained(args)
     videos = list(feature_dict["history_clicked_items"])
+    bad_lines = bad_lines_of(args, None)
     reader = Reader(feature_dict, model.config.window_size)
     top_n = TopN(model.parameters["nce_w"], model.parameters["nce_b"])
     network = functools.cache(lambda: inference_network(model))  # loads paddle in the process that needs it
@@ -323,8 +333,10 @@ def main():
         log = reader.encode_raw(args.infer_set_path, block)
         removed = [log.items(row) for row in range(len(log.users))] if args.remove_seen else None
         return lists_text(log.users, *top_n(user_vectors(network(), log), args.top_n, removed), videos)
-    for text in ordered_map(serve, raw_blocks(args.infer_set_path, block_size(args)), args.processes):
+    for text in ordered_map(serve, raw_blocks(args.infer_set_path, block_size(args), bad_lines), args.processes):
         sys.stdout.write(text)
+    if bad_lines:
+        bad_lines.write()
 
 
 if __name__ == "__main__":

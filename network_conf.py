@@ -18,11 +18,11 @@ import json
 import os
 import tarfile
 import warnings
-import zlib
 from typing import NamedTuple
 
 import numpy as np
 
+from data_processor import SPARE_MEMORY, bounded_memory
 from reader import CLICK_FEATURES, PROFILE_FEATURES, InputError, atomic_write
 
 EMBEDDING_DIMS = {"user_id": 64, "province": 8, "city": 16, "phone": 16, "history_clicked_items": 64,
@@ -32,6 +32,7 @@ DNN_LAYER_DIMS = (256, 31)
 WINDOW_SIZE = 20
 NUM_NEGATIVES = 5
 FORMAT_VERSION = 1
+MAX_DIM = 1 << 16  # the widest layer or window that a model may have
 VIDEO_TABLE = "_proj_history_clicked_items"
 INITIAL_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}  # 0.1 for the other tables
 
@@ -564,31 +565,42 @@ def load_model(path, dictionary_fingerprint=None):
     """
     mend = "give a model_pass_*.tar.gz that train.py wrote"
     try:
-        with gzip.open(path) as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
-            config = _read_config(path, tar, mend)
-            if dictionary_fingerprint not in (None, config.dictionary_fingerprint):
-                raise InputError(path, None, "trained with another dictionary than --feature_dict",
-                                 "give the feature_dict.pkl that this model was trained with")
-            shapes = {**parameter_shapes(config), "item_freq": (config.dictionary_sizes["history_clicked_items"],)}
-            arrays = {}
-            while (entry := tar.next()) is not None:
-                name = entry.name[:-len(".npy")] if entry.name.endswith(".npy") else entry.name
-                if not entry.isfile() or name not in shapes or name in arrays:
-                    raise InputError(path, None, f"unexpected member {entry.name[:80]!r}", mend)
-                arrays[name] = _read_array(path, tar.extractfile(entry), name, shapes[name], mend)
-            if packed.read(1):  # the last read is also what makes gzip compare its checksum
-                raise InputError(path, None, "something follows the archive", mend)
+        with gzip.open(path) as packed, bounded_memory(SPARE_MEMORY + 8 * os.path.getsize(path)), \
+                warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what numpy has to say about strange headers
+            config, arrays = _read_members(path, packed, dictionary_fingerprint, mend)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(path, None, error.strerror or f"damaged ({error})", mend) from error
-    except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
-        raise InputError(path, None, f"damaged or truncated ({error})", mend) from error
+    except Exception as error:  # a damaged archive can raise almost anything
+        raise InputError(path, None, f"damaged or truncated ({error or type(error).__name__})"[:200], mend) from error
+    item_freq = arrays.pop("item_freq")
+    if config.tie_embeddings and not np.array_equal(arrays["nce_w"], arrays[VIDEO_TABLE]):
+        raise InputError(path, None, f"nce_w and {VIDEO_TABLE} differ, which are tied", mend)
+    return Model(config, tied(config, arrays), item_freq)
+
+
+def _read_members(path, packed, dictionary_fingerprint, mend):
+    """(ModelConfig, {name: array}) of an unpacked archive. Names are compared, never used as paths."""
+    with tarfile.open(fileobj=packed, mode="r|") as tar:
+        config = _read_config(path, tar, mend)
+        if dictionary_fingerprint not in (None, config.dictionary_fingerprint):
+            raise InputError(path, None, "trained with another dictionary than --feature_dict",
+                             "give the feature_dict.pkl that this model was trained with")
+        shapes = {**parameter_shapes(config), "item_freq": (config.dictionary_sizes["history_clicked_items"],)}
+        arrays = {}
+        while (entry := tar.next()) is not None:
+            name = entry.name[:-len(".npy")] if entry.name.endswith(".npy") else entry.name
+            if not entry.isfile() or name not in shapes or name in arrays:
+                raise InputError(path, None, f"unexpected member {entry.name[:80]!r}", mend)
+            arrays[name] = _read_array(path, tar.extractfile(entry), name, shapes[name], mend)
+        if packed.read(1):  # the last read is also what makes gzip compare its checksum
+            raise InputError(path, None, "something follows the archive", mend)
     missing = sorted(shapes.keys() - arrays.keys())
     if missing:
         raise InputError(path, None, f"truncated: it lacks {', '.join(missing)}", mend)
-    if config.tie_embeddings and not np.array_equal(arrays["nce_w"], arrays[VIDEO_TABLE]):
-        raise InputError(path, None, f"nce_w and {VIDEO_TABLE} differ, which are tied", mend)
-    item_freq = arrays.pop("item_freq")
-    return Model(config, tied(config, arrays), item_freq)
+    return config, arrays
 
 
 def _read_config(path, tar, mend):
@@ -598,12 +610,22 @@ def _read_config(path, tar, mend):
     content = json.loads(tar.extractfile(entry).read())
     try:
         version = content.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise InputError(path, None, f"format version {version!r:.20}; this program reads {FORMAT_VERSION}", mend)
         config = ModelConfig(**content)._replace(dnn_layer_dims=tuple(content["dnn_layer_dims"]))
+        numbers = [*config.dnn_layer_dims, *(config.embedding_dims[name] for name in EMBEDDING_DIMS),
+                   config.lstm_dim, config.window_size]
+        sizes = config.dictionary_sizes
+        if not (len(config.dnn_layer_dims) == 2
+                and config.embedding_dims.keys() == sizes.keys() == EMBEDDING_DIMS.keys()
+                and all(type(number) is int and 0 < number <= MAX_DIM for number in numbers)
+                and all(type(size) is int and 0 < size < 1 << 31 for size in sizes.values())
+                and isinstance(config.dictionary_fingerprint, str)
+                and all(type(flag) is bool for flag in (config.last_click, config.last_state, config.tie_embeddings))):
+            raise ValueError("a value that no model has")
         parameter_shapes(config)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(path, None, f"model.json is not complete ({error})", mend) from error
-    if version != FORMAT_VERSION:
-        raise InputError(path, None, f"format version {version}; this program reads {FORMAT_VERSION}", mend)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(path, None, f"model.json is not complete ({error})"[:200], mend) from error
     return config
 
 

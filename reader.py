@@ -19,6 +19,7 @@ import glob
 import gzip
 import os
 import sys
+import zlib
 from itertools import islice
 from typing import NamedTuple, Optional
 
@@ -28,6 +29,7 @@ UNKNOWN = "<unk>"
 PROFILE_FEATURES = ("user_id", "province", "city", "phone")
 CLICK_FEATURES = ("history_clicked_items", "history_clicked_categories", "history_clicked_tags")
 COLUMNS = 5
+MAX_LINE = 1 << 28  # bytes; ten million clicks take less
 GZIP = b"\x1f\x8b"  # how a gzip file begins
 
 
@@ -64,7 +66,9 @@ def atomic_write(path):
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = path  # which file it was that the disk had no place for
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
@@ -102,31 +106,79 @@ def open_log(path):
     return gzip.open(stream) if packed else stream
 
 
-def read_log(path):
+def read_log(path, bad_lines=None):
     """Iterate over the `LogLine` of each non-empty line of the log at `path`.
+
+    Parameters
+    ----------
+    path : of a plain or gzip file, `-` for standard input.
+    bad_lines : BadLines, which takes malformed lines aside; None: they raise.
 
     Raises
     ------
     InputError
-        For a missing file, a column too many or too few, bytes that are not UTF-8, an empty history.
+        For a missing file, and for a malformed line: a column too many or too few, bytes that are not UTF-8, a NUL
+        byte, an empty history.
     """
-    return parse_lines(raw_lines(path), path)
+    return parse_lines(raw_lines(path, bad_lines), path)
 
 
-def raw_lines(path):
-    """Yield (line number, bytes) of a log."""
+def raw_lines(path, bad_lines=None):
+    """Yield (line number, bytes) of a log; `bad_lines` as in `read_log`."""
     with open_log(path) as stream:
-        number = 0
-        try:
-            for number, raw in enumerate(stream, 1):
-                yield number, raw
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise InputError(path, number + 1, f"damaged gzip data ({error})", "copy the file again") from error
+        lines = read_lines(stream, path)
+        yield from bad_lines.sift(lines, path) if bad_lines else lines
 
 
-def raw_blocks(path, size):
+def read_lines(stream, path, number=1):
+    """Yield (line number, bytes) of a binary stream, in which the first line has the given number."""
+    try:
+        while raw := stream.readline(MAX_LINE):
+            if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
+                raise InputError(path, number, f"a line of {MAX_LINE} bytes or more", "is this a log?")
+            yield number, raw
+            number += 1
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(path, number, f"damaged gzip data ({error})", "copy the file again") from error
+
+
+class BadLines:
+    """Takes malformed lines of logs aside, up to `limit` of them, into the file `path` when all is read."""
+
+    def __init__(self, path, limit):
+        self._path, self._limit, self._lines = path, limit, []
+
+    def sift(self, numbered, path):
+        """Yield the pairs (line number, bytes) that are well-formed; InputError at a malformed one too many."""
+        well_formed = set()  # video-infos
+        for number, raw in numbered:
+            try:
+                line = parse_line(raw, path, number)
+                for info in line.infos if line else ():
+                    if info not in well_formed:
+                        split_in_line(path, number, info)
+                        well_formed.add(info)
+            except InputError as error:
+                self._lines.append(str(error).encode().replace(b"\t", b" ") + b"\t" + raw.rstrip(b"\r\n") + b"\n")
+                if len(self._lines) > self._limit:
+                    raise
+                continue
+            yield number, raw
+
+    def write(self):
+        """Write the file if there was a bad line, each after what is wrong with it; say so on stderr."""
+        if not self._lines:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)  # of an earlier run
+        else:
+            with atomic_write(self._path) as stream:
+                stream.writelines(self._lines)
+            print(f"{len(self._lines)} bad lines set aside in {self._path}", file=sys.stderr)
+
+
+def raw_blocks(path, size, bad_lines=None):
     """Yield the lines of a log as lists of `size` pairs (line number, bytes), for `Reader.encode_raw`."""
-    lines = raw_lines(path)
+    lines = raw_lines(path, bad_lines)
     while block := list(islice(lines, size)):
         yield block
 
@@ -151,10 +203,10 @@ def raw_part(path, start, end):
     """Yield (line number, bytes) of a range of `file_parts`; only in the first are the numbers those of the file."""
     with open(path, "rb") as stream:
         stream.seek(start)
-        number = 1 if start == 0 else 2
-        while stream.tell() < end:
-            yield number, stream.readline()
-            number += 1
+        for number, raw in read_lines(stream, path, 1 if start == 0 else 2):
+            yield number, raw
+            if stream.tell() >= end:
+                return
 
 
 def parse_lines(numbered, path):
@@ -176,6 +228,8 @@ def parse_line(raw, path, number):
         text = text.lstrip("\ufeff")  # byte-order mark
     if not text:
         return None
+    if "\0" in text:
+        raise InputError(path, number, "a NUL byte", "is this a log, was it cut off by a crash? Remove the line")
     fields = text.split("\t")
     if len(fields) != COLUMNS:
         raise InputError(path, number, f"{len(fields)} columns instead of {COLUMNS}",
@@ -196,6 +250,14 @@ def split_video_info(info):
     if len(parts) != 3:
         raise ValueError(f"video-info {info[:80]!r} is not video-id:category:tags")
     return parts[0], parts[1], parts[2].split("_")
+
+
+def split_in_line(path, number, info):
+    """`split_video_info` of a line whose number is known: InputError."""
+    try:
+        return split_video_info(info)
+    except ValueError as error:
+        raise video_info_error(path, number, error) from error
 
 
 def video_info_error(path, number, error):
@@ -411,16 +473,17 @@ class Reader:
     ----------
     feature_dict : dict, as data_processor.py writes it.
     window_size : int, clicks (with `<unk>`) that an instance looks back on at most.
+    bad_lines : as in `read_log`.
     """
 
-    def __init__(self, feature_dict, window_size=20):
-        self.window_size = window_size
+    def __init__(self, feature_dict, window_size=20, bad_lines=None):
+        self.window_size, self._bad_lines = window_size, bad_lines
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
         self._videos = VideoTable(feature_dict)
 
     def encode(self, path, block_lines=None):
         """Yield the log at `path` as `EncodedLog` blocks of `block_lines` lines (one block if None)."""
-        lines = read_log(path)
+        lines = read_log(path, self._bad_lines)
         while True:
             block = self._encode_block(path, lines, block_lines)
             if block.users or block_lines is None:

@@ -18,14 +18,25 @@ import os
 import signal
 import sys
 import time
-import zipfile
 import zlib
 from collections import deque
 from importlib import metadata
 
 import numpy as np
 
-from data_processor import argument_parser, fingerprint, load_feature_dict, load_item_freq, number_type, run_script
+from data_processor import (
+    SPARE_MEMORY,
+    add_max_bad_lines,
+    argument_parser,
+    bad_lines_of,
+    bounded_memory,
+    fingerprint,
+    frequencies_fingerprint,
+    load_feature_dict,
+    load_item_freq,
+    number_type,
+    run_script,
+)
 from infer import evaluate_ranking, model_scores, user_vectors
 from network_conf import (
     DNN_LAYER_DIMS,
@@ -41,6 +52,7 @@ from network_conf import (
     initial_parameters,
     is_table,
     load_paddle,
+    parameter_shapes,
     save_model,
     table_rows,
     tied,
@@ -61,7 +73,7 @@ INSTANCES = {"window": sliding_windows, "sequence": sequence_stretches}
 BETA1, BETA2, EPSILON, TINY = np.float32(0.9), np.float32(0.999), np.float32(1e-8), np.float32(1e-30)  # of Adam
 ADAGRAD_EPSILON = np.float32(1e-6)
 NOT_OF_THE_RUN = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
-                  "resume", "checkpoint_minutes"}  # may change when a run is resumed
+                  "resume", "checkpoint_minutes", "max_bad_lines"}  # may change when a run is resumed
 FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
 
 
@@ -124,6 +136,7 @@ def parse_args():
                           help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
     settings.add_argument("--processes", type=positive, default=1 if gpu_wheel() else min(2, os.cpu_count() or 1),
                           help="that train together, each on its part of every batch (%(default)s)")
+    add_max_bad_lines(settings)
     settings.add_argument("--resume", action="store_true",
                           help="go on from the checkpoint of a run that was stopped, if there is one")
     settings.add_argument("--checkpoint_minutes", type=number_type(float, 0), default=10.0,
@@ -325,7 +338,7 @@ class Trainer:
     def restore(self, arrays):
         """Go on from the `arrays` of another run; before `start`."""
         for name, array in self.arrays().items():
-            array[...] = arrays[name]
+            array[...] = same_kind(arrays[name], array)
         self._step = int(arrays["step"][0])
         for rng, state in zip(self._rngs, self._rng_states):
             set_rng_state(rng, state)
@@ -354,54 +367,89 @@ class Checkpoint:
     instances as the pass began, `batches` and `total` how far it is and the sum of its costs.
     """
 
-    def __init__(self, args, log, config, rng):
+    def __init__(self, args, config, log, item_freq, rng):
         self._path = os.path.join(args.model_output_dir, "checkpoint.npz")
-        self._seconds, self._last = 60 * args.checkpoint_minutes, time.monotonic()
         same = {name: value for name, value in vars(args).items() if name not in NOT_OF_THE_RUN}
-        self._run = json.dumps({**same, **config._asdict(), "clicks": zlib.crc32(log.clicks.tobytes())},
-                               sort_keys=True, default=str)
-        self.told, self.order, self.batches, self.total, self.seconds = [], rng_state(rng), 0, 0.0, 0.0
+        self._run = json.dumps({**same, **config._asdict(), "clicks": zlib.crc32(log.clicks.tobytes()),
+                                "item_freq": frequencies_fingerprint(item_freq)}, sort_keys=True, default=str)
+        self._shapes = parameter_shapes(config)
+        self._between, self._written, self._took = 60 * args.checkpoint_minutes, time.monotonic(), 0.0
+        self._stopped, self._before, self._began = [], 0.0, time.monotonic()
+        self.told, self.order, self.batches, self.total = [], rng_state(rng), 0, 0.0
 
-    def due(self):
-        """Whether it is time to write one."""
-        return time.monotonic() - self._last > self._seconds
+    def catch_signals(self):
+        """From now on SIGTERM and Ctrl-C wait for the end of a step, then leave a checkpoint; a second one kills."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: (self._stopped.append(number),
+                                                     signal.signal(number, signal.SIG_DFL)))
 
-    def write(self, trainer, recent):
-        """Write everything, in place of the last one."""
+    def begin_pass(self, rng):
+        """A pass begins, in the order that `rng` will give."""
+        self.order, self.batches, self.total, self._before, self._began = rng_state(rng), 0, 0.0, 0.0, time.monotonic()
+
+    def seconds(self):
+        """Time spent on this pass, before the run was stopped and since."""
+        return self._before + time.monotonic() - self._began
+
+    def after(self, between, trainer, recent):
+        """Write one if the last is `between` seconds old, and they do not take more than 5% of the time."""
+        if self._stopped or time.monotonic() - self._written > max(between, 20 * self._took):
+            self._write(trainer, recent)
+        if self._stopped:
+            print(f"train.py: stopped by {signal.Signals(self._stopped[0]).name}; --resume goes on", file=sys.stderr)
+            sys.exit(128 + self._stopped[0])
+
+    def after_step(self, trainer, recent):
+        """Write one if it is time, or the run is to stop."""
+        self.after(self._between, trainer, recent)
+
+    def _write(self, trainer, recent):
+        started = time.monotonic()
         told = {"run": self._run, "told": self.told, "batches": self.batches, "total": self.total,
-                "seconds": self.seconds, "recent": len(recent)}
+                "seconds": self.seconds(), "recent": len(recent)}
         arrays = {"told": np.frombuffer(json.dumps(told).encode(), np.uint8), "order": self.order, **trainer.arrays()}
         for number, snapshot in enumerate(recent):
             arrays.update({f"recent {number} {name}": value for name, value in snapshot.items()})
         with atomic_write(self._path) as stream:
             np.savez(stream, **arrays)
-        self._last = time.monotonic()
+        self._written = time.monotonic()
+        self._took = self._written - started
 
     def read(self, trainer):
         """Go on from the last one: restores the trainer, returns the snapshots; [] if there is none."""
-        mend = "give the settings it was made with, or train without --resume"
         try:
-            with np.load(self._path, allow_pickle=False) as arrays:
+            with bounded_memory(SPARE_MEMORY + 4 * os.path.getsize(self._path)), \
+                    np.load(self._path, allow_pickle=False) as arrays:
                 told = json.loads(arrays["told"].tobytes())
                 if told["run"] != self._run:
-                    raise InputError(self._path, None, "made by a run with other settings or another log", mend)
+                    raise InputError(self._path, None, "made by a run with other settings or another log",
+                                     "give the settings it was made with, or train without --resume")
                 trainer.restore(arrays)
-                self.order = arrays["order"]
-                names = [name[len("recent 0 "):] for name in arrays.files if name.startswith("recent 0 ")]
-                recent = [{name: arrays[f"recent {number} {name}"] for name in names}
-                          for number in range(told["recent"])]
+                recent = [{name: same_kind(arrays[f"recent {number} {name}"], np.empty(shape, np.float32))
+                           for name, shape in self._shapes.items()} for number in range(told["recent"])]
+                self.order = same_kind(arrays["order"], self.order)
+                self.told, self.batches, self.total = told["told"], int(told["batches"]), float(told["total"])
+                self._before = float(told["seconds"])
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
-            raise InputError(self._path, None, f"damaged ({error})", "remove it, or train without --resume") from error
-        self.told, self.batches = told["told"], told["batches"]
-        self.total, self.seconds = told["total"], told["seconds"]
+        except InputError:
+            raise
+        except Exception as error:  # a damaged archive can raise almost anything
+            raise InputError(self._path, None, f"damaged ({error or type(error).__name__})"[:200],
+                             "remove it, or train without --resume") from error
         return recent
 
     def remove(self):
         """The run is done."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
+
+
+def same_kind(found, wanted):
+    """The array `found`; ValueError if its shape or type is not that of `wanted`, or it is not finite."""
+    if found.shape != wanted.shape or found.dtype != wanted.dtype or not np.isfinite(found).all():
+        raise ValueError(f"{found.dtype} {found.shape} in place of finite {wanted.dtype} {wanted.shape}")
+    return found
 
 
 # ---------------------------------------------------------------- passes
@@ -419,15 +467,17 @@ def train_pass(trainer, log, stretches, batch_size, rng, checkpoint, after_step=
         done += size
         if number < checkpoint.batches:
             continue  # taken before the run was stopped
-        checkpoint.total += trainer.step(log, part) * size
+        cost = trainer.step(log, part)
+        if not math.isfinite(cost):
+            raise InputError("training", None, f"the cost became {cost} at instance {done}",
+                             "lower --learning_rate; the models of earlier passes are as they were")
+        checkpoint.total += cost * size
         checkpoint.batches += 1
         if bar:
             bar.update(done, [("cost", checkpoint.total / done)])
         if after_step:
             after_step()
-    mean = checkpoint.total / instances
-    checkpoint.order, checkpoint.batches, checkpoint.total = rng_state(rng), 0, 0.0
-    return mean
+    return checkpoint.total / instances
 
 
 def mean_cost(network, log, batch_size, rng):
@@ -492,7 +542,8 @@ def embedding_dims(args):
 
 def encode_logs(args, feature_dict):
     """(train log, test log, validation log or None, seconds of reading the first); InputError if one has no use."""
-    reader = Reader(feature_dict, args.window_size)
+    bad_lines = bad_lines_of(args, os.path.join(args.model_output_dir, ""))
+    reader = Reader(feature_dict, args.window_size, bad_lines)
     started = time.perf_counter()
     [log] = reader.encode(args.train_set_path)
     seconds = time.perf_counter() - started
@@ -504,6 +555,9 @@ def encode_logs(args, feature_dict):
         held_out += reader.encode(path) if path else [None]
         if path and not (held_out[-1].last_item >= 0).any():
             raise InputError(path, None, "no line with a click", "give users with a history")
+    if bad_lines:
+        os.makedirs(args.model_output_dir, exist_ok=True)
+        bad_lines.write()
     return (log, *held_out, seconds)
 
 
@@ -513,50 +567,55 @@ def write_metrics(args, rows):
         stream.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
+def finish_pass(args, config, parameters, item_freq, logs, row, rows):
+    """Evaluate and save what a pass has given; its `row` joins the others, in metrics.jsonl too."""
+    _, test_log, valid_log = logs
+    row.update(evaluate(args, config, parameters, test_log, item_freq))
+    save_model(os.path.join(args.model_output_dir, f"model_pass_{row['pass']:05d}.tar.gz"), config, parameters,
+               item_freq)
+    if valid_log:
+        row.update({"valid_" + name: value
+                    for name, value in evaluate(args, config, parameters, valid_log, item_freq).items()})
+        if best_of([*rows, row]) is row:
+            save_model(os.path.join(args.model_output_dir, "model_best.tar.gz"), config, parameters, item_freq)
+    rows.append(row)
+    write_metrics(args, rows)
+    print(pass_line(row), flush=True)
+
+
+def best_of(rows):
+    """The first of the rows with the best ndcg@10 on the validation log; None if there is no such log, or no row."""
+    return max((row for row in rows if "valid_ndcg@10" in row), key=lambda row: row["valid_ndcg@10"], default=None)
+
+
+def out_of_patience(args, rows):
+    """Whether --patience is given and the best pass lies that many passes back."""
+    return bool(args.patience and rows) and rows[-1]["pass"] - best_of(rows)["pass"] >= args.patience
+
+
 def report_passes(args, trainer, config, parameters, item_freq, logs, stretches, rng, reading, checkpoint, recent):
     """All passes, as the process sees them that talks to the user: train, evaluate, save, print."""
-    log, test_log, valid_log = logs
-    popularity = popularity_metrics(test_log, item_freq)
-    rows, recent, stopped = checkpoint.told, deque(recent, maxlen=args.average_passes), []
-    best = max((row for row in rows if "valid_ndcg@10" in row), key=lambda row: row["valid_ndcg@10"], default=None)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: (stopped.append(number), signal.signal(number, signal.SIG_DFL)))
-
-    def after_step():
-        nonlocal clock
-        if stopped or checkpoint.due():
-            now = time.perf_counter()
-            checkpoint.seconds, clock = checkpoint.seconds + now - clock, now
-            checkpoint.write(trainer, recent)
-        if stopped:
-            print(f"train.py: stopped by {signal.Signals(stopped[0]).name}; --resume goes on", file=sys.stderr)
-            sys.exit(128 + stopped[0])
-    for number in range(len(rows), args.num_passes):
-        clock = time.perf_counter()
-        cost = train_pass(trainer, log, stretches, args.batch_size, rng, checkpoint, after_step)
-        seconds = checkpoint.seconds + time.perf_counter() - clock + (reading if number == 0 else 0)
-        checkpoint.seconds, instances = 0.0, int(stretches.targets.sum())
-        recent.append({name: value.copy() for name, value in parameters.items()} if args.average_passes > 1
-                      else parameters)
-        averaged = mean_parameters(list(recent))
-        row = {"pass": number, "cost": cost, "instances": instances, "seconds": seconds,
-               "instances_per_second": instances / seconds,
-               **evaluate(args, config, averaged, test_log, item_freq), **popularity}
-        save_model(os.path.join(args.model_output_dir, f"model_pass_{number:05d}.tar.gz"), config, averaged, item_freq)
-        if valid_log:
-            row.update({"valid_" + name: value
-                        for name, value in evaluate(args, config, averaged, valid_log, item_freq).items()})
-            if best is None or row["valid_ndcg@10"] > best["valid_ndcg@10"]:
-                best = row
-                save_model(os.path.join(args.model_output_dir, "model_best.tar.gz"), config, averaged, item_freq)
-        rows.append(row)
-        write_metrics(args, rows)
-        print(pass_line(row), flush=True)
-        checkpoint.write(trainer, recent if args.average_passes > 1 else [])
-        if best and args.patience and number - best["pass"] >= args.patience:
-            print(f"no better valid_ndcg@10 for {args.patience} passes: stopped", file=sys.stderr)
-            break
+    popularity = popularity_metrics(logs[1], item_freq)
+    rows, recent, instances = checkpoint.told, deque(recent, maxlen=args.average_passes), int(stretches.targets.sum())
+    checkpoint.catch_signals()
+    while len(rows) < args.num_passes and not out_of_patience(args, rows):
+        cost = train_pass(trainer, logs[0], stretches, args.batch_size, rng, checkpoint,
+                          lambda: checkpoint.after_step(trainer, recent))
+        seconds = checkpoint.seconds() + (0 if rows else reading)
+        if not all(np.isfinite(value).all() for value in parameters.values()):
+            raise InputError("training", None, "a parameter became infinite", "lower --learning_rate; the models of "
+                             "earlier passes are as they were")
+        if args.average_passes > 1:
+            recent.append({name: value.copy() for name, value in parameters.items()})
+        row = {"pass": len(rows), "cost": cost, "instances": instances, "seconds": seconds,
+               "instances_per_second": instances / seconds, **popularity}
+        finish_pass(args, config, mean_parameters(list(recent) or [parameters]), item_freq, logs, row, rows)
+        checkpoint.begin_pass(rng)
+        checkpoint.after(0, trainer, recent)
     checkpoint.remove()
+    best = best_of(rows)
+    if out_of_patience(args, rows):
+        print(f"no better valid_ndcg@10 for {args.patience} passes: stopped", file=sys.stderr)
     if best:
         print(f"best pass by valid_ndcg@10, saved as model_best.tar.gz: {pass_line(best)}")
     if (best or rows[-1])["recall@10"] <= rows[-1]["popularity_recall@10"]:
@@ -583,12 +642,13 @@ def main():
         parameters[name][:] = value
     parameters = tied(config, parameters)
     trainer = Trainer(args, parameters, rng)
-    checkpoint = Checkpoint(args, log, config, rng)
+    checkpoint = Checkpoint(args, config, log, item_freq, rng)
     recent = checkpoint.read(trainer) if args.resume else []
     set_rng_state(rng, checkpoint.order)
     if trainer.start(config, parameters, item_freq, args.num_passes * -(-len(log.clicks) // args.batch_size)):
         for _ in range(len(checkpoint.told), args.num_passes):
             train_pass(trainer, log, stretches, args.batch_size, rng, checkpoint)
+            checkpoint.begin_pass(rng)
         os._exit(0)
     import paddle
     settings = {**vars(args), **config._asdict(), "lines": len(log.users), "clicks": len(log.clicks),

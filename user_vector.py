@@ -11,7 +11,7 @@ import functools
 
 import numpy as np
 
-from data_processor import argument_parser, ordered_map, run_script
+from data_processor import argument_parser, bad_lines_of, ordered_map, run_script
 from infer import add_infer_arguments, block_size, inference_network, user_vectors
 from item_vector import add_output_path, as_written, load_trained, write_vectors
 from reader import Reader, raw_blocks
@@ -34,15 +34,18 @@ def simple_lsh_users(users):
 def main():
     args = parse_args()
     model, feature_dict = load_trained(args)
+    bad_lines = bad_lines_of(args, args.output_path)
     reader = Reader(feature_dict, model.config.window_size)
     network = functools.cache(lambda: inference_network(model))  # loads paddle in the process that needs it
 
     def vectors_of(block):
         log = reader.encode_raw(args.infer_set_path, block)
         return as_written(args.output_path, log.users, simple_lsh_users(user_vectors(network(), log)))
-    blocks = raw_blocks(args.infer_set_path, block_size(args))
+    blocks = raw_blocks(args.infer_set_path, block_size(args), bad_lines)
     write_vectors(args.output_path, model.parameters["nce_w"].shape[1] + 2,
                   ordered_map(vectors_of, blocks, args.processes))
+    if bad_lines:
+        bad_lines.write()
 
 
 if __name__ == "__main__":

@@ -279,7 +279,7 @@ def _load_plain_pickle(path):
     except OSError as error:
         raise InputError(path, None, error.strerror, mend) from error
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise InputError(path, None, f"not a plain pickle ({error or type(error).__name__})"[:200], mend) from error
+        raise InputError(path, None, f"not a plain pickle ({str(error) or type(error).__name__})"[:200], mend) from error
 
 
 def load_feature_dict(path):

@@ -574,7 +574,7 @@ def load_model(path, dictionary_fingerprint=None):
     except OSError as error:
         raise InputError(path, None, error.strerror or f"damaged ({error})", mend) from error
     except Exception as error:  # a damaged archive can raise almost anything
-        raise InputError(path, None, f"damaged or truncated ({error or type(error).__name__})"[:200], mend) from error
+        raise InputError(path, None, f"damaged or truncated ({str(error) or type(error).__name__})"[:200], mend) from error
     item_freq = arrays.pop("item_freq")
     if config.tie_embeddings and not np.array_equal(arrays["nce_w"], arrays[VIDEO_TABLE]):
         raise InputError(path, None, f"nce_w and {VIDEO_TABLE} differ, which are tied", mend)

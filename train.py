@@ -435,7 +435,7 @@ class Checkpoint:
         except InputError:
             raise
         except Exception as error:  # a damaged archive can raise almost anything
-            raise InputError(self._path, None, f"damaged ({error or type(error).__name__})"[:200],
+            raise InputError(self._path, None, f"damaged ({str(error) or type(error).__name__})"[:200],
                              "remove it, or train without --resume") from error
         return recent
 

@@ -1,0 +1,360 @@
+"""Files made to do harm, or that came to harm: each ends in one line and exit code 2, in little memory and time."""
+import gzip
+import io
+import json
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+MEMORY = 700 << 20  # bytes that a refusal may take; the interpreter with numpy takes some 40 MB
+SECONDS = 60
+MODEL = "output/model/model_pass_00001.tar.gz"
+MODEL_FLAGS = f"--model_path={MODEL} --feature_dict=output/feature_dict.pkl"
+TRAIN = "train.py --train_set_path=log.txt --test_set_path=log.txt --model_output_dir=hostile-out " \
+        "--feature_dict=output/feature_dict.pkl --item_freq=output/item_freq.pkl"
+
+
+def refused(folder, command):
+    """The line on stderr of a command that must refuse: exit code 2, nothing on stdout, bounded memory and time."""
+    process = subprocess.Popen([sys.executable, *command.split()], cwd=folder, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    signal.alarm(SECONDS)
+    out, errors = process.stdout.read(), process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    signal.alarm(0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    process.stderr.close()
+    assert (process.returncode, out, errors.count("\n")) == (2, b"", 1), errors[-2000:]
+    assert usage.ru_maxrss << 10 < MEMORY
+    assert not (folder / "pwned").exists() and not (folder / "hostile-out").exists()
+    return errors
+
+
+# ---------------------------------------------------------------- pickles
+class Call:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self._call = function, arguments
+
+    def __reduce__(self):
+        return self._call
+
+
+class Persistent(pickle.Pickler):
+    def persistent_id(self, obj):
+        return "x" if obj == "persistent" else None
+
+
+def persistent():
+    stream = io.BytesIO()
+    Persistent(stream, 4).dump({"user_id": "persistent"})
+    return stream.getvalue()
+
+
+def changed(feature, values):
+    """A dictionary with one feature replaced."""
+    return lambda good: pickle.dumps({**good, feature: values})
+
+
+def doubling():
+    """Lists of lists: 2 ** 60 elements in some hundred bytes, were they ever counted."""
+    level = []
+    for _ in range(60):
+        level = [level, level]
+    return pickle.dumps({"user_id": level}, 4)
+
+
+def with_itself(good):
+    good["user_id"] = good
+    return pickle.dumps(good)
+
+
+SHELL = "touch pwned"
+DICTIONARIES = {
+    "code: os.system": lambda _: pickle.dumps(Call(os.system, SHELL)),
+    "code: eval": lambda _: pickle.dumps(Call(eval, f"__import__('os').system('{SHELL}')")),
+    "code: subprocess, protocol 0": lambda _: pickle.dumps(Call(subprocess.call, SHELL, -1), 0),
+    "code: within a dictionary": lambda good: pickle.dumps({**good, "more": Call(os.system, SHELL)}),
+    "an array": lambda _: pickle.dumps(np.zeros(3)),
+    "a class": lambda _: pickle.dumps(io.BytesIO),
+    "persistent id": lambda _: persistent(),
+    "extension code": lambda _: b"\x80\x04\x82\x01.",
+    "memo of 32 GB": lambda _: b"\x80\x04]r" + struct.pack("<I", 0xFFFFFFFE) + b".",
+    "frame of an exabyte": lambda _: b"\x80\x04\x95" + struct.pack("<Q", 1 << 60) + b"}.",
+    "string of an exabyte": lambda _: b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"a.",
+    "string of 8 GB": lambda _: b"\x80\x04\x8d" + struct.pack("<Q", 8 << 30) + b"a.",
+    "bytes of 8 GB": lambda _: b"\x80\x04\x8e" + struct.pack("<Q", 8 << 30) + b"a.",
+    "number of a million digits": lambda _: b"I" + b"9" * 10 ** 6 + b"\n.",
+    "long of two million digits": lambda _: b"L" + b"9" * (2 * 10 ** 6) + b"L\n.",
+    "deeply nested": lambda _: b"\x80\x04" + b"]" * 500000 + b"a" * 499999 + b".",
+    "doubling": lambda _: doubling(),
+    "contains itself": with_itself,
+    "empty": lambda _: b"",
+    "text": lambda _: b"user_id\t1\n",
+    "truncated": lambda good: pickle.dumps(good)[:-20],
+    "nothing but a stop": lambda _: b".",
+    "a list": lambda _: pickle.dumps(["<unk>"]),
+    "a feature is missing": lambda good: pickle.dumps({key: good[key] for key in list(good)[1:]}),
+    "a feature is a list": changed("city", ["<unk>"]),
+    "without <unk>": changed("city", {"a": 0}),
+    "ids with a gap": changed("city", {"<unk>": 0, "a": 2}),
+    "an id twice": changed("city", {"<unk>": 0, "a": 1, "b": 1}),
+    "a negative id": changed("city", {"<unk>": 0, "a": -1}),
+    "ids are booleans": changed("city", {"<unk>": 0, "a": True}),
+    "ids are floats": changed("city", {"<unk>": 0, "a": 1.0}),
+    "values are numbers": changed("city", {"<unk>": 0, 7: 1}),
+    "of another run": changed("city", {"<unk>": 0, "elsewhere": 1}),
+}
+
+
+@pytest.mark.parametrize("name", DICTIONARIES)
+def test_dictionaries(small, name):
+    good = pickle.loads((small / "output" / "feature_dict.pkl").read_bytes())
+    (small / "hostile.pkl").write_bytes(DICTIONARIES[name](good))
+    line = refused(small, f"item_vector.py {MODEL_FLAGS} --feature_dict=hostile.pkl")
+    assert line.startswith(f"item_vector.py: {MODEL if name == 'of another run' else 'hostile.pkl'}: ")
+
+
+FREQUENCIES = {
+    "code": lambda _: pickle.dumps([Call(os.system, SHELL)]),
+    "NaN": lambda freq: pickle.dumps([float("nan"), *freq[1:]]),
+    "infinite": lambda freq: pickle.dumps([float("inf"), *freq[1:]]),
+    "negative": lambda freq: pickle.dumps([-freq[1], 2 * freq[1], *freq[2:]]),
+    "too few": lambda freq: pickle.dumps(freq[:-1]),
+    "sum of 2": lambda freq: pickle.dumps([2 * share for share in freq]),
+    "all on <unk>": lambda freq: pickle.dumps([1.0] + [0.0] * (len(freq) - 1)),
+    "whole numbers": lambda freq: pickle.dumps([1] + [0] * (len(freq) - 1)),
+    "a tuple": lambda freq: pickle.dumps(tuple(freq)),
+    "an array": lambda freq: pickle.dumps(np.array(freq)),
+    "a huge number": lambda freq: pickle.dumps([1e308, 1e308, *freq[2:]]),
+}
+
+
+@pytest.mark.parametrize("name", FREQUENCIES)
+def test_frequencies(small, name):
+    good = pickle.loads((small / "output" / "item_freq.pkl").read_bytes())
+    (small / "hostile.pkl").write_bytes(FREQUENCIES[name](good))
+    assert refused(small, f"{TRAIN} --item_freq=hostile.pkl").startswith("train.py: hostile.pkl: ")
+
+
+@pytest.mark.parametrize("told", [b"", b"[]", b"{}", b"\xff", b"[" * 50000, b'{"feature_dict": 1, "item_freq": 2}',
+                                  b'{"feature_dict": NaN'])
+def test_fingerprints(small, told):
+    folder = small / "hostile-fingerprint"
+    folder.mkdir(exist_ok=True)
+    (folder / "item_freq.pkl").write_bytes((small / "output" / "item_freq.pkl").read_bytes())
+    (folder / "fingerprint.json").write_bytes(told)
+    line = refused(small, f"{TRAIN} --item_freq=hostile-fingerprint/item_freq.pkl")
+    assert line.startswith("train.py: hostile-fingerprint/")
+
+
+# ---------------------------------------------------------------- models
+def npy(array, **options):
+    stream = io.BytesIO()
+    np.save(stream, array, **options)
+    return stream.getvalue()
+
+
+def header(text, version=1):
+    """A .npy of that header, followed by some zeros."""
+    length = struct.pack("<H" if version == 1 else "<I", len(text))
+    return b"\x93NUMPY" + bytes([version, 0]) + length + text + bytes(1000)
+
+
+def member(name, content=b"", **fields):
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    for field, value in fields.items():
+        setattr(entry, field, value)
+    return entry, content
+
+
+def pack(members, compress=gzip.compress):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for entry, content in members:
+            tar.addfile(entry, io.BytesIO(content))
+    return compress(stream.getvalue())
+
+
+def with_member(name, content):
+    """The archive with one member's content replaced."""
+    return lambda good: pack([(entry, old) if entry.name != name else member(name, content) for entry, old in good])
+
+
+def with_more(*members):
+    """The archive with members added after model.json, where they are met first."""
+    return lambda good: pack([good[0], *members, *good[1:]])
+
+
+def config_with(**changes):
+    def change(good):
+        return with_member("model.json", json.dumps({**json.loads(good[0][1]), **changes}).encode())(good)
+    return change
+
+
+def swapped(good):
+    by_name = {entry.name: content for entry, content in good}
+    by_name["_proj_province.npy"], by_name["_proj_city.npy"] = by_name["_proj_city.npy"], by_name["_proj_province.npy"]
+    return pack([member(name, content) for name, content in by_name.items()])
+
+
+def zeros(entry, size):
+    """An archive that begins with the header of a member, and then has `size` zeros, a thousandth when packed."""
+    stream = io.BytesIO()
+    with gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1) as packed:
+        packed.write(entry.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(size >> 20):
+            packed.write(bytes(1 << 20))
+    return stream.getvalue()
+
+
+def zipped(good):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for entry, content in good:
+            archive.writestr(entry.name, content)
+    return stream.getvalue()
+
+
+def sized(name, size, kind=tarfile.REGTYPE):
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.type = size, kind
+    return entry
+
+
+def declared(name, size):
+    """model.json, and then a member whose header speaks of more than there is."""
+    def change(good):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            tar.addfile(good[0][0], io.BytesIO(good[0][1]))
+            written = tar.offset
+        return gzip.compress(stream.getvalue()[:written] + sized(name, size).tobuf(tarfile.GNU_FORMAT)
+                             + npy(np.zeros(999, np.float32)))
+    return change
+
+
+SIZES = dict.fromkeys(("user_id", "province", "city", "phone", "history_clicked_items", "history_clicked_categories",
+                       "history_clicked_tags"), 1 << 30)
+MODELS = {
+    "out of the folder": with_more(member("../../pwned", b"x")),
+    "an absolute path": with_more(member("/tmp/pwned.npy", b"x")),
+    "a path in front of a name": with_more(member("x/../nce_w.npy", b"x")),
+    "a symbolic link": with_more(member("nce_w.npy", type=tarfile.SYMTYPE, linkname="/etc/passwd")),
+    "a hard link": with_more(member("nce_w.npy", type=tarfile.LNKTYPE, linkname="model.json")),
+    "a folder": with_more(member("nce_w.npy", type=tarfile.DIRTYPE)),
+    "a device": with_more(member("nce_w.npy", type=tarfile.CHRTYPE)),
+    "a pipe": with_more(member("nce_w.npy", type=tarfile.FIFOTYPE)),
+    "a stranger": with_more(member("surprise.npy", npy(np.zeros(3)))),
+    "a member twice": lambda good: pack([*good, good[-1]]),
+    "a member missing": lambda good: pack(good[:-1]),
+    "no member": lambda _: pack([]),
+    "model.json is not first": lambda good: pack(good[::-1]),
+    "model.json is large": with_member("model.json", b" " * (2 << 20)),
+    "model.json is deep": with_member("model.json", b"[" * 100000),
+    "model.json is a list": with_member("model.json", b"[]"),
+    "model.json is no JSON": with_member("model.json", b"{'a'}"),
+    "model.json is not UTF-8": with_member("model.json", b"\xff\xfe{"),
+    "model.json with a huge number": with_member("model.json", b'{"format_version": ' + b"9" * 100000 + b"}"),
+    "another version": config_with(format_version=99),
+    "huge tables declared": config_with(dictionary_sizes=SIZES),
+    "a huge layer declared": config_with(dnn_layer_dims=[1 << 40, 31]),
+    "a huge window declared": config_with(window_size=1 << 40),
+    "a negative size": config_with(lstm_dim=-64),
+    "a size of 0": config_with(lstm_dim=0),
+    "a size that is text": config_with(lstm_dim="64"),
+    "a size that is a float": config_with(lstm_dim=64.0),
+    "a flag that is a number": config_with(last_click=2),
+    "sizes that are no object": config_with(dictionary_sizes=[1, 2, 3]),
+    "three layers": config_with(dnn_layer_dims=[8, 8, 8]),
+    "another dictionary's": config_with(dictionary_fingerprint="0" * 64),
+    "tied, and not as wide": config_with(tie_embeddings=True),
+    "swapped parameters": swapped,
+    "NaN": with_member("relu1_b.npy", npy(np.full(256, np.nan, np.float32))),
+    "infinite": with_member("relu1_b.npy", npy(np.full(256, np.inf, np.float32))),
+    "float64": with_member("relu1_b.npy", npy(np.zeros(256))),
+    "big-endian": with_member("relu1_b.npy", npy(np.zeros(256, ">f4"))),
+    "Fortran order": with_member("relu1_w.npy", npy(np.zeros((240, 256), np.float32, order="F"))),
+    "a pickled array": with_member("relu1_b.npy", npy(np.array([Call(os.system, SHELL)] * 256), allow_pickle=True)),
+    "too short": with_member("relu1_b.npy", npy(np.zeros(256, np.float32))[:-4]),
+    "empty member": with_member("relu1_b.npy", b""),
+    "header: deep": with_member("relu1_b.npy", header(b"(" * 60000)),
+    "header: code": with_member("relu1_b.npy", header(b"__import__('os').system('touch pwned')\n")),
+    "header: huge shape": with_member("relu1_b.npy", header(
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,), }\n")),
+    "header: of Python 2": with_member("relu1_b.npy", header(
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (256L,), }\n")),
+    "header: version 3": with_member("relu1_b.npy", header(b"{}", version=3)),
+    "a member of 8 GB, of zeros": lambda good: zeros(sized("model.json", 8 << 30), 1 << 30),
+    "a name of 1 GB": lambda good: zeros(sized("././@LongLink", 1 << 30, tarfile.GNUTYPE_LONGNAME), 1 << 30),
+    "declared and not there": declared("_proj_user_id.npy", 1 << 40),
+    "gzip: truncated": lambda good: pack(good)[:-3000],
+    "gzip: without its end": lambda good: pack(good)[:-8],
+    "gzip: wrong checksum": lambda good: pack(good)[:-8] + bytes(4) + pack(good)[-4:],
+    "gzip: a changed byte": lambda good: pack(good)[:5000] + b"!?" + pack(good)[5002:],
+    "gzip: something follows": lambda good: pack(good) + b"more",
+    "gzip: another archive follows": lambda good: pack(good) * 2,
+    "not packed": lambda good: pack(good, compress=bytes),
+    "a zip": zipped,
+    "text": lambda _: b"nothing of the kind\n",
+    "empty": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(small, name):
+    with tarfile.open(small / MODEL, "r:gz") as tar:
+        good = [(entry, tar.extractfile(entry).read()) for entry in tar]
+    (small / "hostile.tar.gz").write_bytes(MODELS[name](good))
+    line = refused(small, f"item_vector.py {MODEL_FLAGS} --model_path=hostile.tar.gz")
+    assert line.startswith("item_vector.py: hostile.tar.gz: ") and len(line) < 600
+    assert not os.path.exists("/tmp/pwned.npy")
+
+
+def test_the_model_unharmed(small):
+    """What the cases above were made from is accepted when put together again."""
+    with tarfile.open(small / MODEL, "r:gz") as tar:
+        good = [(entry, tar.extractfile(entry).read()) for entry in tar]
+    (small / "harmless.tar.gz").write_bytes(pack(good))
+    subprocess.run([sys.executable, "item_vector.py", *MODEL_FLAGS.split(), "--model_path=harmless.tar.gz"],
+                   cwd=small, check=True, stdout=subprocess.DEVNULL)
+
+
+# ---------------------------------------------------------------- logs
+def bomb(size):
+    stream = io.BytesIO()
+    with gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1) as packed:
+        for _ in range(size >> 20):
+            packed.write(b"a" * (1 << 20))
+    return stream.getvalue()
+
+
+LOGS = {
+    "a line of a gigabyte, packed": lambda: bomb(1 << 30),
+    "gzip: truncated": lambda: gzip.compress(b"U1\tP1\tC1\tV1:C1:T1\tM1\n" * 9999)[:-20],
+    "gzip: nothing but the header": lambda: gzip.compress(b"")[:5],
+    "gzip: a changed byte": lambda: gzip.compress(os.urandom(9999))[:500] + b"!" + gzip.compress(b"")[501:],
+    "zeros": lambda: bytes(1 << 20),
+    "zeros in the middle": lambda: b"U1\tP1\tC1\tV1:C1:T1\tM1\nU2\tP1\t" + bytes(4096) + b"\tV1:C1:T1\tM1\n",
+    "noise": lambda: bytes(range(256)) * 99,
+}
+
+
+@pytest.mark.parametrize("script", [
+    "data_processor.py --output_dir=hostile-out --feat_appear_limit=1 --train_set_path=hostile.log",
+    f"infer.py {MODEL_FLAGS} --infer_set_path=hostile.log", f"{TRAIN} --train_set_path=hostile.log"])
+@pytest.mark.parametrize("name", LOGS)
+def test_logs(small, name, script):
+    (small / "hostile.log").write_bytes(LOGS[name]())
+    assert refused(small, script).startswith(f"{script.split()[0]}: hostile.log:")

@@ -42,6 +42,7 @@ from reader import (
     parse_lines,
     raw_part,
     read_log,
+    said,
     split_in_line,
     split_video_info,
 )
@@ -279,7 +280,7 @@ def _load_plain_pickle(path):
     except OSError as error:
         raise InputError(path, None, error.strerror, mend) from error
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise InputError(path, None, f"not a plain pickle ({str(error) or type(error).__name__})"[:200], mend) from error
+        raise InputError(path, None, f"not a plain pickle ({said(error)})", mend) from error
 
 
 def load_feature_dict(path):
@@ -365,11 +366,13 @@ def main():
                          "lower --feat_appear_limit")
     freq = item_frequencies(counts["history_clicked_items"], videos)
     os.makedirs(args.output_dir, exist_ok=True)
-    for name, content in (("feature_dict.pkl", feature_dict), ("item_freq.pkl", freq)):
-        with atomic_write(os.path.join(args.output_dir, name)) as stream:
-            pickle.dump(content, stream, protocol=4)
-    with atomic_write(os.path.join(args.output_dir, FINGERPRINTS)) as stream:
-        stream.write(json.dumps(fingerprints(feature_dict, freq), indent=1).encode())
+    files = {"feature_dict.pkl": pickle.dumps(feature_dict, 4), "item_freq.pkl": pickle.dumps(freq, 4),
+             FINGERPRINTS: json.dumps(fingerprints(feature_dict, freq), indent=1).encode()}
+    with contextlib.ExitStack() as all_or_none:  # all are on the disk before the first gets its name
+        for name, content in files.items():
+            stream = all_or_none.enter_context(atomic_write(os.path.join(args.output_dir, name)))
+            stream.write(content)
+            stream.flush()
     if bad_lines:
         bad_lines.write()
     print(f"{summary['lines']} lines, {summary['clicks']} clicks, {freq[0]:.2%} of them on videos left out")

@@ -7,8 +7,10 @@ A video with weights w and bias b becomes [b, w_1, ..., w_31, sqrt(m^2 - |(b, w)
 norm |(b, w)| over the videos: every video vector has norm m. The cosine with a user's [1, u, 0] is then
 (w . u + b) / (m |(1, u)|), which orders the videos as their scores do, and so as the softmax does
 (Neyshabur & Srebro 2014, section 4). Prints a vector a line, `,` between the numbers, videos in dictionary
-order (`<unk>` is no video: line 1 is the video with id 1); --output_path writes a file with ids instead.
+order (`<unk>` is no video: line 1 is the video with id 1); --output_path writes a file with ids instead, and
+beside it FILE.json with the fingerprints of dictionary and model: those of users and videos must be equal.
 """
+import json
 import os
 import shutil
 import sys
@@ -24,7 +26,7 @@ from data_processor import (
     ordered_map,
     run_script,
 )
-from network_conf import load_model
+from network_conf import load_model, model_fingerprint
 from reader import InputError, atomic_write
 
 FORMATS = (".tsv", ".npz", ".vec")
@@ -111,24 +113,27 @@ def as_written(path, ids, vectors):
     return ids, decimals(vectors, "\t" if path.endswith(".tsv") else " ", ids)
 
 
-def write_vectors(path, width, blocks):
-    """Write blocks of `as_written` to stdout, or with ids to a .tsv, .npz or .vec file."""
+def write_vectors(path, model, blocks):
+    """Write blocks of `as_written` to stdout, or with ids to a .tsv, .npz or .vec file and fingerprints beside it."""
     if path is None:
         for _, text in blocks:
             sys.stdout.buffer.write(text)
         return
     if not path.endswith(FORMATS):
         raise InputError(path, None, "unknown kind of file", f"end its name in {', '.join(FORMATS)}")
+    width = model.parameters["nce_w"].shape[1] + 2
     with atomic_write(path) as stream:
         if path.endswith(".npz"):
-            all_ids, all_vectors = zip(*blocks)
-            np.savez(stream, ids=np.array([id_ for block in all_ids for id_ in block]),
+            all_ids, all_vectors = zip(([], np.zeros((0, width))), *blocks)
+            np.savez(stream, ids=np.array([id_ for block in all_ids for id_ in block], str),
                      vectors=np.concatenate(all_vectors))
-            return
-        if path.endswith(".vec"):
-            return _write_word2vec(path, stream, width, blocks)
-        for _, text in blocks:
-            stream.write(text)
+        elif path.endswith(".vec"):
+            _write_word2vec(path, stream, width, blocks)
+        else:
+            stream.writelines(text for _, text in blocks)
+    with atomic_write(path + ".json") as stream:
+        told = {"feature_dict": model.config.dictionary_fingerprint, "model": model_fingerprint(model)}
+        stream.write(json.dumps(told, indent=1).encode())
 
 
 def _write_word2vec(path, stream, width, blocks):
@@ -153,7 +158,7 @@ def main():
     videos = list(feature_dict["history_clicked_items"])[1:]
     vectors = simple_lsh_videos(model.parameters["nce_w"], model.parameters["nce_b"])
     blocks = (slice(start, start + VIDEOS_AT_ONCE) for start in range(0, len(videos), VIDEOS_AT_ONCE))
-    write_vectors(args.output_path, vectors.shape[1], ordered_map(
+    write_vectors(args.output_path, model, ordered_map(
         lambda block: as_written(args.output_path, videos[block], vectors[block]), blocks, args.processes))
 
 

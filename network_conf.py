@@ -13,6 +13,7 @@ which only needs the parameters (item_vector.py) starts at once.
 import contextlib
 import functools
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_processor import SPARE_MEMORY, bounded_memory
-from reader import CLICK_FEATURES, PROFILE_FEATURES, InputError, atomic_write
+from reader import CLICK_FEATURES, PROFILE_FEATURES, InputError, atomic_write, said
 
 EMBEDDING_DIMS = {"user_id": 64, "province": 8, "city": 16, "phone": 16, "history_clicked_items": 64,
                   "history_clicked_categories": 8, "history_clicked_tags": 64}
@@ -545,6 +546,14 @@ class Model(NamedTuple):
     item_freq: np.ndarray
 
 
+def model_fingerprint(model):
+    """SHA-256, as hex, of a model: ties vectors to it."""
+    digest = hashlib.sha256(json.dumps(model.config._asdict(), sort_keys=True).encode())
+    for name in sorted(model.parameters):
+        digest.update(np.ascontiguousarray(model.parameters[name]).data)
+    return digest.hexdigest()
+
+
 def load_model(path, dictionary_fingerprint=None):
     """Read what `save_model` wrote, without paddle and without unpickling anything.
 
@@ -574,7 +583,7 @@ def load_model(path, dictionary_fingerprint=None):
     except OSError as error:
         raise InputError(path, None, error.strerror or f"damaged ({error})", mend) from error
     except Exception as error:  # a damaged archive can raise almost anything
-        raise InputError(path, None, f"damaged or truncated ({str(error) or type(error).__name__})"[:200], mend) from error
+        raise InputError(path, None, f"damaged or truncated ({said(error)})", mend) from error
     item_freq = arrays.pop("item_freq")
     if config.tie_embeddings and not np.array_equal(arrays["nce_w"], arrays[VIDEO_TABLE]):
         raise InputError(path, None, f"nce_w and {VIDEO_TABLE} differ, which are tied", mend)
@@ -625,7 +634,7 @@ def _read_config(path, tar, mend):
             raise ValueError("a value that no model has")
         parameter_shapes(config)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(path, None, f"model.json is not complete ({error})"[:200], mend) from error
+        raise InputError(path, None, f"model.json is not complete ({said(error)})", mend) from error
     return config
 
 

@@ -46,12 +46,18 @@ class InputError(Exception):
         return InputError, self._all
 
 
+def said(error):
+    """What an exception says, in 200 letters at most; its name if it says nothing."""
+    return (str(error) or type(error).__name__)[:200]
+
+
 @contextlib.contextmanager
 def atomic_write(path):
     """Binary file that appears at `path` whole or not at all (temporary file, fsync, rename).
 
     The temporary file is `path`.PID.tmp; what a killed process has left of such is removed.
     """
+    path = os.fspath(path)
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise InputError(path, None, "its folder does not exist", f"create it: mkdir -p {folder}")

@@ -64,6 +64,7 @@ from reader import (
     hide_users,
     make_batch,
     next_click_windows,
+    said,
     sequence_stretches,
     shuffled_batches,
     sliding_windows,
@@ -229,11 +230,14 @@ class Ranks:
             if not os.read(self._others[0][0], 1):
                 os._exit(0)  # rank 0 is gone: the run is over
             return
-        for reading, _ in self._others:
-            if not os.read(reading, 1):
-                raise InputError("training", None, "one of its processes ended", "see above; is there enough memory?")
-        for _, writing in self._others:
-            os.write(writing, b".")
+        alive = all([os.read(reading, 1) for reading, _ in self._others])
+        try:
+            for _, writing in self._others:
+                os.write(writing, b".")
+        except BrokenPipeError:
+            alive = False
+        if not alive:
+            raise InputError("training", None, "one of its processes ended", "see above; is there enough memory?")
 
 
 class Trainer:
@@ -322,11 +326,11 @@ class Trainer:
         rows, state = self._rows[name], self._state[name]
         ids, gradient = add_gradients(parts, self._scratch[name])
         ids = ... if ids is None else ids
-        rows[ids], new_state = self._optimizer(rows[ids], gradient, [array[ids] for array in state], rate, self._step,
-                                               self._args.l2_rate)
+        with np.errstate(all="ignore"):  # what is not finite is looked for in the cost, and after each pass
+            rows[ids], new_state = self._optimizer(rows[ids], gradient, [array[ids] for array in state], rate,
+                                                   self._step, self._args.l2_rate)
         for array, new in zip(state, new_state):
             array[ids] = new
-
 
     def arrays(self):
         """{name: array} of all that training changes; a checkpoint holds them, `restore` puts them back."""
@@ -435,7 +439,7 @@ class Checkpoint:
         except InputError:
             raise
         except Exception as error:  # a damaged archive can raise almost anything
-            raise InputError(self._path, None, f"damaged ({str(error) or type(error).__name__})"[:200],
+            raise InputError(self._path, None, f"damaged ({said(error)})",
                              "remove it, or train without --resume") from error
         return recent
 
@@ -469,6 +473,8 @@ def train_pass(trainer, log, stretches, batch_size, rng, checkpoint, after_step=
             continue  # taken before the run was stopped
         cost = trainer.step(log, part)
         if not math.isfinite(cost):
+            if not trainer.reports:
+                os._exit(0)  # the first process sees the same, and says so
             raise InputError("training", None, f"the cost became {cost} at instance {done}",
                              "lower --learning_rate; the models of earlier passes are as they were")
         checkpoint.total += cost * size

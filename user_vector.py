@@ -42,8 +42,7 @@ def main():
         log = reader.encode_raw(args.infer_set_path, block)
         return as_written(args.output_path, log.users, simple_lsh_users(user_vectors(network(), log)))
     blocks = raw_blocks(args.infer_set_path, block_size(args), bad_lines)
-    write_vectors(args.output_path, model.parameters["nce_w"].shape[1] + 2,
-                  ordered_map(vectors_of, blocks, args.processes))
+    write_vectors(args.output_path, model, ordered_map(vectors_of, blocks, args.processes))
     if bad_lines:
         bad_lines.write()
 

@@ -230,7 +230,7 @@ class Ranks:
             if not os.read(self._others[0][0], 1):
                 os._exit(0)  # rank 0 is gone: the run is over
             return
-        alive = all([os.read(reading, 1) for reading, _ in self._others])
+        alive = all(os.read(reading, 1) for reading, _ in self._others)
         try:
             for _, writing in self._others:
                 os.write(writing, b".")

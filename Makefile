@@ -1,14 +1,16 @@
 # make demo   the whole pipeline on the sample log, from an empty machine
 # make test   linting and all tests
+# make fuzz   coverage-guided fuzzing of all that reads files; installs atheris
 # make bench  ours against PyTorch, polars, faiss and numpy; installs them
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 MODEL = ./output/model/model_pass_00000.tar.gz
 DICT = ./output/feature_dict.pkl
+RUNS = 50000
 SHOW = | head -n 3 | cut -c 1-150
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint fuzz bench clean
 
 demo: $(VENV)/.demo data/train.txt
 	mkdir -p output/model
@@ -32,6 +34,10 @@ test: lint
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 
+fuzz: $(VENV)/.fuzz
+	for target in log dictionary frequencies model archive; do \
+		$(RUN) tests/fuzz.py $$target -runs=$(RUNS) -print_final_stats=1 || exit; done
+
 bench: $(VENV)/.bench
 	$(RUN) benchmarks/bench.py
 
@@ -48,6 +54,10 @@ $(VENV)/.demo: requirements.txt | $(VENV)/bin/python
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	$(RUN) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.fuzz: requirements-fuzz.txt | $(VENV)/bin/python
+	$(RUN) -m pip install -q --disable-pip-version-check -r requirements-fuzz.txt
+	touch $@
 
 $(VENV)/.bench: requirements.txt benchmarks/requirements.txt | $(VENV)/bin/python
 	$(RUN) -m pip install -q --disable-pip-version-check -r benchmarks/requirements.txt

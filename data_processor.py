@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import ctypes
 import hashlib
+import io
 import json
 import math
 import multiprocessing
@@ -275,7 +276,8 @@ def _load_plain_pickle(path):
     mend = "make it again with data_processor.py"
     try:
         # a pickled value takes six bytes at least, and some 200 when it is a string in a dictionary
-        with open(path, "rb") as stream, bounded_memory(SPARE_MEMORY + 64 * os.fstat(stream.fileno()).st_size):
+        with open(path, "rb") as stream, bounded_memory(SPARE_MEMORY + 64 * os.fstat(stream.fileno()).st_size), \
+                contextlib.redirect_stderr(io.StringIO()):  # CPython prints what it thinks of a cut-off bytearray
             return _PlainUnpickler(stream).load()
     except OSError as error:
         raise InputError(path, None, error.strerror, mend) from error
@@ -288,13 +290,25 @@ def load_feature_dict(path):
     feature_dict = _load_plain_pickle(path)
     for feature in FEATURES:
         values = feature_dict.get(feature) if isinstance(feature_dict, dict) else None
-        if (not isinstance(values, dict) or values.get(UNKNOWN) != 0
-                or not all(isinstance(value, str) and type(id_) is int for value, id_ in values.items())
-                or sorted(values.values()) != list(range(len(values)))):
+        if not _is_dictionary(values):
             raise InputError(path, None, f"no dictionary of {feature} with ids from 0 (= {UNKNOWN})",
                              "give the feature_dict.pkl that data_processor.py wrote")
         feature_dict[feature] = dict(sorted(values.items(), key=lambda item: item[1]))
     return feature_dict
+
+
+def _is_dictionary(values):
+    """Whether these are {value: id} as made from a log: ids from 0 without a gap, values of UTF-8 without tabs."""
+    if (not isinstance(values, dict) or values.get(UNKNOWN) != 0
+            or not all(isinstance(value, str) and type(id_) is int for value, id_ in values.items())
+            or sorted(values.values()) != list(range(len(values)))):
+        return False
+    text = "\n".join(values)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return "\t" not in text and text.count("\n") == len(values) - 1
 
 
 def load_item_freq(path, feature_dict):

@@ -604,7 +604,8 @@ def _read_members(path, packed, dictionary_fingerprint, mend):
             if not entry.isfile() or name not in shapes or name in arrays:
                 raise InputError(path, None, f"unexpected member {entry.name[:80]!r}", mend)
             arrays[name] = _read_array(path, tar.extractfile(entry), name, shapes[name], mend)
-        if packed.read(1):  # the last read is also what makes gzip compare its checksum
+        rest = packed.read(tarfile.RECORDSIZE + 1)  # to the end, where gzip compares its checksum
+        if len(rest) > tarfile.RECORDSIZE or rest.strip(b"\0"):  # more than what a tar is filled up with
             raise InputError(path, None, "something follows the archive", mend)
     missing = sorted(shapes.keys() - arrays.keys())
     if missing:

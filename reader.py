@@ -154,6 +154,11 @@ class BadLines:
     def __init__(self, path, limit):
         self._path, self._limit, self._lines = path, limit, []
 
+    @property
+    def count(self):
+        """How many there were so far."""
+        return len(self._lines)
+
     def sift(self, numbered, path):
         """Yield the pairs (line number, bytes) that are well-formed; InputError at a malformed one too many."""
         well_formed = set()  # video-infos

@@ -94,6 +94,7 @@ DICTIONARIES = {
     "string of an exabyte": lambda _: b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"a.",
     "string of 8 GB": lambda _: b"\x80\x04\x8d" + struct.pack("<Q", 8 << 30) + b"a.",
     "bytes of 8 GB": lambda _: b"\x80\x04\x8e" + struct.pack("<Q", 8 << 30) + b"a.",
+    "bytearray that is cut off": lambda _: b"\x80\x05\x96" + struct.pack("<Q", 100) + b"abc",
     "number of a million digits": lambda _: b"I" + b"9" * 10 ** 6 + b"\n.",
     "long of two million digits": lambda _: b"L" + b"9" * (2 * 10 ** 6) + b"L\n.",
     "deeply nested": lambda _: b"\x80\x04" + b"]" * 500000 + b"a" * 499999 + b".",

@@ -310,6 +310,14 @@ def test_round_trip(model, tmp_path):
     assert (tmp_path / "again.tar.gz").read_bytes() == (tmp_path / "model.tar.gz").read_bytes()
 
 
+@pytest.mark.parametrize("blocks", range(20))
+def test_archives_of_every_length(tmp_path, blocks):
+    """Wherever the last member ends within a record of the tar."""
+    config = CONFIG._replace(dictionary_fingerprint="x" * 512 * blocks)
+    network_conf.save_model(tmp_path / "model.tar.gz", config, random_parameters(config), FREQ)
+    assert network_conf.load_model(str(tmp_path / "model.tar.gz")).config == config
+
+
 def test_tied_embeddings(tmp_path):
     """One array in memory; a file whose two tables differ is refused."""
     path, config = tmp_path / "tied.tar.gz", CONFIG._replace(tie_embeddings=True, dnn_layer_dims=(6, 4))

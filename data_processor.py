@@ -52,6 +52,7 @@ FEATURES = PROFILE_FEATURES + CLICK_FEATURES
 FINGERPRINTS = "fingerprint.json"  # lies beside the two files and ties them
 SPARE_MEMORY = 1 << 28  # bytes that reading any file may take
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+CLICKS_AT_ONCE = 10_000
 NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothing is known
 
 
@@ -215,24 +216,40 @@ def _count_lines(path, lines):
     """(number of lines, users, provinces, cities, phones, video-infos), the last five as Counter."""
     users, provinces, cities, phones, infos = Counter(), Counter(), Counter(), Counter(), Counter()
     number = 0
-    for line in lines:
+    for block in _blocks(lines):
         known = len(infos)
-        infos.update(line.infos)
-        if len(infos) > known:  # something new: is it well formed? Checked here, where the line is known
-            for info in line.infos:
-                split_in_line(path, line.number, info)
-        users[line.user_id] += len(line.infos)
-        provinces[line.province] += 1
-        cities[line.city] += 1
-        phones[line.phone] += 1
-        number += 1
+        infos.update(chain.from_iterable([line.infos for line in block]))
+        new = set(islice(reversed(infos), len(infos) - known))  # the last that were put in
+        if not all(info.count(":") > 1 for info in new):
+            for line in block:
+                for info in line.infos:
+                    if info in new:
+                        split_in_line(path, line.number, info)
+        for line in block:
+            users[line.user_id] += len(line.infos)
+        provinces.update([line.province for line in block])
+        cities.update([line.city for line in block])
+        phones.update([line.phone for line in block])
+        number += len(block)
     return number, users, provinces, cities, phones, infos
+
+
+def _blocks(lines):
+    """Lists of lines with at least CLICKS_AT_ONCE clicks together: few calls, little memory."""
+    block, clicks = [], 0
+    for line in lines:
+        block.append(line)
+        clicks += 1 + len(line.infos)
+        if clicks >= CLICKS_AT_ONCE:
+            yield block
+            block, clicks = [], 0
+    yield block
 
 
 def build_dictionary(counter, limit):
     """{value: id} of the values seen at least `limit` times: 0 for `<unk>`, then by falling count, then by value."""
-    kept = [value for value, count in counter.items() if count >= limit and value not in NO_VALUE]
-    kept.sort(key=lambda value: (-counter[value], value))
+    kept = sorted(value for value, count in counter.items() if count >= limit and value not in NO_VALUE)
+    kept.sort(key=counter.__getitem__, reverse=True)  # stable: equal counts stay in the order of values
     return {value: id_ for id_, value in enumerate([UNKNOWN, *kept])}
 
 

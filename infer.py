@@ -11,8 +11,6 @@ Also home of what ranks videos for every script: user vectors, top-N, and the ra
 import functools
 import sys
 
-import numpy as np
-
 from data_processor import (
     add_max_bad_lines,
     add_processes,
@@ -26,8 +24,10 @@ from item_vector import add_model_arguments, load_trained
 from network_conf import DNNmodel, load_paddle
 from reader import Reader, make_batch, next_click_windows, raw_blocks
 
+import numpy as np
+
 USER_BLOCK = 128  # rows in every forward pass, whatever the batch: so a user's result never depends on others
-VIDEO_BLOCK = 2048  # videos scored at once for that many users: 1 MB of scores stays in the cache
+VIDEO_BLOCK = 1024  # videos scored at once for that many users: half a MB of scores stays in the cache
 SPARE = 16  # candidates beside the top N, to be ranked again in double precision
 SCORE_BLOCK = 1 << 22  # scores held at once where all of them are needed
 
@@ -132,10 +132,11 @@ class TopN:
 
     def __init__(self, nce_w, nce_b):
         self._nce_w, self._nce_b = nce_w, nce_b
-        self._columns = np.ascontiguousarray(np.vstack([nce_w.T, nce_b]), np.float32)  # [u + 1, V]
-        self._rows = np.hstack([nce_w, nce_b.T]).astype(np.float64)  # [V, u + 1]
+        ones = np.ones((len(nce_w), 1), np.float32)
+        self._table = np.hstack([nce_w, nce_b.T, ones])  # [V, u + 2], against users [u, 1, -reference]
+        self._rows = self._table[:, :-1].astype(np.float64)  # [V, u + 1]
         # |error| <= (terms + 1) 2^-24 |user| |video| (Higham 2002, section 3.1, and Cauchy-Schwarz)
-        self._error = (len(self._columns) + 1) * 2.0 ** -24 * np.sqrt((self._rows[1:] ** 2).sum(axis=1).max())
+        self._error = (self._table.shape[1] + 1) * 2.0 ** -24 * np.sqrt(1 + (self._rows[1:] ** 2).sum(axis=1).max())
 
     def __call__(self, users, n, removed=None):
         """Best videos of each user, with their probabilities.
@@ -150,7 +151,7 @@ class TopN:
         ids : int64 [B, n], best first, equal scores by id.
         probabilities : float64 [B, n]; 0 where a removal left too few videos.
         """
-        n = min(n, self._columns.shape[1] - 1)
+        n = min(n, len(self._table) - 1)
         blocks = [slice(start, start + USER_BLOCK) for start in range(0, len(users), USER_BLOCK)]
         found = [self._block(users[block], n, removed and removed[block]) for block in blocks]
         ids, probabilities = zip(*found) if found else ([np.zeros((0, n), np.int64)], [np.zeros((0, n))])
@@ -158,39 +159,48 @@ class TopN:
 
     def _block(self, users, n, removed):
         """As above for up to USER_BLOCK users, always in matrices of that many: all round alike."""
-        count, videos = len(users), self._columns.shape[1]
-        padded = np.ones((USER_BLOCK, len(self._columns)), np.float32)
-        padded[:, :-1] = users[np.arange(USER_BLOCK) % count]
+        count, videos = len(users), len(self._table)
+        padded = np.ones((USER_BLOCK, self._table.shape[1]), np.float32)
+        padded[:, :-2] = users[np.arange(USER_BLOCK) % count]
         kept = min(n + SPARE, videos - 1)
-        best = Best(USER_BLOCK, kept)
-        peak, total = np.full(USER_BLOCK, -np.inf, np.float32), np.zeros(USER_BLOCK)
         edges = [1, *range(1 + 4 * kept, videos, VIDEO_BLOCK), videos]
+        # scores are taken relative to the best of the first videos: so that exp has something to work with
+        padded[:, -1] = 0
+        padded[:, -1] = -(self._table[1:edges[1]] @ padded.T).max(axis=0)
+        best, total = Best(USER_BLOCK, kept), np.zeros(USER_BLOCK)
         scores, powers = np.empty((2, USER_BLOCK * max(np.diff(edges))), np.float32)
         for start, end in zip(edges, edges[1:]):
-            block = scores[:USER_BLOCK * (end - start)].reshape(USER_BLOCK, -1)
-            np.matmul(padded, self._columns[:, start:end], out=block)
-            old, peak = peak, np.maximum(peak, block.max(axis=1))
-            power = np.subtract(block, peak[:, None], out=powers[:block.size].reshape(block.shape))
-            total = total * np.exp(old - peak) + np.exp(power, out=power).sum(axis=1)
+            shape = (end - start, USER_BLOCK)
+            block, power = (each[:shape[0] * USER_BLOCK].reshape(shape) for each in (scores, powers))
+            np.matmul(self._table[start:end], padded.T, out=block)
+            with np.errstate(over="ignore"):  # looked for below
+                total += np.ones(end - start, np.float32) @ np.exp(block, out=power)
             for row, ids in enumerate(removed or ()):
-                block[row, ids[(ids >= start) & (ids < end)] - start] = -np.inf
+                block[ids[(ids >= start) & (ids < end)] - start, row] = -np.inf
             best.add(block, start)
         ids, limit = best.result()
-        ids, limit, users = ids[:count], limit[:count], padded[:count].astype(np.float64)
-        exact = (self._rows[ids] @ users[:, :, None])[:, :, 0]
+        if kept == videos - 1:
+            limit[:] = -np.inf  # nothing was left out
+        return self._exactly(padded[:count].astype(np.float64), ids[:count], limit[:count], total[:count], n, removed)
+
+    def _exactly(self, users, ids, limit, total, n, removed):
+        """Order and probabilities in double precision of the candidates `ids` [B, kept] of users [u, 1, -reference]."""
+        exact = (self._rows[ids] @ users[:, :-1, None])[:, :, 0]
         exact[ids == 0] = -np.inf  # places that no video took
         order = np.lexsort((ids, -exact), axis=1)[:, :n]
         ids, exact = np.take_along_axis(ids, order, axis=1), np.take_along_axis(exact, order, axis=1)
+        reference = -users[:, -1]
+        log_total = reference + np.log(total)
         error = self._error * np.sqrt((users ** 2).sum(axis=1))
-        if kept == videos - 1:
-            limit = np.full(count, -np.inf)  # nothing was left out
-        for row in np.flatnonzero((limit > -np.inf) & (limit + error >= exact[:, -1])):  # too close to call
-            all_scores = model_scores(users[row:row + 1, :-1], self._nce_w, self._nce_b)
+        close = (limit > -np.inf) & (limit + reference + error >= exact[:, -1])  # too close to call
+        for row in np.flatnonzero(close | ~np.isfinite(total)):
+            scores = model_scores(users[row:row + 1, :-2].astype(np.float32), self._nce_w, self._nce_b)
+            log_total[row] = scores.max() + np.log(np.exp(scores - scores.max()).sum())
             if removed is not None:
-                all_scores[0, removed[row]] = -np.inf
-            ids[row] = best_ids(all_scores, n)[0]
-            exact[row] = all_scores[0, ids[row]]
-        return ids, np.exp(exact - (peak[:count] + np.log(total[:count]))[:, None])
+                scores[0, removed[row]] = -np.inf
+            ids[row] = best_ids(scores, n)[0]
+            exact[row] = scores[0, ids[row]]
+        return ids, np.exp(exact - log_total[:, None])
 
 
 class Best:
@@ -199,18 +209,15 @@ class Best:
     def __init__(self, rows, size):
         self._scores, self._ids = np.full((rows, size), -np.inf, np.float32), np.zeros((rows, size), np.int64)
         self._waiting, self._count = [], 0
-        self.limit = np.full((rows, 1), -np.inf, np.float32)
+        self.limit = np.full(rows, -np.inf, np.float32)
 
     def add(self, block, first_id):
-        """Take note of the scores above the limit, float32 [rows, videos]; the first column is video `first_id`."""
-        above = block > self.limit
-        if block.size % 8 == 0:  # they are rare: look for them eight at a time
-            words = np.flatnonzero(above.reshape(-1).view(np.uint64))
-            flat = (words[:, None] * 8 + np.arange(8)).reshape(-1)
-            flat = flat[above.reshape(-1)[flat]]
-        else:
-            flat = np.flatnonzero(above)
-        self._waiting.append((flat // block.shape[1], flat % block.shape[1] + first_id, block.reshape(-1)[flat]))
+        """Take note of the scores above the limit, float32 [videos, rows]; the first row is of video `first_id`."""
+        above = (block > self.limit).reshape(-1)
+        words = np.flatnonzero(above.view(np.uint64))  # they are rare: look for them eight at a time
+        flat = (words[:, None] * 8 + np.arange(8)).reshape(-1)
+        flat = flat[above[flat]]
+        self._waiting.append((flat % block.shape[1], flat // block.shape[1] + first_id, block.reshape(-1)[flat]))
         self._count += len(flat)
         if self._count > self._scores.size:
             self._merge()
@@ -230,12 +237,12 @@ class Best:
         all_scores[rows[order], place], all_ids[rows[order], place] = scores[order], ids[order]
         best = np.argpartition(all_scores, -size, axis=1)[:, -size:]
         self._scores, self._ids = (np.take_along_axis(each, best, axis=1) for each in (all_scores, all_ids))
-        self.limit = self._scores.min(axis=1, keepdims=True)
+        self.limit = self._scores.min(axis=1)
 
     def result(self):
         """(ids int64 [rows, size], 0 where there was no video; limit float32 [rows]: no other score is above it)."""
         self._merge()
-        return self._ids, self.limit[:, 0]
+        return self._ids, self.limit
 
 
 def lists_text(users, ids, probabilities, videos):

@@ -11,8 +11,6 @@ import functools
 import sys
 from itertools import islice
 
-import numpy as np
-
 from data_processor import argument_parser, ordered_map, run_script
 from infer import (
     TopN,
@@ -26,6 +24,8 @@ from infer import (
 )
 from item_vector import add_model_arguments, load_trained
 from reader import InputError, Reader, open_log
+
+import numpy as np
 
 
 def parse_args():

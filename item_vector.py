@@ -16,8 +16,6 @@ import shutil
 import sys
 import tempfile
 
-import numpy as np
-
 from data_processor import (
     add_processes,
     argument_parser,
@@ -28,6 +26,8 @@ from data_processor import (
 )
 from network_conf import load_model, model_fingerprint
 from reader import InputError, atomic_write
+
+import numpy as np
 
 FORMATS = (".tsv", ".npz", ".vec")
 VIDEOS_AT_ONCE = 1024

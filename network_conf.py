@@ -21,10 +21,10 @@ import tarfile
 import warnings
 from typing import NamedTuple
 
-import numpy as np
-
 from data_processor import SPARE_MEMORY, bounded_memory
 from reader import CLICK_FEATURES, PROFILE_FEATURES, InputError, atomic_write, said
+
+import numpy as np
 
 EMBEDDING_DIMS = {"user_id": 64, "province": 8, "city": 16, "phone": 16, "history_clicked_items": 64,
                   "history_clicked_categories": 8, "history_clicked_tags": 64}

@@ -20,9 +20,11 @@ import gzip
 import os
 import sys
 import zlib
+from array import array
 from itertools import islice
 from typing import NamedTuple, Optional
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # processes share the work: threads would only be in their way
 import numpy as np
 
 UNKNOWN = "<unk>"
@@ -216,7 +218,8 @@ def raw_part(path, start, end):
         stream.seek(start)
         for number, raw in read_lines(stream, path, 1 if start == 0 else 2):
             yield number, raw
-            if stream.tell() >= end:
+            start += len(raw)
+            if start >= end:
                 return
 
 
@@ -286,7 +289,8 @@ class VideoTable(dict):
     def __init__(self, feature_dict):
         super().__init__()
         self._ids = [feature_dict[feature] for feature in CLICK_FEATURES]
-        self._rows = [(0, 0, [0])]
+        self._items, self._categories, self._tags = array("q", [0]), array("q", [0]), array("q", [0])
+        self._offsets = array("q", [0, 1])
         self._columns = None
 
     def __missing__(self, info):
@@ -294,8 +298,11 @@ class VideoTable(dict):
         items, categories, tag_ids = self._ids
         row = 0
         if video != UNKNOWN and video in items:
-            row = len(self._rows)
-            self._rows.append((items[video], categories.get(category, 0), [tag_ids.get(tag, 0) for tag in tags]))
+            row = len(self._items)
+            self._items.append(items[video])
+            self._categories.append(categories.get(category, 0))
+            self._tags.extend([tag_ids.get(tag, 0) for tag in tags])
+            self._offsets.append(len(self._tags))
             self._columns = None
         self[info] = row
         return row
@@ -304,10 +311,8 @@ class VideoTable(dict):
     def columns(self):
         """(item [R], category [R], tags [all tags in row order], tag_offsets [R + 1]), all int64."""
         if self._columns is None:
-            items, categories, tags = zip(*self._rows)
-            offsets = np.concatenate([[0], np.cumsum([len(t) for t in tags])])
-            flat = np.fromiter((tag for row in tags for tag in row), np.int64, offsets[-1])
-            self._columns = (np.array(items, np.int64), np.array(categories, np.int64), flat, offsets)
+            self._columns = tuple(np.array(column) for column in (self._items, self._categories, self._tags,
+                                                                  self._offsets))
         return self._columns
 
 

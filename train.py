@@ -22,8 +22,6 @@ import zlib
 from collections import deque
 from importlib import metadata
 
-import numpy as np
-
 from data_processor import (
     SPARE_MEMORY,
     add_max_bad_lines,
@@ -69,6 +67,8 @@ from reader import (
     shuffled_batches,
     sliding_windows,
 )
+
+import numpy as np
 
 INSTANCES = {"window": sliding_windows, "sequence": sequence_stretches}
 BETA1, BETA2, EPSILON, TINY = np.float32(0.9), np.float32(0.999), np.float32(1e-8), np.float32(1e-30)  # of Adam

@@ -9,12 +9,12 @@ numbers, in input order; --output_path writes a file with the user ids instead.
 """
 import functools
 
-import numpy as np
-
 from data_processor import argument_parser, bad_lines_of, ordered_map, run_script
 from infer import add_infer_arguments, block_size, inference_network, user_vectors
 from item_vector import add_output_path, as_written, load_trained, write_vectors
 from reader import Reader, raw_blocks
+
+import numpy as np
 
 
 def parse_args():

@@ -48,8 +48,9 @@ def read_model(args):
 
 def torch_train(args):
     """The bare step loop over batches that are ready beforehand; noise by torch.multinomial."""
-    import torch
     import torch_model
+
+    import torch
     feature_dict = load_feature_dict(f"{args.folder}/feature_dict.pkl")
     item_freq = load_item_freq(f"{args.folder}/item_freq.pkl", feature_dict)
     [log] = Reader(feature_dict, WINDOW_SIZE).encode(args.log)
@@ -115,8 +116,9 @@ def faiss(args):
 
 def torch_user_vector(args):
     """The network up to the user vector, 512 users at a time, from windows that are ready as arrays."""
-    import torch
     import torch_model
+
+    import torch
     model, feature_dict = read_model(args)
     [log] = Reader(feature_dict, WINDOW_SIZE).encode(args.log)
     windows = next_click_windows(log.lengths, WINDOW_SIZE)

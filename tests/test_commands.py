@@ -3,11 +3,11 @@ import json
 import math
 import pickle
 
+from conftest import COMMANDS, MODEL, run, run_ok, small_log, train_command
+from data_processor import load_feature_dict
+
 import numpy as np
 import pytest
-from conftest import COMMANDS, MODEL, run, run_ok, small_log, train_command
-
-from data_processor import load_feature_dict
 
 SMALL = "--model_path=output/model/model_pass_00001.tar.gz --feature_dict=output/feature_dict.pkl"
 

@@ -8,14 +8,14 @@ import subprocess
 import sys
 from collections import Counter
 
-import pytest
-from conftest import FEATURES, LINES, ROOT, SMALL_DICT, log_text, run, run_ok
-from hypothesis import given
-from hypothesis import strategies as st
-
 import data_processor
 import reader
+from conftest import FEATURES, LINES, ROOT, SMALL_DICT, log_text, run, run_ok
 from reader import InputError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 LOG = ("u1\tp1\tc1\tv1:a:s_t;v2:a:t;v1:a:s_t;v3::NULL\tm1\n"
        "u2\tp1\tNULL\tNULL\tm1\n"

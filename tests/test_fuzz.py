@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 import fuzz
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

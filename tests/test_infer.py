@@ -4,22 +4,22 @@ import time
 from fractions import Fraction
 from unittest import mock
 
-import numpy as np
-import pytest
-from conftest import LINES, SMALL_DICT, log_text
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-
 import data_processor
 import infer
 import infer_user
 import item_vector
 import network_conf
+from conftest import LINES, SMALL_DICT, log_text
 from item_vector import simple_lsh_videos
 from network_conf import DNNmodel, ModelConfig
 from reader import InputError, Reader
 from user_vector import simple_lsh_users
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 INF = float("inf")
 

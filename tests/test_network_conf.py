@@ -5,16 +5,16 @@ import json
 import tarfile
 from collections import Counter
 
-import numpy as np
-import pytest
-from conftest import SMALL_DICT, log_text
-from hypothesis import given
-from hypothesis import strategies as st
-
 import network_conf
 import reader
+from conftest import SMALL_DICT, log_text
 from network_conf import DNNmodel, ModelConfig, Sampling
 from reader import InputError, Reader
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 FREQ = [0.1, 0.4, 0.2, 0.2, 0.1]
 DIMS = {"user_id": 3, "province": 2, "city": 2, "phone": 2, "history_clicked_items": 4,

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-import pytest
 from conftest import ROOT, run, run_ok, small_log, train_command
-
 from data_processor import ordered_map
 from reader import InputError, atomic_write
+
+import numpy as np
+import pytest
 
 MODEL_FLAGS = "--model_path=output/model/model_pass_00001.tar.gz --feature_dict=output/feature_dict.pkl"
 GOOD = "U1\tP1\tNULL\tV1:C1:T1;V2:C2:T2_T3\tM1\n"

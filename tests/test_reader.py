@@ -5,14 +5,14 @@ import os
 import stat
 import sys
 
+import reader
+from conftest import INFOS, LINES, SMALL_DICT, feature_dict_of, log_text
+from reader import InputError, Reader
+
 import numpy as np
 import pytest
-from conftest import INFOS, LINES, SMALL_DICT, feature_dict_of, log_text
 from hypothesis import given
 from hypothesis import strategies as st
-
-import reader
-from reader import InputError, Reader
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import pytest
 from conftest import checkout, run, run_ok, small_log, train_command
+
+import pytest
 
 FLAGS = "--num_passes=4 --batch_size=128 --average_passes=2 --dropout=0.2 --valid_set_path=log.txt " \
         "--checkpoint_minutes=0"

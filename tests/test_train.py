@@ -6,15 +6,15 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-import pytest
-from conftest import run_ok, train_command
-from hypothesis import given
-from hypothesis import strategies as st
-
 import network_conf
 import train
+from conftest import run_ok, train_command
 from data_processor import load_feature_dict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.fixture(scope="module")

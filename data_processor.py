@@ -48,11 +48,17 @@ from reader import (
     split_video_info,
 )
 
+import numpy as np
+
 FEATURES = PROFILE_FEATURES + CLICK_FEATURES
 FINGERPRINTS = "fingerprint.json"  # lies beside the two files and ties them
 SPARE_MEMORY = 1 << 28  # bytes that reading any file may take
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
-CLICKS_AT_ONCE = 10_000
+CLICKS_AT_ONCE = 20_000
+WORDS, SLOT_BITS = 8, 20  # of InfoCounter
+FACTORS = np.random.default_rng(0).integers(1 << 63, size=WORDS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+MASKS = np.array([[(1 << 8 * min(max(length - 8 * word, 0), 8)) - 1 for word in range(WORDS)]
+                  for length in range(8 * WORDS + 1)], np.uint64)  # the bytes that belong to an info of a length
 NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothing is known
 
 
@@ -214,24 +220,90 @@ def count_log(path, processes=1, bad_lines=None):
 
 def _count_lines(path, lines):
     """(number of lines, users, provinces, cities, phones, video-infos), the last five as Counter."""
-    users, provinces, cities, phones, infos = Counter(), Counter(), Counter(), Counter(), Counter()
+    users, provinces, cities, phones, infos = Counter(), Counter(), Counter(), Counter(), InfoCounter()
     number = 0
     for block in _blocks(lines):
-        known = len(infos)
-        infos.update(chain.from_iterable([line.infos for line in block]))
-        new = set(islice(reversed(infos), len(infos) - known))  # the last that were put in
+        histories = [line.history for line in block if line.history != "NULL"]
+        new = infos.add(";".join(histories)) if histories else []
         if not all(info.count(":") > 1 for info in new):
-            for line in block:
+            for line in block:  # which one is it?
                 for info in line.infos:
-                    if info in new:
-                        split_in_line(path, line.number, info)
+                    split_in_line(path, line.number, info)
         for line in block:
-            users[line.user_id] += len(line.infos)
+            users[line.user_id] += 0 if line.history == "NULL" else line.history.count(";") + 1
         provinces.update([line.province for line in block])
         cities.update([line.city for line in block])
         phones.update([line.phone for line in block])
         number += len(block)
-    return number, users, provinces, cities, phones, infos
+    return number, users, provinces, cities, phones, infos.counter()
+
+
+class InfoCounter:
+    """Counts video-infos, exactly, without making a string of each: several times as fast as a Counter.
+
+    An info is looked at as WORDS numbers of 8 bytes. A sum of their multiples leads to a slot of a table, the slot to
+    the row of an info, and if that is the same to the last byte, it is counted there. What is longer, new, or not in
+    either of its two slots because others are goes through a dictionary: the hash decides about the speed, never about the counts.
+    """
+
+    def __init__(self):
+        self._row_of = {}  # info as bytes -> row
+        self._slots = np.zeros(1 << SLOT_BITS, np.int32)  # rows; row 0 is no info
+        self._words = np.zeros((1024, WORDS), np.uint64)
+        self._counts = np.zeros(1024, np.int64)
+
+    def add(self, text):
+        """Count the infos of a text, separated by `;`. Returns those that are new, each once."""
+        raw = text.encode()
+        data = np.frombuffer(raw + b";" + bytes(8 * WORDS), np.uint8)
+        ends = np.flatnonzero(data == ord(";"))
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        lengths = ends - starts
+        # 0 within an info would make two of different length alike; a log has none
+        used = min(WORDS, -(-int(lengths.max()) // 8) or 1)
+        words = np.lib.stride_tricks.sliding_window_view(data, 8 * used)[starts].view("<u8")  # [infos, used]
+        words &= np.take(MASKS, np.minimum(lengths, 8 * WORDS), axis=0)[:, :used]
+        hashes = sum(words[:, word] * FACTORS[word] for word in range(used))
+        mask = np.uint64((1 << SLOT_BITS) - 1)
+        slots = [hashes >> np.uint64(64 - (1 + probe) * SLOT_BITS) & mask for probe in (0, 1)]
+        left = np.arange(len(ends))
+        for probe in (0, 1):
+            rows = self._slots[slots[probe][left]]
+            found = self._same(rows, words[left], lengths[left])
+            self._counts += np.bincount(rows[found], minlength=len(self._counts))
+            left = left[~found]
+        new = []
+        for place in left.tolist():
+            info = raw[starts[place]:ends[place]]
+            row = self._row_of.get(info)
+            if row is None:
+                row = self._new_row(info)
+                new.append(info.decode())
+                slot = next((each[place] for each in slots if not self._slots[each[place]]), None)
+                if slot is not None and lengths[place] <= 8 * WORDS:
+                    self._slots[slot] = row
+                    self._words[row, :used] = words[place]
+            self._counts[row] += 1
+        return new
+
+    def _same(self, rows, words, lengths):
+        """Whether the infos of some rows are these: bool [infos]."""
+        there, used = np.take(self._words, rows, axis=0), words.shape[1]
+        same = (rows > 0) & (lengths <= 8 * WORDS)
+        for word in range(used):
+            same &= there[:, word] == words[:, word]
+        return same & (there[:, used] == 0) if used < WORDS else same  # nor is it longer
+
+    def _new_row(self, info):
+        row = self._row_of[info] = len(self._row_of) + 1
+        if row == len(self._counts):
+            self._words = np.concatenate([self._words, np.zeros_like(self._words)])
+            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
+        return row
+
+    def counter(self):
+        """The counts so far, as a Counter of strings."""
+        return Counter({info.decode(): int(self._counts[row]) for info, row in self._row_of.items()})
 
 
 def _blocks(lines):
@@ -239,7 +311,7 @@ def _blocks(lines):
     block, clicks = [], 0
     for line in lines:
         block.append(line)
-        clicks += 1 + len(line.infos)
+        clicks += 1 + line.history.count(";")
         if clicks >= CLICKS_AT_ONCE:
             yield block
             block, clicks = [], 0

@@ -94,14 +94,18 @@ def _is_running(pid):
 
 # ---------------------------------------------------------------- log lines
 class LogLine(NamedTuple):
-    """One parsed line: raw strings, `infos` the video-info strings, oldest first."""
+    """One parsed line: raw strings, `infos` the video-info strings of its history, oldest first."""
 
     number: int
     user_id: str
     province: str
     city: str
-    infos: list
+    history: str
     phone: str
+
+    @property
+    def infos(self):
+        return [] if self.history == "NULL" else self.history.split(";")
 
 
 def open_log(path):
@@ -248,11 +252,10 @@ def parse_line(raw, path, number):
     if len(fields) != COLUMNS:
         raise InputError(path, number, f"{len(fields)} columns instead of {COLUMNS}",
                          "write user-id, province, city, history, phone, with tabs between")
-    user_id, province, city, history, phone = fields
-    if not history:
+    if not fields[3]:
         raise InputError(path, number, "empty history",
                          "write NULL for a user without clicks, or video-id:category:tag1_tag2;...")
-    return LogLine(number, user_id, province, city, [] if history == "NULL" else history.split(";"), phone)
+    return LogLine(number, *fields)
 
 
 def split_video_info(info):

@@ -7,6 +7,7 @@ import pickletools
 import subprocess
 import sys
 from collections import Counter
+from unittest import mock
 
 import data_processor
 import reader
@@ -74,6 +75,28 @@ def test_against_a_plain_count(tmp_path_factory, lines, limit):
     freq = data_processor.item_frequencies(counts["history_clicked_items"], videos)
     assert math.isclose(sum(freq), 1)
     assert freq[1:] == [plain["history_clicked_items"][video] / summary["clicks"] for video in list(videos)[1:]]
+
+
+@given(st.lists(st.lists(st.text(st.characters(exclude_characters=";\0", codec="utf-8"), max_size=90)
+                         | st.sampled_from(["a", "a" * 8, "a" * 16, "a" * 64, "a" * 65, "b" * 65, "ü" * 32, "aa", ""]),
+                         min_size=1, max_size=30), max_size=5), st.sampled_from([0, 1, 20]))
+def test_info_counter_counts_as_a_counter_does(blocks, slot_bits):
+    """Of every length, many in one slot or each in its own; each is new once."""
+    with mock.patch.object(data_processor, "SLOT_BITS", slot_bits):
+        counter, plain = data_processor.InfoCounter(), Counter()
+        for block in blocks:
+            new = counter.add(";".join(block))
+            assert sorted(new) == sorted(set(block) - plain.keys())
+            plain.update(block)
+        assert counter.counter() == plain
+
+
+def test_info_counter_grows():
+    counter = data_processor.InfoCounter()
+    names = [f"VIDEO_{number}:C:T" for number in range(5000)]
+    for count in (1, 2):
+        assert len(counter.add(";".join(names * 2))) == 5000 * (count == 1)
+        assert counter.counter() == Counter(names * (2 * count))
 
 
 def test_the_files_are_plain_and_always_the_same(tmp_path):

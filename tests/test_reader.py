@@ -172,7 +172,8 @@ def test_video_info_round_trip(info):
 ])
 def test_the_same_log_in_other_clothes(write, content):
     lines = list(reader.read_log(write(content)))
-    assert [line[1:] for line in lines] == [("u", "p", "c", ["v1:a:s"], "m"), ("w", "p", "c", [], "m")]
+    assert [line[1:] for line in lines] == [("u", "p", "c", "v1:a:s", "m"), ("w", "p", "c", "NULL", "m")]
+    assert [line.infos for line in lines] == [["v1:a:s"], []]
 
 
 def test_standard_input(monkeypatch):

@@ -12,13 +12,14 @@ which only needs the parameters (item_vector.py) starts at once.
 """
 import contextlib
 import functools
-import gzip
 import hashlib
 import io
 import json
 import os
+import struct
 import tarfile
 import warnings
+import zlib
 from typing import NamedTuple
 
 from data_processor import SPARE_MEMORY, bounded_memory
@@ -33,6 +34,7 @@ DNN_LAYER_DIMS = (256, 31)
 WINDOW_SIZE = 20
 NUM_NEGATIVES = 5
 FORMAT_VERSION = 1
+MAX_HEADER = 256  # bytes of a .npy that its header lies within; np.save takes 128
 MAX_DIM = 1 << 16  # the widest layer or window that a model may have
 VIDEO_TABLE = "_proj_history_clicked_items"
 INITIAL_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}  # 0.1 for the other tables
@@ -525,17 +527,72 @@ def save_model(path, config, parameters, item_freq):
     item_freq.npy goes along: it is what a user unknown to the model is served. Nothing is compressed
     (level 0): trained float32 weights shrink by some 7% and take 30 times as long to write.
     """
-    members = [("model.json", json.dumps({"format_version": FORMAT_VERSION, **config._asdict()}, indent=1).encode())]
-    for name, value in {**parameters, "item_freq": np.asarray(item_freq, np.float32)}.items():
-        stream = io.BytesIO()
-        np.lib.format.write_array(stream, np.ascontiguousarray(value, np.float32), version=(1, 0))
-        members.append((name + ".npy", stream.getbuffer()))
-    with atomic_write(path) as file, gzip.GzipFile("", "wb", 0, file, mtime=0) as packed, \
-            tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in members:
+    with atomic_write(path) as file:
+        packed, written = StoredGzip(file), 0
+
+        def add(name, *parts):
             entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
+            entry.size = sum(len(part) for part in parts)
+            for part in (entry.tobuf(tarfile.USTAR_FORMAT), *parts, bytes(-entry.size % tarfile.BLOCKSIZE)):
+                packed.write(part)
+            return tarfile.BLOCKSIZE * (1 - -entry.size // tarfile.BLOCKSIZE)
+
+        told = {"format_version": FORMAT_VERSION, **config._asdict()}
+        written += add("model.json", json.dumps(told, indent=1).encode())
+        for name, value in {**parameters, "item_freq": np.asarray(item_freq, np.float32)}.items():
+            value, header = np.ascontiguousarray(value, np.float32), io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(value))
+            written += add(name + ".npy", header.getvalue(), memoryview(value).cast("B"))
+        packed.write(bytes(2 * tarfile.BLOCKSIZE + -(written + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE))
+        packed.close()
+
+
+class StoredGzip:
+    """A gzip stream (RFC 1952) of stored blocks (RFC 1951, 3.2.4): what zlib's level 0 gives, without its copies."""
+
+    BLOCK = 0xFFFF
+
+    def __init__(self, file):
+        self._file, self._checksum, self._size = file, 0, 0
+        file.write(b"\x1f\x8b\x08" + bytes(6) + b"\xff")  # no name, no time: the same input gives the same bytes
+
+    def write(self, data):
+        """Add bytes-like data."""
+        self._checksum = zlib.crc32(data, self._checksum)
+        self._size += len(data)
+        for start in range(0, len(data), self.BLOCK):
+            block = data[start:start + self.BLOCK]
+            self._file.write(struct.pack("<BHH", 0, len(block), len(block) ^ self.BLOCK))
+            self._file.write(block)
+
+    def close(self):
+        """Write the end; the file stays open."""
+        self._file.write(struct.pack("<BHHII", 1, 0, self.BLOCK, self._checksum, self._size & 0xFFFFFFFF))
+
+
+class Unpacked(io.RawIOBase):
+    """What is in a gzip file, for `io.BufferedReader`: zlib compares the checksum; a second part is not read."""
+
+    CHUNK = 1 << 18
+
+    def __init__(self, file):
+        self._file, self._zlib = file, zlib.decompressobj(31)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        while not self._zlib.eof:
+            packed = self._zlib.unconsumed_tail or self._file.read(self.CHUNK)
+            if not packed:
+                raise EOFError("the end is missing")
+            data = self._zlib.decompress(packed, min(len(buffer), 4 * self.CHUNK))
+            if data:
+                buffer[:len(data)] = data
+                return len(data)
+        if self._zlib.unused_data or self._file.read(1):
+            raise EOFError("something follows the archive")
+        return 0
 
 
 class Model(NamedTuple):
@@ -574,10 +631,11 @@ def load_model(path, dictionary_fingerprint=None):
     """
     mend = "give a model_pass_*.tar.gz that train.py wrote"
     try:
-        with gzip.open(path) as packed, bounded_memory(SPARE_MEMORY + 8 * os.path.getsize(path)), \
+        with open(path, "rb") as file, bounded_memory(SPARE_MEMORY + 8 * os.path.getsize(path)), \
                 warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what numpy has to say about strange headers
-            config, arrays = _read_members(path, packed, dictionary_fingerprint, mend)
+            stream = io.BufferedReader(Unpacked(file), Unpacked.CHUNK)
+            config, arrays = _read_members(path, stream, dictionary_fingerprint, mend)
     except InputError:
         raise
     except OSError as error:
@@ -590,34 +648,40 @@ def load_model(path, dictionary_fingerprint=None):
     return Model(config, tied(config, arrays), item_freq)
 
 
-def _read_members(path, packed, dictionary_fingerprint, mend):
+def _read_members(path, stream, dictionary_fingerprint, mend):
     """(ModelConfig, {name: array}) of an unpacked archive. Names are compared, never used as paths."""
-    with tarfile.open(fileobj=packed, mode="r|") as tar:
-        config = _read_config(path, tar, mend)
-        if dictionary_fingerprint not in (None, config.dictionary_fingerprint):
-            raise InputError(path, None, "trained with another dictionary than --feature_dict",
-                             "give the feature_dict.pkl that this model was trained with")
-        shapes = {**parameter_shapes(config), "item_freq": (config.dictionary_sizes["history_clicked_items"],)}
-        arrays = {}
-        while (entry := tar.next()) is not None:
-            name = entry.name[:-len(".npy")] if entry.name.endswith(".npy") else entry.name
-            if not entry.isfile() or name not in shapes or name in arrays:
-                raise InputError(path, None, f"unexpected member {entry.name[:80]!r}", mend)
-            arrays[name] = _read_array(path, tar.extractfile(entry), name, shapes[name], mend)
-        rest = packed.read(tarfile.RECORDSIZE + 1)  # to the end, where gzip compares its checksum
-        if len(rest) > tarfile.RECORDSIZE or rest.strip(b"\0"):  # more than what a tar is filled up with
-            raise InputError(path, None, "something follows the archive", mend)
+    config = _read_config(path, stream, mend)
+    if dictionary_fingerprint not in (None, config.dictionary_fingerprint):
+        raise InputError(path, None, "trained with another dictionary than --feature_dict",
+                         "give the feature_dict.pkl that this model was trained with")
+    shapes = {**parameter_shapes(config), "item_freq": (config.dictionary_sizes["history_clicked_items"],)}
+    arrays = {}
+    while (entry := _next_entry(stream)) is not None:
+        name = entry.name[:-len(".npy")] if entry.name.endswith(".npy") else entry.name
+        if not entry.isreg() or name not in shapes or name in arrays:
+            raise InputError(path, None, f"unexpected member {entry.name[:80]!r}", mend)
+        arrays[name] = _read_array(path, stream, entry.size, name, shapes[name], mend)
+    rest = stream.read(tarfile.RECORDSIZE + 1)  # to the end, where the checksum is compared
+    if len(rest) > tarfile.RECORDSIZE or rest.strip(b"\0"):  # more than what a tar is filled up with
+        raise InputError(path, None, "something follows the archive", mend)
     missing = sorted(shapes.keys() - arrays.keys())
     if missing:
         raise InputError(path, None, f"truncated: it lacks {', '.join(missing)}", mend)
     return config, arrays
 
 
-def _read_config(path, tar, mend):
-    entry = tar.next()
-    if entry is None or entry.name != "model.json" or entry.size > 1 << 20:
+def _next_entry(stream):
+    """The header of the next member of a tar, or None at its end."""
+    header = stream.read(tarfile.BLOCKSIZE)
+    return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape") if header.strip(b"\0") else None
+
+
+def _read_config(path, stream, mend):
+    entry = _next_entry(stream)
+    if entry is None or entry.name != "model.json" or not entry.isreg() or entry.size > 1 << 20:
         raise InputError(path, None, "does not begin with model.json", mend)
-    content = json.loads(tar.extractfile(entry).read())
+    content = json.loads(stream.read(entry.size))
+    stream.read(-entry.size % tarfile.BLOCKSIZE)
     try:
         version = content.pop("format_version")
         if version != FORMAT_VERSION:
@@ -639,14 +703,23 @@ def _read_config(path, tar, mend):
     return config
 
 
-def _read_array(path, stream, name, shape, mend):
-    np.lib.format.read_magic(stream)
-    found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+def _read_array(path, stream, size, name, shape, mend):
+    """The array in the next `size` bytes, which have to be a .npy of that shape."""
+    header = io.BytesIO(stream.read(min(size, MAX_HEADER)))
+    np.lib.format.read_magic(header)
+    found, fortran, dtype = np.lib.format.read_array_header_1_0(header)
     if found != shape or fortran or dtype != np.float32:
         raise InputError(path, None, f"{name} is {dtype} {found} in place of float32 {shape}", mend)
-    array = np.frombuffer(stream.read(4 * int(np.prod(shape))), np.float32)
-    if array.size != np.prod(shape):
+    values = int(np.prod(shape))
+    if size != header.tell() + 4 * values:
         raise InputError(path, None, f"truncated within {name}", mend)
+    begun = header.read()
+    array = np.empty(values, np.float32)
+    content = memoryview(array).cast("B")
+    content[:len(begun)] = begun
+    if stream.readinto(content[len(begun):]) != len(content) - len(begun):
+        raise InputError(path, None, f"truncated within {name}", mend)
+    stream.read(-size % tarfile.BLOCKSIZE)
     if not np.isfinite(array).all():
         raise InputError(path, None, f"{name} has values that are not finite", mend)
     return array.reshape(shape)

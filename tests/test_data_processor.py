@@ -88,15 +88,14 @@ def test_info_counter_counts_as_a_counter_does(blocks, slot_bits):
             new = counter.add(";".join(block))
             assert sorted(new) == sorted(set(block) - plain.keys())
             plain.update(block)
-        assert counter.counter() == plain
+        assert counter.counter() == plain and all(type(count) is int for count in plain.values())
 
 
 def test_info_counter_grows():
     counter = data_processor.InfoCounter()
     names = [f"VIDEO_{number}:C:T" for number in range(5000)]
-    for count in (1, 2):
-        assert len(counter.add(";".join(names * 2))) == 5000 * (count == 1)
-        assert counter.counter() == Counter(names * (2 * count))
+    assert sorted(counter.add(";".join(names * 2))) == sorted(names) and counter.add(";".join(names)) == []
+    assert counter.counter() == Counter(names * 3)
 
 
 def test_the_files_are_plain_and_always_the_same(tmp_path):

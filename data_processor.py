@@ -258,6 +258,10 @@ class InfoCounter:
         data = np.frombuffer(raw + b";" + bytes(8 * WORDS), np.uint8)
         ends = np.flatnonzero(data == ord(";"))
         starts = np.concatenate([[0], ends[:-1] + 1])
+        blocks = [slice(first, first + CLICKS_AT_ONCE) for first in range(0, len(ends), CLICKS_AT_ONCE)]
+        return [info for block in blocks for info in self._add(raw, data, starts[block], ends[block])]
+
+    def _add(self, raw, data, starts, ends):
         lengths = ends - starts
         # 0 within an info would make two of different length alike; a log has none
         used = min(WORDS, -(-int(lengths.max()) // 8) or 1)

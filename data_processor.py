@@ -276,18 +276,18 @@ class InfoCounter:
             found = self._same(rows, words[left], lengths[left])
             self._counts += np.bincount(rows[found], minlength=len(self._counts))
             left = left[~found]
-        new = []
-        for place in left.tolist():
-            info = raw[starts[place]:ends[place]].decode()
+        infos = [raw[start:end].decode() for start, end in zip(starts[left].tolist(), ends[left].tolist())]
+        places, new = dict(zip(infos, left.tolist())), []
+        for info, count in Counter(infos).items():
             row = self._row_of.get(info)
             if row is None:
-                row = self._new_row(info)
+                row, place = self._new_row(info), places[info]
                 new.append(info)
                 slot = next((each[place] for each in slots if not self._slots[each[place]]), None)
                 if slot is not None and lengths[place] <= 8 * WORDS:
                     self._slots[slot] = row
                     self._words[row, :used] = words[place]
-            self._counts[row] += 1
+            self._counts[row] += count
         return new
 
     def _same(self, rows, words, lengths):
@@ -481,6 +481,7 @@ def main():
             stream = all_or_none.enter_context(atomic_write(os.path.join(args.output_dir, name)))
             stream.write(content)
             stream.flush()
+            os.fsync(stream.fileno())
     if bad_lines:
         bad_lines.write()
     print(f"{summary['lines']} lines, {summary['clicks']} clicks, {freq[0]:.2%} of them on videos left out")

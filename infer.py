@@ -22,13 +22,14 @@ from data_processor import (
 )
 from item_vector import add_model_arguments, load_trained
 from network_conf import DNNmodel, load_paddle
-from reader import Reader, make_batch, next_click_windows, raw_blocks
+from reader import InputError, Reader, make_batch, next_click_windows, raw_blocks
 
 import numpy as np
 
 USER_BLOCK = 128  # rows in every forward pass, whatever the batch: so a user's result never depends on others
 VIDEO_BLOCK = 1024  # videos scored at once for that many users: half a MB of scores stays in the cache
 SPARE = 16  # candidates beside the top N, to be ranked again in double precision
+MAX_ERROR = 1e-2  # bound on the error of a score in single precision; the error itself is a hundredth of it
 SCORE_BLOCK = 1 << 22  # scores held at once where all of them are needed
 
 
@@ -92,6 +93,8 @@ def user_vectors(network, log, clicks=None):
             batch = make_batch(log, windows.take(rows), pad_to=network.config.window_size, with_targets=False)
             count = min(USER_BLOCK, lines - start)
             vectors[start:start + count] = network(batch).numpy()[:count]
+    if not np.isfinite(vectors).all():
+        raise InputError("the model", None, "its user vectors are not finite", "train it with a lower --learning_rate")
     return vectors
 
 
@@ -163,6 +166,9 @@ class TopN:
         padded = np.ones((USER_BLOCK, self._table.shape[1]), np.float32)
         padded[:, :-2] = users[np.arange(USER_BLOCK) % count]
         kept = min(n + SPARE, videos - 1)
+        if kept > VIDEO_BLOCK:  # so many that there is nothing to gain
+            return self._exactly(padded[:count].astype(np.float64), np.zeros((count, n), np.int64),
+                                 np.full(count, np.inf), np.ones(count), n, removed)
         edges = [1, *range(1 + 4 * kept, videos, VIDEO_BLOCK), videos]
         # scores are taken relative to the best of the first videos: so that exp has something to work with
         padded[:, -1] = 0
@@ -193,7 +199,8 @@ class TopN:
         log_total = reference + np.log(total)
         error = self._error * np.sqrt((users ** 2).sum(axis=1))
         close = (limit > -np.inf) & (limit + reference + error >= exact[:, -1])  # too close to call
-        for row in np.flatnonzero(close | ~np.isfinite(total)):
+        # or scores so large that a float32 has no digits left for a probability, or exp no place
+        for row in np.flatnonzero(close | (error > MAX_ERROR) | ~np.isfinite(total)):
             scores = model_scores(users[row:row + 1, :-2].astype(np.float32), self._nce_w, self._nce_b)
             log_total[row] = scores.max() + np.log(np.exp(scores - scores.max()).sum())
             if removed is not None:

@@ -74,11 +74,12 @@ def decimals(vectors, separator, names=None):
     four of them by one look-up, into lines of equal width from which what is not needed is cut out.
     """
     rows, width = vectors.shape
+    if rows and not np.abs(vectors).max() < 10 ** 4:
+        raise InputError("the model", None, "a component of a vector is 10,000 or more",
+                         "train it with a lower --learning_rate, or write a .npz file")
     fixed = np.rint(np.abs(vectors) * 1e12).astype(np.int64)
     whole = fixed // 10 ** 12  # dividing by a constant is fast, numpy.divmod is not
     fraction = fixed - whole * 10 ** 12
-    if rows and whole.max() >= 10 ** 4:
-        raise ValueError("a component of a vector is 10,000 or more")
     # 24 bytes a number, as six words since those are stored fast: "  ,-" "0012" "   ." "3456" "7890" "1234"
     words = np.empty((rows, width, 6), np.uint32)
     words[:, :, 0] = np.frombuffer(b"  " + separator.encode() + b"-", np.uint32)

@@ -34,6 +34,7 @@ DNN_LAYER_DIMS = (256, 31)
 WINDOW_SIZE = 20
 NUM_NEGATIVES = 5
 FORMAT_VERSION = 1
+MAX_REMARK = 1 << 16  # bytes that a pax header may have
 MAX_HEADER = 256  # bytes of a .npy that its header lies within; np.save takes 128
 MAX_DIM = 1 << 16  # the widest layer or window that a model may have
 VIDEO_TABLE = "_proj_history_clicked_items"
@@ -671,9 +672,15 @@ def _read_members(path, stream, dictionary_fingerprint, mend):
 
 
 def _next_entry(stream):
-    """The header of the next member of a tar, or None at its end."""
-    header = stream.read(tarfile.BLOCKSIZE)
-    return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape") if header.strip(b"\0") else None
+    """The header of the next member of a tar, None at its end; the remarks of newer formats (pax) are passed over."""
+    while (header := stream.read(tarfile.BLOCKSIZE)).strip(b"\0"):
+        entry = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        if entry.size < 0:
+            raise ValueError("a member of negative size")
+        if entry.type not in (tarfile.XHDTYPE, tarfile.XGLTYPE) or entry.size > MAX_REMARK:
+            return entry
+        stream.read(-(-entry.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+    return None
 
 
 def _read_config(path, stream, mend):
@@ -694,6 +701,7 @@ def _read_config(path, stream, mend):
                 and config.embedding_dims.keys() == sizes.keys() == EMBEDDING_DIMS.keys()
                 and all(type(number) is int and 0 < number <= MAX_DIM for number in numbers)
                 and all(type(size) is int and 0 < size < 1 << 31 for size in sizes.values())
+                and sizes["history_clicked_items"] > 1
                 and isinstance(config.dictionary_fingerprint, str)
                 and all(type(flag) is bool for flag in (config.last_click, config.last_state, config.tie_embeddings))):
             raise ValueError("a value that no model has")

@@ -85,6 +85,43 @@ def test_blocked_top_n_is_the_plain_one(videos, count, n, seed, spread):
         assert not shares[user][len(order):].any()
 
 
+@pytest.mark.parametrize("scale", [1, 100, 1e4, 1e9])
+def test_scores_too_large_for_single_precision(scale):
+    """Order and probabilities are those of double precision all the same."""
+    rng = np.random.default_rng(0)
+    nce_w, nce_b = (rng.normal(size=shape).astype(np.float32) * np.float32(scale) for shape in ((30, 4), (1, 30)))
+    users = rng.normal(size=(9, 4)).astype(np.float32)
+    ids, shares = infer.TopN(nce_w, nce_b)(users, 5)
+    for user, (order, expected) in enumerate(plain_top_n(users, nce_w, nce_b, 5, [np.zeros(0, int)] * 9)):
+        assert ids[user].tolist() == order
+        np.testing.assert_allclose(shares[user], expected, rtol=1e-3, atol=1e-30)
+
+
+def test_a_long_list_of_many_videos():
+    rng = np.random.default_rng(0)
+    nce_w, nce_b = rng.normal(size=(3000, 4)).astype(np.float32), np.zeros((1, 3000), np.float32)
+    users = rng.normal(size=(3, 4)).astype(np.float32)
+    ids, shares = infer.TopN(nce_w, nce_b)(users, 2999)
+    for user, (order, expected) in enumerate(plain_top_n(users, nce_w, nce_b, 2999, [np.zeros(0, int)] * 3)):
+        assert ids[user].tolist() == order
+        np.testing.assert_allclose(shares[user], expected, rtol=1e-6)
+
+
+def test_vectors_that_are_not_finite(tmp_path):
+    """Finite weights can still be too large for the network, and for twelve decimals."""
+    network_conf.load_paddle()
+    config = ModelConfig({name: len(values) for name, values in SMALL_DICT.items()})
+    parameters = {name: np.full(shape, 1e30, np.float32) for name, shape in
+                  network_conf.parameter_shapes(config).items()}
+    (tmp_path / "log.txt").write_text(log_text([("u1", "p1", "c1", ["v1:a:s"], "m1")]), encoding="utf-8")
+    [log] = Reader(SMALL_DICT).encode(str(tmp_path / "log.txt"))
+    with pytest.raises(InputError, match="not finite"):
+        infer.user_vectors(DNNmodel(config=config, parameters=parameters, is_infer=True), log)
+    for value in (1e4, -1e30, np.nan):
+        with pytest.raises(InputError, match="10,000 or more"):
+            item_vector.decimals(np.array([[0.5, value]]), ",")
+
+
 @pytest.mark.parametrize("processes", [1, 3])
 def test_ordered_map(processes):
     """In order, lazily: no more items are taken than are worked on, and some waiting."""

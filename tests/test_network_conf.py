@@ -334,6 +334,16 @@ def test_tied_embeddings(tmp_path):
         network_conf.parameter_shapes(CONFIG._replace(tie_embeddings=True))
 
 
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_anybody_can_pack_it_again(model, tmp_path, kind):
+    with tarfile.open(tmp_path / "again.tar.gz", "w:gz", format=kind) as tar:
+        for name, content in members_of(model[0]).items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mtime = len(content), 1e9 + 0.5  # pax has a remark on the half second
+            tar.addfile(entry, io.BytesIO(content))
+    assert network_conf.load_model(str(tmp_path / "again.tar.gz")).config == CONFIG
+
+
 def test_anybody_can_read_it(model):
     path, parameters = model
     with tarfile.open(path, "r:gz") as tar:

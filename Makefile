@@ -55,7 +55,7 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	$(RUN) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	touch $@ $(VENV)/.demo
 
-$(VENV)/.fuzz: requirements-fuzz.txt | $(VENV)/bin/python
+$(VENV)/.fuzz: requirements.txt requirements-fuzz.txt | $(VENV)/bin/python
 	$(RUN) -m pip install -q --disable-pip-version-check -r requirements-fuzz.txt
 	touch $@
 

@@ -54,7 +54,7 @@ FEATURES = PROFILE_FEATURES + CLICK_FEATURES
 FINGERPRINTS = "fingerprint.json"  # lies beside the two files and ties them
 SPARE_MEMORY = 1 << 28  # bytes that reading any file may take
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
-CLICKS_AT_ONCE = 20_000
+CLICKS_AT_ONCE = 20_000  # counted in one go
 WORDS, SLOT_BITS = 8, 20  # of InfoCounter
 FACTORS = np.random.default_rng(0).integers(1 << 63, size=WORDS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 MASKS = np.array([[(1 << 8 * min(max(length - 8 * word, 0), 8)) - 1 for word in range(WORDS)]

@@ -211,7 +211,7 @@ class TopN:
 
 
 class Best:
-    """The `size` best scores of each of `rows` users so far; `limit` is the lowest, -inf while there are fewer."""
+    """The `size` best scores of each of `rows` users (a multiple of 8) so far; `limit`: the lowest, or -inf."""
 
     def __init__(self, rows, size):
         self._scores, self._ids = np.full((rows, size), -np.inf, np.float32), np.zeros((rows, size), np.int64)

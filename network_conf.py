@@ -529,22 +529,22 @@ def save_model(path, config, parameters, item_freq):
     (level 0): trained float32 weights shrink by some 7% and take 30 times as long to write.
     """
     with atomic_write(path) as file:
-        packed, written = StoredGzip(file), 0
+        packed = StoredGzip(file)
 
         def add(name, *parts):
             entry = tarfile.TarInfo(name)
             entry.size = sum(len(part) for part in parts)
             for part in (entry.tobuf(tarfile.USTAR_FORMAT), *parts, bytes(-entry.size % tarfile.BLOCKSIZE)):
                 packed.write(part)
-            return tarfile.BLOCKSIZE * (1 - -entry.size // tarfile.BLOCKSIZE)
 
         told = {"format_version": FORMAT_VERSION, **config._asdict()}
-        written += add("model.json", json.dumps(told, indent=1).encode())
+        add("model.json", json.dumps(told, indent=1).encode())
         for name, value in {**parameters, "item_freq": np.asarray(item_freq, np.float32)}.items():
             value, header = np.ascontiguousarray(value, np.float32), io.BytesIO()
             np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(value))
-            written += add(name + ".npy", header.getvalue(), memoryview(value).cast("B"))
-        packed.write(bytes(2 * tarfile.BLOCKSIZE + -(written + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE))
+            add(name + ".npy", header.getvalue(), memoryview(value).cast("B"))
+        packed.write(bytes(2 * tarfile.BLOCKSIZE))  # ends a tar, which is filled up to whole records
+        packed.write(bytes(-packed.size % tarfile.RECORDSIZE))
         packed.close()
 
 
@@ -554,13 +554,13 @@ class StoredGzip:
     BLOCK = 0xFFFF
 
     def __init__(self, file):
-        self._file, self._checksum, self._size = file, 0, 0
+        self._file, self._checksum, self.size = file, 0, 0  # size: bytes so far, before packing
         file.write(b"\x1f\x8b\x08" + bytes(6) + b"\xff")  # no name, no time: the same input gives the same bytes
 
     def write(self, data):
         """Add bytes-like data."""
         self._checksum = zlib.crc32(data, self._checksum)
-        self._size += len(data)
+        self.size += len(data)
         for start in range(0, len(data), self.BLOCK):
             block = data[start:start + self.BLOCK]
             self._file.write(struct.pack("<BHH", 0, len(block), len(block) ^ self.BLOCK))
@@ -568,7 +568,7 @@ class StoredGzip:
 
     def close(self):
         """Write the end; the file stays open."""
-        self._file.write(struct.pack("<BHHII", 1, 0, self.BLOCK, self._checksum, self._size & 0xFFFFFFFF))
+        self._file.write(struct.pack("<BHHII", 1, 0, self.BLOCK, self._checksum, self.size & 0xFFFFFFFF))
 
 
 class Unpacked(io.RawIOBase):

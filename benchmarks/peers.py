@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["OPENBLAS_NUM_THREADS"] = str(os.cpu_count())  # a peer is one process: it gets all
 from data_processor import load_feature_dict, load_item_freq
 from network_conf import EMBEDDING_DIMS, ModelConfig, initial_parameters, load_model
 from reader import Reader, make_batch, next_click_windows, sequence_stretches, shuffled_batches, sliding_windows

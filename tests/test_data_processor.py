@@ -82,13 +82,14 @@ def test_against_a_plain_count(tmp_path_factory, lines, limit):
                          min_size=1, max_size=30), max_size=5), st.sampled_from([0, 1, 20]))
 def test_info_counter_counts_as_a_counter_does(blocks, slot_bits):
     """Of every length, many in one slot or each in its own; each is new once."""
-    with mock.patch.object(data_processor, "SLOT_BITS", slot_bits):
+    with mock.patch.multiple(data_processor, SLOT_BITS=slot_bits, CLICKS_AT_ONCE=7):
         counter, plain = data_processor.InfoCounter(), Counter()
         for block in blocks:
             new = counter.add(";".join(block))
             assert sorted(new) == sorted(set(block) - plain.keys())
             plain.update(block)
-        assert counter.counter() == plain and all(type(count) is int for count in plain.values())
+        counts = counter.counter()
+        assert counts == plain and all(type(count) is int for count in counts.values())
 
 
 def test_info_counter_grows():

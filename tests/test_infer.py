@@ -97,6 +97,15 @@ def test_scores_too_large_for_single_precision(scale):
         np.testing.assert_allclose(shares[user], expected, rtol=1e-3, atol=1e-30)
 
 
+def test_a_late_video_far_above_the_first(monkeypatch):
+    """Relative to the best of the first block its exp is infinite in single precision: all is done again in double."""
+    monkeypatch.setattr(infer, "VIDEO_BLOCK", 64)
+    nce_w = np.zeros((500, 1), np.float32)
+    nce_w[[400, 450], 0] = 200, 199
+    ids, shares = infer.TopN(nce_w, np.zeros((1, 500), np.float32))(np.ones((1, 1), np.float32), 2)
+    assert ids.tolist() == [[400, 450]] and shares[0] == pytest.approx([math.e / (1 + math.e), 1 / (1 + math.e)])
+
+
 def test_a_long_list_of_many_videos():
     rng = np.random.default_rng(0)
     nce_w, nce_b = rng.normal(size=(3000, 4)).astype(np.float32), np.zeros((1, 3000), np.float32)

@@ -21,7 +21,7 @@ from data_processor import (
     run_script,
 )
 from item_vector import add_model_arguments, load_trained
-from network_conf import DNNmodel, load_paddle
+from network_conf import DNNmodel
 from reader import InputError, Reader, make_batch, next_click_windows, raw_blocks
 
 import numpy as np
@@ -65,7 +65,6 @@ def add_top_n(parser):
 # ---------------------------------------------------------------- user vectors
 def inference_network(model):
     """The network of a loaded `Model`, ready for `user_vectors`."""
-    load_paddle()
     return DNNmodel(config=model.config, parameters=model.parameters, is_infer=True)
 
 
@@ -83,16 +82,14 @@ def user_vectors(network, log, clicks=None):
     float32 [L, u]. Forward passes always have USER_BLOCK rows of window_size positions: matrix products of
     one shape round alike, so that a user's vector is the same alone and in any company.
     """
-    import paddle
     windows = next_click_windows(log.lengths if clicks is None else clicks, network.config.window_size)
     lines = len(windows.line)
     vectors = np.empty((lines, network.config.dnn_layer_dims[-1]), np.float32)
-    with paddle.no_grad():
-        for start in range(0, lines, USER_BLOCK):
-            rows = np.arange(start, start + USER_BLOCK) % lines  # a last block is filled up from the front
-            batch = make_batch(log, windows.take(rows), pad_to=network.config.window_size, with_targets=False)
-            count = min(USER_BLOCK, lines - start)
-            vectors[start:start + count] = network(batch).numpy()[:count]
+    for start in range(0, lines, USER_BLOCK):
+        rows = np.arange(start, start + USER_BLOCK) % lines  # a last block is filled up from the front
+        batch = make_batch(log, windows.take(rows), pad_to=network.config.window_size, with_targets=False)
+        count = min(USER_BLOCK, lines - start)
+        vectors[start:start + count] = network(batch)[:count]
     if not np.isfinite(vectors).all():
         raise InputError("the model", None, "its user vectors are not finite", "train it with a lower --learning_rate")
     return vectors

@@ -11,7 +11,6 @@ the file of a model. paddle is imported by what computes, not by what reads file
 which only needs the parameters (item_vector.py) starts at once.
 """
 import contextlib
-import functools
 import hashlib
 import io
 import json
@@ -153,6 +152,7 @@ class DNNmodel:
 
     The parameters stay where they are, numpy arrays in host memory: a batch takes the rows of the tables that it
     needs, so that a step costs the same however many videos there are, and several networks can share them.
+    The layers up to the user vector exist twice, in paddle and by hand in numpy; the loss is paddle's business.
 
     Parameters
     ----------
@@ -165,43 +165,40 @@ class DNNmodel:
         them calls `refresh`.
     sampling : Sampling, the loss and its noise samples.
     dropout : share of the inputs of both ReLU layers that are set to 0 in training (Srivastava et al. 2014).
+    engine : "numpy", for processors (three times as fast as paddle there, and to infer it needs no paddle), or
+        "paddle", for whatever device paddle has.
     """
 
     def __init__(self, dnn_layer_dims=DNN_LAYER_DIMS, feature_dict=None, item_freq=None, is_infer=False, *,
-                 config=None, parameters=None, sampling=None, dropout=0.0, rng=None):
-        import paddle
+                 config=None, parameters=None, sampling=None, dropout=0.0, rng=None, engine="numpy"):
         if config is None:
             config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS},
                                  dnn_layer_dims=tuple(dnn_layer_dims))
         if parameters is None:
             parameters = initial_parameters(config, item_freq, rng or np.random.default_rng(0))
-        self.config, self.parameters, self.is_infer, self.dropout = config, parameters, is_infer, dropout
-        self._tables = {name: table_rows(name, value) for name, value in parameters.items() if is_table(name)}
-        self._scratch = {name: np.empty(len(table), np.int32) for name, table in self._tables.items()}
-        self._looked_up = []  # (table, ids, rows) of the batch at hand
-        self._lstm = paddle.nn.LSTM(config.embedding_dims["history_clicked_items"], config.lstm_dim, time_major=True)
-        self._dense = {name: getattr(self._lstm, name[len("lstm_"):] + "_l0") if name.startswith("lstm_")
-                       else paddle.create_parameter(value.shape, "float32")
-                       for name, value in parameters.items() if not is_table(name)}
-        self.refresh()
+        self.config, self.parameters, self.is_infer = config, parameters, is_infer
+        self.layers = ENGINES[engine](config, parameters, dropout)
+        self._scratch = {name: np.empty(len(table_rows(name, value)), np.int32)
+                         for name, value in parameters.items() if is_table(name)}
         if not is_infer:
             self.sampling = sampling or Sampling()
             self.noise = NoiseSampler(item_freq)
 
     def refresh(self):
         """Take over the layers' weights from `parameters`, after they have changed there."""
-        for name, tensor in self._dense.items():
-            tensor.set_value(self.parameters[name])
+        self.layers.refresh()
 
     def __call__(self, batch, rng=None):
-        """Costs [N] of a `reader.Batch` with N targets, or its user vectors [N, u] if `is_infer`.
+        """Costs [N] of a `reader.Batch` with N targets, or its user vectors [N, u] if `is_infer`: float32 arrays.
 
         `rng` is the generator of noise samples and dropout; None, as in inference: no dropout.
         """
-        self._looked_up = []
-        inputs = self.input_layer(batch)
-        user = self.hidden_layer(batch, inputs, self.embedding_layer(batch, inputs), rng)
-        return user if self.is_infer else self.output_layer(user, batch.target_item, rng)
+        if self.is_infer:
+            return self._users(batch, rng, alike=True)
+        import paddle
+        with paddle.no_grad():
+            user = paddle.to_tensor(self._users(batch, rng))
+            return self._output_layer(user, batch.target_item, rng)[0].numpy()
 
     def gradients(self, batch, rng, targets):
         """Sum of the costs of a batch divided by `targets`, and its gradients.
@@ -212,165 +209,38 @@ class DNNmodel:
         {parameter name: (ids, gradient)} : float32 gradient of the rows `ids` (distinct, int64) of a table, or with
             ids None of a whole layer's weights. Of tied embeddings there is one, that of the clicked videos.
         """
-        cost = self(batch, rng).sum() / targets
+        import paddle
+        user = paddle.to_tensor(self._users(batch, rng, train=True), stop_gradient=False)
+        costs, looked_up = self._output_layer(user, batch.target_item, rng)
+        cost = costs.sum() / targets
         cost.backward()
-        found = {}
-        for name, ids, rows in self._looked_up:
-            name = VIDEO_TABLE if name == "nce_w" and self.config.tie_embeddings else name
+        with np.errstate(all="ignore"):
+            found = self.layers.gradients(user.grad.numpy())
+        for name, ids, rows in looked_up:
             found.setdefault(name, []).append((ids, rows.grad.numpy()))
-        found = {name: add_gradients(parts, self._scratch[name]) for name, parts in found.items()}
-        for name, tensor in self._dense.items():
-            found[name] = (None, tensor.grad.numpy())
-            tensor.clear_gradient(set_to_zero=False)
-        return float(cost), found
+        if self.config.tie_embeddings:
+            found[VIDEO_TABLE] += found.pop("nce_w")
+        return float(cost), {name: sum_gradients(parts, self._scratch.get(name)) for name, parts in found.items()}
 
-    def look_up(self, table, ids):
-        """Rows of a table for int64 ids [...]: paddle tensor [..., width]."""
-        import paddle
-        distinct, local = distinct_ids(ids, self._scratch[table])
-        rows = paddle.to_tensor(self._tables[table][distinct], stop_gradient=self.is_infer)
-        self._looked_up.append((table, distinct, rows))
-        return paddle.nn.functional.embedding(paddle.to_tensor(local), rows)
+    def _users(self, batch, rng, **options):
+        with np.errstate(all="ignore"):  # what is not finite is looked for in costs and user vectors
+            return self.layers.users(batch, rng, **options)
 
-    def input_layer(self, batch):
-        """The arrays of a batch that say what belongs together, as tensors; see `reader.Batch` for their shapes."""
-        import paddle
-        return {name: paddle.to_tensor(getattr(batch, name))
-                for name in ("video", "tag_counts", "stretch", "position")}
-
-    def embedding_layer(self, batch, inputs):
-        """{feature: embeddings}: [S, width] for the profile, [T, S, width] for clicks, tags summed per video."""
-        import paddle
-        looked_up = {name: self.look_up("_proj_" + name, batch.profile[:, column])
-                     for column, name in enumerate(PROFILE_FEATURES)}
-        items, categories, tags = CLICK_FEATURES
-        looked_up[items] = self.look_up("_proj_" + items, batch.items)
-        looked_up[categories] = self.look_up("_proj_" + categories, batch.categories)
-        tag_vectors = self.look_up("_proj_" + tags, batch.tags)  # [K, 64]
-        video_tags = segment_sum(tag_vectors, batch.tag_video)  # [U, 64]
-        looked_up[tags] = paddle.nn.functional.embedding(inputs["video"], video_tags)
-        return looked_up
-
-    def hidden_layer(self, batch, inputs, embeddings, rng=None):
-        """User vectors [N, u] of the N targets: max and averages over all that precedes each, then two ReLUs."""
-        import paddle
-        from paddle.nn.functional import relu
-        items, categories, tags = CLICK_FEATURES
-        steps, stretches = inputs["video"].shape
-        seen_from = inputs["position"] * stretches + inputs["stretch"]  # [N], into T * S
-
-        def at_targets(sequence):  # [T, S, width] -> [N, width]
-            return paddle.gather(sequence.reshape([-1, sequence.shape[-1]]), seen_from)
-
-        def sums(sequence):  # [T, S, width] -> [N, width]; a triangle of ones adds to each position all before it
-            return at_targets(paddle.matmul(triangle, sequence.reshape([steps, -1])).reshape(sequence.shape))
-
-        triangle = paddle.tril(paddle.ones([steps, steps]))
-        clicks = (inputs["position"] + 1).astype("float32").unsqueeze(1)  # [N, 1]
-        tag_counts = paddle.gather(inputs["tag_counts"].reshape([-1, 1]), seen_from).astype("float32")
-        states, _ = self._lstm(embeddings[items])  # [T, S, lstm]
-        window = [running_max(states, batch.stretch, batch.position), sums(embeddings[categories]) / clicks,
-                  sums(embeddings[tags]) / tag_counts]
-        if self.config.last_click:
-            window.append(at_targets(embeddings[items]))
-        if self.config.last_state:
-            window.append(at_targets(states))
-        window = self._drop(paddle.concat(window, axis=1), rng)
-        profile = self._drop(paddle.concat([embeddings[name] for name in PROFILE_FEATURES], axis=1), rng)  # [S, 104]
-        # the profile is the same for all targets of a stretch: its part of the product is computed once
-        weight = self._dense["relu1_w"]
-        rows = window.shape[1]
-        of_profile = paddle.matmul(profile, weight[rows:]) + self._dense["relu1_b"]
-        hidden = relu(paddle.matmul(window, weight[:rows]) + paddle.gather(of_profile, inputs["stretch"]))
-        return relu(paddle.matmul(self._drop(hidden, rng), self._dense["relu2_w"]) + self._dense["relu2_b"])
-
-    def _drop(self, values, rng):
-        """Dropout: a random share of the values set to 0, the others scaled up; none without a generator."""
-        import paddle
-        if rng is None or not self.dropout:
-            return values
-        kept = rng.random(values.shape, np.float32) >= self.dropout
-        return values * paddle.to_tensor(kept * np.float32(1 / (1 - self.dropout)))
-
-    def output_layer(self, user, target_item, rng):
-        """Costs [N] of user vectors [N, u] with their targets [N], against fresh noise samples."""
+    def _output_layer(self, user, target_item, rng):
+        """Costs [N] of user vectors [N, u] with their targets [N], against fresh noise samples; and what it looked up:
+        [(table, distinct ids, their rows)]."""
         import paddle
         shape = (self.sampling.num_negatives,)
         negatives = self.noise.draw(shape if self.sampling.shared_negatives else (len(target_item), *shape), rng)
         ids = np.concatenate([target_item, negatives.ravel()])
         distinct, local = distinct_ids(ids, self._scratch["nce_w"])
-        rows = [paddle.to_tensor(self._tables[name][distinct], stop_gradient=False) for name in ("nce_w", "nce_b")]
-        self._looked_up += [("nce_w", distinct, rows[0]), ("nce_b", distinct, rows[1])]
+        rows = [paddle.to_tensor(table_rows(name, self.parameters[name])[distinct], stop_gradient=False)
+                for name in ("nce_w", "nce_b")]
         log_noise = paddle.to_tensor(self.noise.log_probability[distinct])
         targets, negatives = local[:len(target_item)], local[len(target_item):].reshape(negatives.shape)
         loss = LOSSES[self.sampling.loss]
-        return loss(user, paddle.to_tensor(targets), paddle.to_tensor(negatives), *rows, log_noise)
-
-
-def operation(forward, backward):
-    """A differentiable operation made of two numpy functions, for what paddle is slow at on a processor.
-
-    forward(values, *constants) -> (result, kept);    backward(gradient, kept) -> gradient of `values`.
-    """
-    @functools.cache
-    def layer():
-        import paddle
-
-        class Operation(paddle.autograd.PyLayer):
-            @staticmethod
-            def forward(ctx, values, *constants):
-                result, ctx.kept = forward(values.numpy(), *constants)
-                return paddle.to_tensor(result)
-
-            @staticmethod
-            def backward(ctx, gradient):
-                return paddle.to_tensor(backward(gradient.numpy(), ctx.kept))
-        return Operation
-    return lambda values, *constants: layer().apply(values, *constants)
-
-
-def running_max_forward(states, stretch, position):
-    """Max over time of [T, S, w], from the start of a stretch up to each target: [N, w], and where it was found."""
-    steps, stretches, width = states.shape
-    order = np.argsort(position, kind="stable")
-    targets = np.split(order, np.searchsorted(position[order], np.arange(1, steps)))  # by the last step they see
-    best, step_of_best = states[0].copy(), np.zeros((stretches, width), np.int32)
-    found, step_found = np.empty((len(position), width), np.float32), np.empty((len(position), width), np.int32)
-    for step, rows in enumerate(targets):
-        np.copyto(step_of_best, step, where=states[step] > best)  # of equal states the first stays
-        np.maximum(best, states[step], out=best)
-        found[rows], step_found[rows] = best[stretch[rows]], step_of_best[stretch[rows]]
-    return found, (states.shape, targets, stretch, step_found)
-
-
-def running_max_backward(gradient, kept):
-    """The gradient goes where the max was found: [N, w] -> [T, S, w]."""
-    shape, targets, stretch, step_found = kept
-    places = (step_found.astype(np.int64) * shape[1] + stretch[:, None]) * shape[2] + np.arange(shape[2])
-    total = np.zeros(np.prod(shape), np.float32)
-    for rows in targets:  # a stretch has at most one target at a step: no place comes twice
-        total[places[rows]] += gradient[rows]
-    return total.reshape(shape)
-
-
-def segment_sum_forward(values, segment):
-    """Sum of consecutive rows with the same `segment` (0, 0, 1, 2, 2, ...): [K, w] -> [U, w]."""
-    starts = np.flatnonzero(np.diff(segment, prepend=-1))
-    counts = np.diff(starts, append=len(segment))
-    total = values[starts]
-    for place in range(1, counts.max()):  # few, as videos have few tags; numpy.add.reduceat takes five times as long
-        more = np.flatnonzero(counts > place)
-        total[more] += values[starts[more] + place]
-    return total, segment
-
-
-def segment_sum_backward(gradient, segment):
-    """Each row gets the gradient of its sum: [U, w] -> [K, w]."""
-    return gradient[segment]
-
-
-running_max = operation(running_max_forward, running_max_backward)
-segment_sum = operation(segment_sum_forward, segment_sum_backward)
+        costs = loss(user, paddle.to_tensor(targets), paddle.to_tensor(negatives), *rows, log_noise)
+        return costs, [("nce_w", distinct, rows[0]), ("nce_b", distinct, rows[1])]
 
 
 def is_table(name):
@@ -400,19 +270,398 @@ def distinct_ids(ids, scratch):
     return distinct, scratch[ids].astype(np.int64)
 
 
-def add_gradients(parts, scratch):
-    """Sum of gradients of one parameter: [(ids or None, gradient), ...] -> (ids or None, gradient).
+def sum_rows(values, local, count):
+    """Sum of the rows of `values` that go to each of `count` places: [K, w], int64 [K] -> [count, w]."""
+    width = values.shape[1]
+    total = np.zeros(count * width, values.dtype)
+    np.add.at(total, (local[:, None] * width + np.arange(width)).reshape(-1), values.reshape(-1))  # flat is fast
+    return total.reshape(count, width)
 
-    Parts of a table may touch different rows, each of them once; `scratch` is as in `distinct_ids`.
+
+def sum_gradients(parts, scratch):
+    """Sum of gradients of one parameter: [(ids or None, gradient), ...] -> (distinct ids or None, gradient).
+
+    The ids of a part may repeat themselves; `scratch` is as in `distinct_ids`.
     """
-    ids, gradients = zip(*parts)
-    if ids[0] is None or len(parts) == 1:
-        return ids[0], sum(gradients[1:], gradients[0])
-    distinct, local = distinct_ids(np.concatenate(ids), scratch)
-    total = np.zeros((len(distinct), gradients[0].shape[1]), np.float32)
-    for part, gradient in zip(np.split(local, np.cumsum([len(part) for part in ids])[:-1]), gradients):
-        total[part] += gradient
-    return distinct, total
+    all_ids, gradients = zip(*parts)
+    if all_ids[0] is None:
+        return None, sum(gradients[1:], gradients[0])
+    distinct, local = distinct_ids(np.concatenate(all_ids), scratch)
+    return distinct, sum_rows(np.concatenate(gradients), local, len(distinct))
+
+
+# ---------------------------------------------------------------- the layers in paddle
+class PaddleLayers:
+    """The layers from a batch to its user vectors, in paddle's own operations, on whatever device it has."""
+
+    def __init__(self, config, parameters, dropout=0.0):
+        import paddle
+        self.config, self.parameters, self.dropout = config, parameters, dropout
+        self._lstm = paddle.nn.LSTM(config.embedding_dims["history_clicked_items"], config.lstm_dim, time_major=True)
+        self._dense = {name: getattr(self._lstm, name[len("lstm_"):] + "_l0") if name.startswith("lstm_")
+                       else paddle.create_parameter(value.shape, "float32")
+                       for name, value in parameters.items() if not is_table(name)}
+        self.refresh()
+
+    def refresh(self):
+        """Take over the weights from `parameters`."""
+        for name, tensor in self._dense.items():
+            tensor.set_value(self.parameters[name])
+
+    def users(self, batch, rng=None, train=False, alike=False):
+        """User vectors, float32 [N, u]; parameters as in `NumpyLayers.users`."""
+        import paddle
+        with contextlib.nullcontext() if train else paddle.no_grad():
+            self._looked_up = []
+            self._users = self.hidden_layer(batch, self.embedding_layer(batch), rng)
+        return self._users.numpy()
+
+    def gradients(self, gradient):
+        """As `NumpyLayers.gradients`."""
+        import paddle
+        self._users.backward(paddle.to_tensor(gradient))
+        found = {name: [(ids, rows.grad.numpy())] for name, ids, rows in self._looked_up}
+        for name, tensor in self._dense.items():
+            found[name] = [(None, tensor.grad.numpy())]
+            tensor.clear_gradient(set_to_zero=False)
+        return found
+
+    def look_up(self, feature, ids):
+        """Rows of a table for int64 ids [...]: paddle tensor [..., width]."""
+        import paddle
+        table = "_proj_" + feature
+        distinct, local = np.unique(ids, return_inverse=True)
+        rows = paddle.to_tensor(self.parameters[table][distinct], stop_gradient=False)
+        self._looked_up.append((table, distinct, rows))
+        return paddle.nn.functional.embedding(paddle.to_tensor(local.reshape(ids.shape)), rows)
+
+    def embedding_layer(self, batch):
+        """{feature: embeddings}: [S, width] for the profile, [T, S, width] for clicks, tags summed per video."""
+        import paddle
+        items, categories, tags = CLICK_FEATURES
+        looked_up = {name: self.look_up(name, batch.profile[:, column]) for column, name in enumerate(PROFILE_FEATURES)}
+        looked_up[items] = self.look_up(items, batch.items)
+        looked_up[categories] = self.look_up(categories, batch.categories)
+        of_videos = paddle.geometric.segment_sum(self.look_up(tags, batch.tags), paddle.to_tensor(batch.tag_video))
+        looked_up[tags] = paddle.nn.functional.embedding(paddle.to_tensor(batch.video), of_videos)  # [U, 64] before
+        return looked_up
+
+    def hidden_layer(self, batch, embeddings, rng=None):
+        """User vectors [N, u] of the N targets: max and averages over all that precedes each, then two ReLUs."""
+        import paddle
+        from paddle.nn.functional import relu
+        items, categories, tags = CLICK_FEATURES
+        stretches = batch.items.shape[1]
+        seen_from = paddle.to_tensor(batch.position * stretches + batch.stretch)  # [N], into T * S
+
+        def at_targets(sequence):  # [T, S, width] -> [N, width]
+            return paddle.gather(sequence.reshape([-1, sequence.shape[-1]]), seen_from)
+
+        clicks = paddle.to_tensor((batch.position + 1)[:, None].astype(np.float32))  # [N, 1]
+        tag_counts = at_targets(paddle.to_tensor(batch.tag_counts[:, :, None].astype(np.float32)))
+        states, _ = self._lstm(embeddings[items])  # [T, S, lstm]
+        window = [at_targets(paddle.cummax(states, axis=0)[0]),
+                  at_targets(paddle.cumsum(embeddings[categories], axis=0)) / clicks,
+                  at_targets(paddle.cumsum(embeddings[tags], axis=0)) / tag_counts]
+        if self.config.last_click:
+            window.append(at_targets(embeddings[items]))
+        if self.config.last_state:
+            window.append(at_targets(states))
+        window = self._drop(paddle.concat(window, axis=1), rng)
+        profile = self._drop(paddle.concat([embeddings[name] for name in PROFILE_FEATURES], axis=1), rng)  # [S, 104]
+        joined = paddle.concat([window, paddle.gather(profile, paddle.to_tensor(batch.stretch))], axis=1)
+        hidden = relu(paddle.matmul(joined, self._dense["relu1_w"]) + self._dense["relu1_b"])
+        return relu(paddle.matmul(self._drop(hidden, rng), self._dense["relu2_w"]) + self._dense["relu2_b"])
+
+    def _drop(self, values, rng):
+        import paddle
+        kept = dropout_mask(values.shape, self.dropout, rng)
+        return values if kept is None else values * paddle.to_tensor(kept)
+
+
+def dropout_mask(shape, share, rng):
+    """What inputs are multiplied by in training: 0 for a random share of them, for the others what makes up for it.
+
+    float32 of `shape`; None, for no dropout, without a generator.
+    """
+    if rng is None or not share:
+        return None
+    return (rng.random(shape, np.float32) >= share) * np.float32(1 / (1 - share))
+
+
+# ---------------------------------------------------------------- the layers by hand
+class Packed:
+    """Where the positions of a batch lie as rows of matrices: one step of time after the other, without the padding.
+
+    Stretches go from the longest to the shortest, so that those that reach a step are the first ones of the step
+    before. R rows belong to T steps and S stretches; padding counts as well if the batch is `padded`.
+
+    places : int64 [R], into T * S.    seen_from : int64 [N], the row that each target looks back from.
+    first : slice, the rows of the first step.   before : int64 [R - S], for the other rows the row a step earlier.
+    steps : [(rows, rows a step earlier)], slices of equal length, for each step but the first.
+    """
+
+    def __init__(self, batch, padded=False):
+        steps, stretches = batch.items.shape
+        lengths = np.full(stretches, steps)
+        if not padded:
+            lengths[batch.stretch] = batch.position + 1  # the last target of each stretch stays
+        order = np.argsort(-lengths, kind="stable")
+        sizes = stretches - np.searchsorted(np.sort(lengths), np.arange(steps), "right")
+        starts = np.cumsum(sizes) - sizes
+        step = np.repeat(np.arange(steps), sizes)
+        within = np.arange(len(step)) - starts[step]
+        rank = np.empty(stretches, np.int64)
+        rank[order] = np.arange(stretches)
+        self.places = step * stretches + order[within]
+        self.seen_from = starts[batch.position] + rank[batch.stretch]
+        self.first = slice(0, stretches)
+        self.before = starts[step[stretches:] - 1] + within[stretches:]
+        self.steps = [(slice(start, start + size), slice(earlier, earlier + size))
+                      for start, earlier, size in zip(starts[1:].tolist(), starts.tolist(), sizes[1:].tolist()) if size]
+
+
+def lstm_forward(inputs, packed, weight_ih, weight_hh, bias):
+    """States of an LSTM (Hochreiter & Schmidhuber 1997; the forget gate of Gers et al. 2000), all rows [R, ...].
+
+    Parameters
+    ----------
+    inputs : float32 [R, in].    packed : Packed.
+    weight_ih [4w, in], weight_hh [4w, w], bias [4w] : of the gates i, f, c, o, as `parameter_shapes` has them.
+
+    Returns
+    -------
+    states : [R, w].    kept : what `lstm_backward` wants.
+    """
+    width = weight_hh.shape[1]
+    # sigmoid(x) = tanh(x / 2) / 2 + 1/2: so that one tanh does for all gates
+    scale = np.full(4 * width, 0.5, np.float32)
+    scale[2 * width:3 * width] = 1
+    shift = 1 - scale
+    shift[shift > 0] = 0.5
+    gates = inputs @ (weight_ih * scale[:, None]).T  # [R, 4w]
+    gates += bias * scale
+    recurrent = np.ascontiguousarray((weight_hh * scale[:, None]).T)  # [w, 4w]
+    cells, states = np.empty((2, len(inputs), width), np.float32)
+    for rows, before in [(packed.first, None), *packed.steps]:
+        at_step, cell = gates[rows], cells[rows]
+        if before:
+            at_step += states[before] @ recurrent
+        np.tanh(at_step, out=at_step)
+        at_step *= scale
+        at_step += shift
+        np.multiply(at_step[:, :width], at_step[:, 2 * width:3 * width], out=cell)
+        if before:
+            cell += at_step[:, width:2 * width] * cells[before]
+        np.multiply(at_step[:, 3 * width:], np.tanh(cell), out=states[rows])
+    return states, (inputs, packed, weight_ih, weight_hh, gates, cells, states)
+
+
+def lstm_backward(gradient, kept):
+    """Backward through time: gradient of `states` [R, w] -> those of inputs, weight_ih, weight_hh, bias.
+
+    `gradient` is used up.
+    """
+    inputs, packed, weight_ih, weight_hh, gates, cells, states = kept
+    width, later = weight_hh.shape[1], packed.first.stop  # where the rows begin that have one before them
+    i, f, c, o = (gates[:, gate * width:(gate + 1) * width] for gate in range(4))
+    tanh_cells = np.tanh(cells)
+    cells_before = np.zeros_like(cells)
+    np.take(cells, packed.before, axis=0, out=cells_before[later:])
+    # slope of the cell (of i, f, c) or of the state (of o) in what goes into each gate
+    slope = np.empty_like(gates)
+    d_i, d_f, d_c, d_o = (slope[:, gate * width:(gate + 1) * width] for gate in range(4))
+    for d_gate, gate, factor in ((d_i, i, c), (d_f, f, cells_before), (d_o, o, tanh_cells)):
+        np.multiply(gate, 1 - gate, out=d_gate)
+        d_gate *= factor
+    np.multiply(i, 1 - c * c, out=d_c)
+    state_in_cell = o * (1 - tanh_cells * tanh_cells)
+    keep = np.ascontiguousarray(f)
+    d_cells = np.zeros_like(cells)
+    for rows, before in [*packed.steps[::-1], (packed.first, None)]:
+        d_state, d_cell, d_gates = gradient[rows], d_cells[rows], slope[rows]  # what later steps add is in them already
+        d_cell += d_state * state_in_cell[rows]
+        three = d_gates[:, :3 * width].reshape(-1, 3, width)
+        three *= d_cell[:, None]
+        d_gates[:, 3 * width:] *= d_state
+        if before:
+            d_cells[before] += d_cell * keep[rows]
+            gradient[before] += d_gates @ weight_hh
+    return (slope @ weight_ih, slope.T @ inputs, slope[later:].T @ states[packed.before], slope.sum(axis=0))
+
+
+def running_max(values, packed):
+    """Max of all up to each row's step, within its stretch: [R, w] -> [R, w]."""
+    best = values.copy()
+    for rows, before in packed.steps:
+        np.maximum(best[rows], best[before], out=best[rows])
+    return best
+
+
+def running_max_backward(gradient, best, packed):
+    """Gradient of `running_max`'s result -> of its values, in place: it goes where the max was found first."""
+    from_before = np.zeros(best.shape, bool)
+    from_before[packed.first.stop:] = best[packed.first.stop:] == best[packed.before]
+    for rows, before in packed.steps[::-1]:
+        moved = gradient[rows] * from_before[rows]
+        gradient[before] += moved
+        gradient[rows] -= moved
+
+
+def running_sum(values, packed):
+    """Sum of all up to each row's step, within its stretch; in place, [R, w]."""
+    for rows, before in packed.steps:
+        values[rows] += values[before]
+
+
+def running_sum_backward(gradient, packed):
+    """Gradient of `running_sum`'s result -> of its values, in place."""
+    for rows, before in packed.steps[::-1]:
+        gradient[before] += gradient[rows]
+
+
+def segment_sum(values, segment):
+    """Sum of consecutive rows with the same `segment` (0, 0, 1, 2, 2, ...): [K, w] -> [U, w]."""
+    starts = np.flatnonzero(np.diff(segment, prepend=-1))
+    counts = np.diff(starts, append=len(segment))
+    total = values[starts]
+    for place in range(1, counts.max()):  # few, as videos have few tags; numpy.add.reduceat takes five times as long
+        more = np.flatnonzero(counts > place)
+        total[more] += values[starts[more] + place]
+    return total
+
+
+class NumpyLayers:
+    """The layers from a batch to its user vectors, forward and backward by hand: for processors.
+
+    What `PaddleLayers` computes, with fewer and larger operations: rows without padding, one running maximum for
+    all targets of a stretch, the profile's part of the first ReLU layer once for each stretch.
+    """
+
+    def __init__(self, config, parameters, dropout=0.0):
+        self.config, self.parameters, self.dropout = config, parameters, dropout
+        self._scratch = {}
+
+    def refresh(self):
+        """Nothing to do: the weights are read where they are."""
+
+    def users(self, batch, rng=None, train=False, alike=False):
+        """User vectors of a batch.
+
+        Parameters
+        ----------
+        batch : reader.Batch with N targets.
+        rng : generator of the dropout; None for no dropout.
+        train : whether `gradients` will follow.
+        alike : compute padding as well, so that matrices have the same shape, and users the same vector to the last
+            bit, in any company.
+
+        Returns
+        -------
+        float32 [N, u]
+        """
+        items, categories, tags = CLICK_FEATURES
+        p, packed = self.parameters, Packed(batch, padded=alike)
+        ids = {items: batch.items.reshape(-1)[packed.places], categories: batch.categories.reshape(-1)[packed.places],
+               tags: batch.tags, **{name: batch.profile[:, column] for column, name in enumerate(PROFILE_FEATURES)}}
+        rows = {name: p["_proj_" + name].take(ids[name], axis=0) for name in ids}
+        videos = batch.video.reshape(-1)[packed.places]  # [R], of the U distinct ones
+        states, lstm = lstm_forward(rows[items], packed, p["lstm_weight_ih"], p["lstm_weight_hh"],
+                                    p["lstm_bias_ih"] + p["lstm_bias_hh"])
+        best = running_max(states, packed)
+        content = np.hstack([rows[categories], segment_sum(rows[tags], batch.tag_video).take(videos, axis=0)])  # [R, 72]
+        running_sum(content, packed)
+        counts = np.repeat(np.stack([batch.position + 1, batch.tag_counts[batch.position, batch.stretch]], axis=1),
+                           [rows[categories].shape[1], rows[tags].shape[1]], axis=1).astype(np.float32)
+        window = [best, content, rows[items], states]
+        window = [each.take(packed.seen_from, axis=0) for each, used in
+                  zip(window, (True, True, self.config.last_click, self.config.last_state)) if used]
+        window[1] /= counts
+        window, profile = np.hstack(window), np.hstack([rows[name] for name in PROFILE_FEATURES])  # [N, 136], [S, 104]
+        users, relus = self._relu_layers(window, profile, batch.stretch, rng)
+        if train:
+            self._kept = batch, packed, ids, videos, lstm, best, counts, relus
+        return users
+
+    def _relu_layers(self, window, profile, stretch, rng):
+        """User vectors [N, u], and what `_relu_gradients` wants, of window [N, .] and profile [S, .]."""
+        p = self.parameters
+        masks = [dropout_mask(values.shape, self.dropout, rng) for values in (window, profile)]
+        for values, mask in zip((window, profile), masks):
+            if mask is not None:
+                values *= mask
+        cut = window.shape[1]
+        of_profile = profile @ p["relu1_w"][cut:] + p["relu1_b"]
+        hidden = window @ p["relu1_w"][:cut]
+        hidden += of_profile.take(stretch, axis=0)
+        np.maximum(hidden, 0, out=hidden)
+        masks.append(dropout_mask(hidden.shape, self.dropout, rng))
+        if masks[2] is not None:
+            hidden *= masks[2]
+        users = hidden @ p["relu2_w"]
+        users += p["relu2_b"]
+        np.maximum(users, 0, out=users)
+        return users, (window, profile, hidden, users, masks)
+
+    def _relu_gradients(self, gradient, stretch, kept):
+        """Gradients of the ReLU layers' parameters, and of window and profile."""
+        window, profile, hidden, users, masks = kept
+        p, cut = self.parameters, window.shape[1]
+        gradient = gradient * (users > 0)
+        d_hidden = gradient @ p["relu2_w"].T
+        d_hidden *= hidden > 0 if masks[2] is None else masks[2] * (hidden > 0)
+        d_of_profile = segment_sum(d_hidden, stretch)  # [N, 256] -> [S, 256]
+        found = {"relu2_w": hidden.T @ gradient, "relu2_b": gradient.sum(axis=0),
+                 "relu1_w": np.vstack([window.T @ d_hidden, profile.T @ d_of_profile]),
+                 "relu1_b": d_of_profile.sum(axis=0)}
+        d_inputs = [d_hidden @ p["relu1_w"][:cut].T, d_of_profile @ p["relu1_w"][cut:].T]
+        for values, mask in zip(d_inputs, masks):
+            if mask is not None:
+                values *= mask
+        return found, *d_inputs
+
+    def gradients(self, gradient):
+        """Gradients of all parameters, after `users` with `train`.
+
+        Parameters
+        ----------
+        gradient : float32 [N, u], that of the user vectors.
+
+        Returns
+        -------
+        {parameter name: [(ids, gradient)]} : of rows of a table, whose ids may repeat themselves, or with ids None of
+            a whole layer's weights.
+        """
+        items, categories, tags = CLICK_FEATURES
+        batch, packed, ids, videos, lstm, best, counts, relus = self._kept
+        found, d_window, d_profile = self._relu_gradients(gradient, batch.stretch, relus)
+        widths = [best.shape[1], counts.shape[1], *[self.config.embedding_dims[items]] * self.config.last_click]
+        d_best, d_averages, *d_last = np.split(d_window, np.cumsum(widths), axis=1)  # the states' last, or nothing
+
+        def spread(values):  # [N, w] -> [R, w]: no two targets look back from the same row
+            all_rows = np.zeros((len(packed.places), values.shape[1]), np.float32)
+            all_rows[packed.seen_from] = values
+            return all_rows
+
+        d_states, d_content = spread(d_best), spread(d_averages / counts)
+        running_max_backward(d_states, best, packed)
+        running_sum_backward(d_content, packed)
+        if self.config.last_state:
+            d_states[packed.seen_from] += d_last[-1]
+        d_items, found["lstm_weight_ih"], found["lstm_weight_hh"], found["lstm_bias_ih"] = lstm_backward(d_states, lstm)
+        found["lstm_bias_hh"] = found["lstm_bias_ih"]
+        if self.config.last_click:
+            d_items[packed.seen_from] += d_last[0]
+        cut = self.config.embedding_dims[categories]
+        d_tags = sum_rows(np.ascontiguousarray(d_content[:, cut:]), videos, batch.tag_video[-1] + 1)
+        of_tables = {items: d_items, categories: d_content[:, :cut], tags: d_tags.take(batch.tag_video, axis=0)}
+        of_tables.update(zip(PROFILE_FEATURES, np.split(
+            d_profile, np.cumsum([self.config.embedding_dims[name] for name in PROFILE_FEATURES])[:-1], axis=1)))
+        return {**{name: [(None, value)] for name, value in found.items()},
+                **{"_proj_" + name: [(ids[name], value)] for name, value in of_tables.items()}}
+
+
+ENGINES = {"numpy": NumpyLayers, "paddle": PaddleLayers}
 
 
 # ---------------------------------------------------------------- the loss

@@ -39,6 +39,7 @@ from infer import evaluate_ranking, model_scores, user_vectors
 from network_conf import (
     DNN_LAYER_DIMS,
     EMBEDDING_DIMS,
+    ENGINES,
     LOSSES,
     LSTM_DIM,
     NUM_NEGATIVES,
@@ -46,12 +47,12 @@ from network_conf import (
     DNNmodel,
     ModelConfig,
     Sampling,
-    add_gradients,
     initial_parameters,
     is_table,
     load_paddle,
     parameter_shapes,
     save_model,
+    sum_gradients,
     table_rows,
     tied,
 )
@@ -137,6 +138,9 @@ def parse_args():
                           help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
     settings.add_argument("--processes", type=positive, default=1 if gpu_wheel() else min(2, os.cpu_count() or 1),
                           help="that train together, each on its part of every batch (%(default)s)")
+    settings.add_argument("--engine", choices=sorted(ENGINES), default="paddle" if gpu_wheel() else "numpy",
+                          help="what computes the layers up to the user vector: numpy, for processors, or paddle's own "
+                          "operations, for GPUs (%(default)s)")
     add_max_bad_lines(settings)
     settings.add_argument("--resume", action="store_true",
                           help="go on from the checkpoint of a run that was stopped, if there is one")
@@ -269,7 +273,7 @@ class Trainer:
         load_paddle()
         sampling = Sampling(self._args.loss, self._args.num_negatives, self._args.shared_negatives)
         self._network = DNNmodel(config=config, parameters=parameters, item_freq=item_freq, sampling=sampling,
-                                 dropout=self._args.dropout)
+                                 dropout=self._args.dropout, engine=self._args.engine)
         gc.freeze()  # lest the collector look through all of paddle's modules again and again
         return self._ranks.rank
 
@@ -324,7 +328,7 @@ class Trainer:
         parts = [(ids[:count] if is_table(name) else None, rows[:count])
                  for (ids, rows), count in zip((each[name] for each in self._found), self._counts[:, place]) if count]
         rows, state = self._rows[name], self._state[name]
-        ids, gradient = add_gradients(parts, self._scratch[name])
+        ids, gradient = sum_gradients(parts, self._scratch[name])
         ids = ... if ids is None else ids
         with np.errstate(all="ignore"):  # what is not finite is looked for in the cost, and after each pass
             rows[ids], new_state = self._optimizer(rows[ids], gradient, [array[ids] for array in state], rate,
@@ -488,13 +492,11 @@ def train_pass(trainer, log, stretches, batch_size, rng, checkpoint, after_step=
 
 def mean_cost(network, log, batch_size, rng):
     """Mean cost of predicting the last click of each line; lines whose last click is unknown are left out."""
-    import paddle
     lines = np.flatnonzero(log.last_item > 0)
     windows = next_click_windows(log.before_last(), network.config.window_size)
     total = 0.0
-    with paddle.no_grad():
-        for start in range(0, len(lines), batch_size):
-            total += float(network(make_batch(log, windows.take(lines[start:start + batch_size])), rng).sum())
+    for start in range(0, len(lines), batch_size):
+        total += float(network(make_batch(log, windows.take(lines[start:start + batch_size])), rng).sum())
     return total / len(lines) if len(lines) else None
 
 

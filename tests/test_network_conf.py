@@ -73,13 +73,14 @@ def plain_user_vector(p, config, instance):
     return np.maximum(0, hidden @ p["relu2_w"] + p["relu2_b"])
 
 
+@pytest.mark.parametrize("engine", sorted(network_conf.ENGINES))
 @pytest.mark.parametrize("cut", [reader.sliding_windows, reader.sequence_stretches])
 @pytest.mark.parametrize("inputs", [{}, {"last_click": True, "last_state": True}], ids=["max", "max+last"])
-def test_forward_pass(paddle, log_path, cut, inputs):
+def test_forward_pass(paddle, log_path, cut, inputs, engine):
     """LSTM, max and averages over windows of different lengths, padded or not, and both ReLU layers."""
     config = CONFIG._replace(**inputs)
     parameters = random_parameters(config)
-    network = DNNmodel(config=config, parameters=parameters, is_infer=True)
+    network = DNNmodel(config=config, parameters=parameters, is_infer=True, engine=engine)
     source = Reader(SMALL_DICT, config.window_size)
     [log] = source.encode(log_path)
     stretches = cut(log.lengths, config.window_size)
@@ -92,7 +93,7 @@ def test_forward_pass(paddle, log_path, cut, inputs):
     expected = [plain_user_vector(parameters, config, instance) for instance in instances]
     assert len({len(instance[3]) for instance in instances}) > 2
     for pad_to in (None, 7):
-        found = network(reader.make_batch(log, stretches, pad_to=pad_to)).numpy()
+        found = network(reader.make_batch(log, stretches, pad_to=pad_to))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert 0.1 < np.mean(np.array(expected) == 0) < 0.9
 
@@ -158,14 +159,17 @@ def test_loss_and_its_gradient(paddle, kind, shared):
             assert gradient[index] == pytest.approx(slope, abs=1e-7)
 
 
-@pytest.mark.parametrize("inputs", [{}, {"last_click": True, "last_state": True},
+@pytest.mark.parametrize("engine", sorted(network_conf.ENGINES))
+@pytest.mark.parametrize("inputs", [{}, {"last_click": True}, {"last_state": True},
+                                    {"last_click": True, "last_state": True},
                                     {"tie_embeddings": True, "dnn_layer_dims": (6, 4)}],
-                         ids=["max", "max+last", "tied"])
-def test_gradient_of_the_network(paddle, log_path, inputs):
+                         ids=["max", "last click", "last state", "both", "tied"])
+def test_gradient_of_the_network(paddle, log_path, inputs, engine):
     """Backward through everything, against the slope of the float64 reference along random directions."""
     config = CONFIG._replace(**inputs)
     parameters = random_parameters(config)
-    network = DNNmodel(config=config, item_freq=FREQ, parameters=parameters, sampling=Sampling(num_negatives=3))
+    network = DNNmodel(config=config, item_freq=FREQ, parameters=parameters, sampling=Sampling(num_negatives=3),
+                       engine=engine)
     negatives = np.random.default_rng(1).integers(1, 5, (10, 3))
     network.noise.draw = lambda shape, rng: negatives[:shape[0]]
     source = Reader(SMALL_DICT, config.window_size)
@@ -221,40 +225,85 @@ def test_dropout_is_for_training_only(paddle, log_path):
     batch = reader.make_batch(log, reader.sliding_windows(log.lengths, 4))
     network = DNNmodel(config=CONFIG, parameters=parameters, is_infer=True, dropout=0.5)
     plain = DNNmodel(config=CONFIG, parameters=parameters, is_infer=True)
-    np.testing.assert_array_equal(network(batch).numpy(), plain(batch).numpy())
+    np.testing.assert_array_equal(network(batch), plain(batch))
     rng = np.random.default_rng(0)
-    dropped = [network(batch, rng).numpy() for _ in range(2)]
+    dropped = [network(batch, rng) for _ in range(2)]
     assert not np.array_equal(*dropped)
-    values = paddle.ones([400, 500])
-    kept = network._drop(values, rng).numpy()
-    assert set(np.unique(kept)) == {0, 2} and abs(kept.mean() - 1) < 0.02
+    mask = network_conf.dropout_mask((400, 500), 0.5, rng)
+    assert set(np.unique(mask)) == {0, 2} and abs(mask.mean() - 1) < 0.02
 
 
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 99))
-def test_running_max_of_each_target(stretches, steps, seed):
-    """Forward: the max of a slice, target by target. Backward: to the first place that holds it."""
+@pytest.mark.parametrize("cut", [reader.sliding_windows, reader.sequence_stretches])
+@pytest.mark.parametrize("dropout", [0, 0.4])
+def test_both_engines_compute_the_same(paddle, cut, dropout):
+    """Random histories of all lengths; the same dropout; costs, and gradients of all parameters."""
+    rng = np.random.default_rng(3)
+    infos = [f"v{rng.integers(1, 5)}:a:{tags}" for tags in ("s", "t", "s_t", "q_s_s_t", "NULL")]
+    lines = [("u1", "p1", "c1", list(rng.choice(infos, count)), "m1") for count in (1, 2, 9, 4, 17, 3, 9, 12)]
+    [log] = [Reader(SMALL_DICT)._encode_block("log", reader.parse_lines(
+        enumerate(log_text(lines).encode().splitlines(), 1), "log"), None)]
+    batch = reader.make_batch(log, cut(log.lengths, 6))
+    config, found = CONFIG._replace(last_click=True), {}
+    for engine in network_conf.ENGINES:
+        network = DNNmodel(config=config, item_freq=FREQ, parameters=random_parameters(config), dropout=dropout,
+                           engine=engine)
+        found[engine] = network.gradients(batch, np.random.default_rng(4), 57)
+    assert found["numpy"][0] == pytest.approx(found["paddle"][0], rel=1e-5)
+    assert found["numpy"][1].keys() == found["paddle"][1].keys()
+    for name, (ids, gradient) in found["numpy"][1].items():
+        other_ids, other = found["paddle"][1][name]
+        if ids is not None:
+            gradient, other = gradient[np.argsort(ids)], other[np.argsort(other_ids)]
+            np.testing.assert_array_equal(np.sort(ids), np.sort(other_ids))
+        np.testing.assert_allclose(gradient, other, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def packed_case(lengths):
+    """(Packed of stretches with a target at each position, [(step, stretch) of each row])."""
+    position = np.concatenate([np.arange(length) for length in lengths])
+    shape = (max(lengths), len(lengths))
+    stretch = np.repeat(np.arange(len(lengths)), lengths)
+    batch = reader.Batch(None, np.zeros(shape), *[None] * 5, stretch, position, None)
+    packed = network_conf.Packed(batch)
+    return packed, [divmod(place, len(lengths)) for place in packed.places.tolist()]
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(0, 99))
+def test_running_max_and_sum(lengths, seed):
+    """Row by row, from all rows of its stretch up to it; the gradient of a max goes where it was found first."""
     rng = np.random.default_rng(seed)
-    states = rng.integers(0, 3, (steps, stretches, 2)).astype(np.float32)  # many equal ones
-    places = rng.permutation(steps * stretches)[:rng.integers(1, steps * stretches + 1)]
-    position, stretch = places // stretches, places % stretches
-    found, kept = network_conf.running_max_forward(states, stretch, position)
-    gradient = rng.normal(size=found.shape).astype(np.float32)
-    expected = np.zeros_like(states)
-    for n, (s, p) in enumerate(zip(stretch, position)):
-        seen = states[:p + 1, s]
-        np.testing.assert_array_equal(found[n], seen.max(axis=0))
+    packed, places = packed_case(lengths)
+    assert sorted(places) == sorted((step, stretch) for stretch, length in enumerate(lengths) for step in range(length))
+    assert [places[row] for row in packed.seen_from] == [(step, stretch) for stretch, length in enumerate(lengths)
+                                                         for step in range(length)]
+    values = rng.integers(0, 3, (len(places), 2)).astype(np.float32)  # many equal ones
+    weights = rng.normal(size=values.shape).astype(np.float32)
+    best, total = network_conf.running_max(values, packed), values.copy()
+    network_conf.running_sum(total, packed)
+    of_max, of_sum = np.zeros_like(values), np.zeros_like(values)
+    for row, (step, stretch) in enumerate(places):
+        seen = sorted(other for other, (s, t) in enumerate(places) if t == stretch and s <= step)
+        np.testing.assert_array_equal(best[row], values[seen].max(axis=0))
+        np.testing.assert_array_equal(total[row], values[seen].sum(axis=0))
+        of_sum[seen] += weights[row]
         for column in range(2):
-            expected[seen[:, column].argmax(), s, column] += gradient[n, column]
-    np.testing.assert_allclose(network_conf.running_max_backward(gradient, kept), expected, rtol=1e-5, atol=1e-6)
+            of_max[seen[values[seen, column].argmax()], column] += weights[row, column]
+    found_max, found_sum = weights.copy(), weights.copy()
+    network_conf.running_max_backward(found_max, best, packed)
+    network_conf.running_sum_backward(found_sum, packed)
+    np.testing.assert_allclose(found_max, of_max, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found_sum, of_sum, rtol=1e-5, atol=1e-6)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=9))
 def test_segment_sum(counts):
     segment = np.repeat(np.arange(len(counts)), counts)
     values = np.random.default_rng(0).normal(size=(len(segment), 3)).astype(np.float32)
-    total, kept = network_conf.segment_sum_forward(values, segment)
-    np.testing.assert_allclose(total, [values[segment == row].sum(axis=0) for row in range(len(counts))], rtol=1e-5)
-    np.testing.assert_array_equal(network_conf.segment_sum_backward(total, kept), total[segment])
+    expected = [values[segment == row].sum(axis=0) for row in range(len(counts))]
+    np.testing.assert_allclose(network_conf.segment_sum(values, segment), expected, rtol=1e-5, atol=1e-6)
+    mixed = np.random.default_rng(1).permutation(len(segment))
+    np.testing.assert_allclose(network_conf.sum_rows(values[mixed], segment[mixed], len(counts)), expected, rtol=1e-5,
+                               atol=1e-6)
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=30))

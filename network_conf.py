@@ -272,10 +272,16 @@ def distinct_ids(ids, scratch):
 
 def sum_rows(values, local, count):
     """Sum of the rows of `values` that go to each of `count` places: [K, w], int64 [K] -> [count, w]."""
-    width = values.shape[1]
-    total = np.zeros(count * width, values.dtype)
-    np.add.at(total, (local[:, None] * width + np.arange(width)).reshape(-1), values.reshape(-1))  # flat is fast
-    return total.reshape(count, width)
+    width, rows = values.shape[1], np.arange(len(local))
+    chosen = np.zeros(count, np.int64)
+    chosen[local] = rows  # one row of each place is copied, which is fast
+    first = chosen[local] == rows
+    total = np.zeros((count, width), values.dtype)
+    total[local[first]] = values[first]
+    again = np.flatnonzero(~first)  # the others are added, one number at a time
+    places = (local[again, None] * width + np.arange(width)).reshape(-1)
+    np.add.at(total.reshape(-1), places, values[again].reshape(-1))
+    return total
 
 
 def sum_gradients(parts, scratch):
@@ -569,7 +575,8 @@ class NumpyLayers:
         states, lstm = lstm_forward(rows[items], packed, p["lstm_weight_ih"], p["lstm_weight_hh"],
                                     p["lstm_bias_ih"] + p["lstm_bias_hh"])
         best = running_max(states, packed)
-        content = np.hstack([rows[categories], segment_sum(rows[tags], batch.tag_video).take(videos, axis=0)])  # [R, 72]
+        of_videos = segment_sum(rows[tags], batch.tag_video)  # [U, 64]
+        content = np.hstack([rows[categories], of_videos.take(videos, axis=0)])  # [R, 72]
         running_sum(content, packed)
         counts = np.repeat(np.stack([batch.position + 1, batch.tag_counts[batch.position, batch.stretch]], axis=1),
                            [rows[categories].shape[1], rows[tags].shape[1]], axis=1).astype(np.float32)
@@ -666,7 +673,7 @@ ENGINES = {"numpy": NumpyLayers, "paddle": PaddleLayers}
 
 # ---------------------------------------------------------------- the loss
 def log_odds(user, target_item, negatives, nce_w, nce_b, log_noise):
-    """Log-odds of "data, not noise" for the target (column 0) and of each noise sample, float [N, 1 + k].
+    """Log-odds of "data, not noise" for the target, float [N], and for each noise sample, [N, k].
 
     With scores s(v) = nce_w[v] . u + nce_b[v] and noise distribution q: s(v) - log(k q(v)).
 
@@ -679,19 +686,15 @@ def log_odds(user, target_item, negatives, nce_w, nce_b, log_noise):
     """
     import paddle
     from paddle.nn.functional import embedding
-
-    def offset(ids):  # nce_b - log(k q) of some ids, in their shape
-        expected = paddle.gather(log_noise, ids.flatten()).reshape(ids.shape) + float(np.log(negatives.shape[-1]))
-        return embedding(ids, nce_b).squeeze(-1) - expected
-
-    shared = negatives.ndim == 1
-    chosen = target_item.unsqueeze(1) if shared else paddle.concat([target_item.unsqueeze(1), negatives], axis=1)
-    weights = embedding(chosen, nce_w)  # [N, 1 or 1 + k, u]
-    odds = (weights * user.unsqueeze(1)).sum(2) + offset(chosen)
-    if shared:
-        noise = paddle.matmul(user, embedding(negatives, nce_w), transpose_y=True)  # [N, k]
-        odds = paddle.concat([odds, noise + offset(negatives)], axis=1)
-    return odds
+    expected = log_noise + float(np.log(negatives.shape[-1]))  # log(k q)
+    user = paddle.concat([user, paddle.ones([len(user), 1], user.dtype)], axis=1)
+    table = paddle.concat([nce_w, nce_b], axis=1)  # [videos, u + 1]: the bias is one more component
+    target = (embedding(target_item, table) * user).sum(1) - paddle.gather(expected, target_item)
+    if negatives.ndim == 1:
+        noise = paddle.matmul(user, embedding(negatives, table), transpose_y=True)  # [N, k]
+        return target, noise - paddle.gather(expected, negatives)
+    noise = (embedding(negatives, table) * user.unsqueeze(1)).sum(2)  # [N, k, u + 1] -> [N, k]
+    return target, noise - paddle.gather(expected, negatives.flatten()).reshape(negatives.shape)
 
 
 def nce_loss(user, target_item, negatives, nce_w, nce_b, log_noise):
@@ -705,8 +708,8 @@ def nce_loss(user, target_item, negatives, nce_w, nce_b, log_noise):
     Gutmann & Hyvarinen 2010, eq. 8; Mnih & Teh 2012, eq. 8.
     """
     from paddle.nn.functional import softplus
-    odds = log_odds(user, target_item, negatives, nce_w, nce_b, log_noise)
-    return softplus(-odds[:, 0]) + softplus(odds[:, 1:]).sum(1)
+    target, noise = log_odds(user, target_item, negatives, nce_w, nce_b, log_noise)
+    return softplus(-target) + softplus(noise).sum(1)
 
 
 def ranking_nce_loss(user, target_item, negatives, nce_w, nce_b, log_noise):
@@ -719,10 +722,10 @@ def ranking_nce_loss(user, target_item, negatives, nce_w, nce_b, log_noise):
     Covington et al. 2016 describe.
     """
     import paddle
-    odds = log_odds(user, target_item, negatives, nce_w, nce_b, log_noise)
+    target, noise = log_odds(user, target_item, negatives, nce_w, nce_b, log_noise)
     hit = (negatives if negatives.ndim == 2 else negatives.unsqueeze(0)) == target_item.unsqueeze(1)  # [N, k]
-    noise = paddle.where(hit, paddle.full([1], -1e9), odds[:, 1:])
-    return paddle.logsumexp(paddle.concat([odds[:, :1], noise], axis=1), axis=1) - odds[:, 0]
+    noise = paddle.where(hit, paddle.full([1], -1e9, noise.dtype), noise)
+    return paddle.logsumexp(paddle.concat([target.unsqueeze(1), noise], axis=1), axis=1) - target
 
 
 LOSSES = {"nce": nce_loss, "ranking_nce": ranking_nce_loss}

@@ -161,29 +161,36 @@ def adam(rows, gradient, state, rate, step, l2_rate):
 
     Parameters
     ----------
-    rows, gradient : float32 [U, width] or any shape.
-    state : (mean, square) of the same rows.
+    rows : float32 [U, width] or any shape, changed in place. Rows that a batch does not touch rest, moments and
+        all ("lazy").
+    gradient : in the shape of rows.    state : (mean, square) of the same rows, changed in place.
     rate : learning rate.    step : number of this step, from 1.    l2_rate : not used.
-
-    Returns
-    -------
-    (new rows, new state). Rows that a batch does not touch rest, moments and all ("lazy").
     """
     mean, square = state
-    mean = BETA1 * mean + (1 - BETA1) * gradient
-    square = BETA2 * square + (1 - BETA2) * gradient * gradient
-    # what has faded to nothing is nothing: numbers below 1e-38 (denormal) take a processor 100 times as long
-    mean[np.abs(mean) < TINY] = 0
+    mean *= BETA1
+    mean += (1 - BETA1) * gradient
+    # what has faded to nothing becomes 0: numbers below 1e-38 (denormal) take a processor 100 times as long
+    mean += TINY
+    mean -= TINY
+    square *= BETA2
+    change = gradient * gradient
+    change *= 1 - BETA2
+    square += change
     np.maximum(square, TINY, out=square)
-    change = mean / (np.sqrt(square / np.float32(1 - BETA2 ** step)) + EPSILON)
-    return rows - np.float32(rate / (1 - BETA1 ** step)) * change, (mean, square)
+    np.multiply(square, np.float32(1 / (1 - BETA2 ** step)), out=change)
+    np.sqrt(change, out=change)
+    change += EPSILON
+    np.divide(mean, change, out=change)
+    change *= np.float32(rate / (1 - BETA1 ** step))
+    rows -= change
 
 
 def adagrad(rows, gradient, state, rate, step, l2_rate):
     """One step of AdaGrad (Duchi et al. 2011) with L2 regularisation; parameters as in `adam`, state : (sum,)."""
+    [total] = state
     gradient = gradient + l2_rate * rows
-    total = state[0] + gradient * gradient
-    return rows - rate * gradient / (np.sqrt(total) + ADAGRAD_EPSILON), (total,)
+    total += gradient * gradient
+    rows -= rate * gradient / (np.sqrt(total) + ADAGRAD_EPSILON)
 
 
 OPTIMIZERS = {"adam": (adam, 2), "adagrad": (adagrad, 1)}  # with the number of arrays in a state
@@ -329,12 +336,12 @@ class Trainer:
                  for (ids, rows), count in zip((each[name] for each in self._found), self._counts[:, place]) if count]
         rows, state = self._rows[name], self._state[name]
         ids, gradient = sum_gradients(parts, self._scratch[name])
-        ids = ... if ids is None else ids
+        touched = [rows, *state] if ids is None else [array.take(ids, axis=0) for array in (rows, *state)]
         with np.errstate(all="ignore"):  # what is not finite is looked for in the cost, and after each pass
-            rows[ids], new_state = self._optimizer(rows[ids], gradient, [array[ids] for array in state], rate,
-                                                   self._step, self._args.l2_rate)
-        for array, new in zip(state, new_state):
-            array[ids] = new
+            self._optimizer(touched[0], gradient, touched[1:], rate, self._step, self._args.l2_rate)
+        if ids is not None:
+            for array, new in zip((rows, *state), touched):
+                array[ids] = new
 
     def arrays(self):
         """{name: array} of all that training changes; a checkpoint holds them, `restore` puts them back."""
@@ -393,7 +400,12 @@ class Checkpoint:
 
     def begin_pass(self, rng):
         """A pass begins, in the order that `rng` will give."""
-        self.order, self.batches, self.total, self._before, self._began = rng_state(rng), 0, 0.0, 0.0, time.monotonic()
+        self.order, self.batches, self.total, self._before = rng_state(rng), 0, 0.0, 0.0
+        self.start_clock()
+
+    def start_clock(self):
+        """Training begins, or goes on: what came before was loading, evaluating, saving."""
+        self._began = time.monotonic()
 
     def seconds(self):
         """Time spent on this pass, before the run was stopped and since."""
@@ -607,6 +619,7 @@ def report_passes(args, trainer, config, parameters, item_freq, logs, stretches,
     rows, recent, instances = checkpoint.told, deque(recent, maxlen=args.average_passes), int(stretches.targets.sum())
     checkpoint.catch_signals()
     while len(rows) < args.num_passes and not out_of_patience(args, rows):
+        checkpoint.start_clock()
         cost = train_pass(trainer, logs[0], stretches, args.batch_size, rng, checkpoint,
                           lambda: checkpoint.after_step(trainer, recent))
         seconds = checkpoint.seconds() + (0 if rows else reading)

@@ -113,7 +113,7 @@ def test_average_of_the_last_passes(small):
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_stays_behind(small, kill):
     """When the first process goes, by force or by Ctrl-C, the others go too."""
-    command = train_command("output/killed", "--processes=3 --num_passes=1000").split()
+    command = train_command("output/abandoned", "--processes=3 --num_passes=1000").split()
     process = subprocess.Popen([sys.executable, *command[1:]], cwd=small, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
     process.stdout.readline()  # a pass is done: all of them run

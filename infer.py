@@ -79,17 +79,16 @@ def user_vectors(network, log, clicks=None):
 
     Returns
     -------
-    float32 [L, u]. Forward passes always have USER_BLOCK rows of window_size positions: matrix products of
-    one shape round alike, so that a user's vector is the same alone and in any company.
+    float32 [L, u]. Users with windows of like length are computed together, USER_BLOCK at a time: in matrices whose
+    rows are multiples of that, numbers round alike, and a user's vector is the same alone and in any company.
     """
     windows = next_click_windows(log.lengths if clicks is None else clicks, network.config.window_size)
-    lines = len(windows.line)
+    lines, order = len(windows.line), np.argsort(windows.length, kind="stable")
     vectors = np.empty((lines, network.config.dnn_layer_dims[-1]), np.float32)
     for start in range(0, lines, USER_BLOCK):
-        rows = np.arange(start, start + USER_BLOCK) % lines  # a last block is filled up from the front
-        batch = make_batch(log, windows.take(rows), pad_to=network.config.window_size, with_targets=False)
+        rows = order[np.arange(start, start + USER_BLOCK) % lines]  # a last block is filled up from the front
         count = min(USER_BLOCK, lines - start)
-        vectors[start:start + count] = network(batch)[:count]
+        vectors[rows[:count]] = network(make_batch(log, windows.take(rows), with_targets=False))[:count]
     if not np.isfinite(vectors).all():
         raise InputError("the model", None, "its user vectors are not finite", "train it with a lower --learning_rate")
     return vectors
@@ -336,7 +335,7 @@ def main():
     model, feature_dict = load_trained(args)
     videos = list(feature_dict["history_clicked_items"])
     bad_lines = bad_lines_of(args, None)
-    reader = Reader(feature_dict, model.config.window_size)
+    reader = Reader(feature_dict, model.config.window_size, tail=not args.remove_seen)
     top_n = TopN(model.parameters["nce_w"], model.parameters["nce_b"])
     network = functools.cache(lambda: inference_network(model))  # loads paddle in the process that needs it
 

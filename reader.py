@@ -31,6 +31,7 @@ UNKNOWN = "<unk>"
 PROFILE_FEATURES = ("user_id", "province", "city", "phone")
 CLICK_FEATURES = ("history_clicked_items", "history_clicked_categories", "history_clicked_tags")
 COLUMNS = 5
+SPARE_CLICKS = 5  # looked at beside a window's, as some may be on unknown videos
 MAX_LINE = 1 << 28  # bytes; ten million clicks take less
 GZIP = b"\x1f\x8b"  # how a gzip file begins
 
@@ -493,10 +494,12 @@ class Reader:
     feature_dict : dict, as data_processor.py writes it.
     window_size : int, clicks (with `<unk>`) that an instance looks back on at most.
     bad_lines : as in `read_log`.
+    tail : to infer: look only at the end of a long history, at `window_size` known clicks or a few more.
     """
 
-    def __init__(self, feature_dict, window_size=20, bad_lines=None):
+    def __init__(self, feature_dict, window_size=20, bad_lines=None, tail=False):
         self.window_size, self._bad_lines = window_size, bad_lines
+        self._tail = window_size + SPARE_CLICKS if tail else None
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
         self._videos = VideoTable(feature_dict)
 
@@ -516,33 +519,44 @@ class Reader:
 
     def encode_users(self, user_ids):
         """Users of whom nothing but the id is known, as an `EncodedLog`."""
-        return self._finish([(user, 0, 0, 0) for user in user_ids], [], np.zeros(len(user_ids)),
+        return self._finish([(user, 0, 0, 0) for user in user_ids], np.zeros(0, np.int32), np.zeros(len(user_ids)),
                             np.full(len(user_ids), -1))
 
     def _encode_block(self, path, lines, block_lines):
-        profiles, clicks, counts, last = [], [], [], []
+        profiles, clicks, counts, last = [], array("i"), [], []
         videos = self._videos
         for line in lines:
             try:
-                rows = [videos[info] for info in line.infos]
+                rows = self._rows(line)
             except ValueError as error:
                 raise video_info_error(path, line.number, error) from error
             known = [row for row in rows if row]
-            clicks.append(np.array(known, np.int32))
+            clicks.extend(known)
             counts.append(len(known))
             last.append(rows[-1] if rows else -1)
             profiles.append((line.user_id, line.province, line.city, line.phone))
             if len(profiles) == block_lines:
                 break
         last = np.array(last, np.int64)
-        return self._finish(profiles, clicks, np.array(counts), np.where(last > 0, videos.columns[0][last], last))
+        return self._finish(profiles, np.array(clicks), np.array(counts),
+                            np.where(last > 0, videos.columns[0][last], last))
+
+    def _rows(self, line):
+        """Rows of the video table for the clicks of a line."""
+        videos = self._videos
+        if self._tail:
+            front, *last = line.history.rsplit(";", self._tail)
+            if len(last) == self._tail and front.count(":") >= 2 * (front.count(";") + 1):  # it looks well-formed
+                rows = [videos[info] for info in last]
+                if len(rows) - rows.count(0) >= self.window_size:
+                    return rows
+        return [videos[info] for info in line.infos]
 
     def _finish(self, profiles, clicks, counts, last_item):
         columns = [[ids.get(value, 0) for value in column]
                    for ids, column in zip(self._profile_ids, zip(*profiles))] or np.zeros((4, 0))
         return EncodedLog([profile[0] for profile in profiles], np.array(columns, np.int64).T,
-                          np.concatenate(clicks) if clicks else np.zeros(0, np.int32),
-                          np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), last_item, self._videos)
+                          clicks, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), last_item, self._videos)
 
     def train(self, path):
         """Yield (user_id, province, city, items, categories, tags, phone, target_item) for every known click."""

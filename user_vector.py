@@ -35,7 +35,7 @@ def main():
     args = parse_args()
     model, feature_dict = load_trained(args)
     bad_lines = bad_lines_of(args, args.output_path)
-    reader = Reader(feature_dict, model.config.window_size)
+    reader = Reader(feature_dict, model.config.window_size, tail=True)
     network = functools.cache(lambda: inference_network(model))  # loads paddle in the process that needs it
 
     def vectors_of(block):

@@ -12,7 +12,7 @@ import network_conf
 from conftest import LINES, SMALL_DICT, log_text
 from item_vector import simple_lsh_videos
 from network_conf import DNNmodel, ModelConfig
-from reader import InputError, Reader
+from reader import InputError, Reader, make_batch, next_click_windows
 from user_vector import simple_lsh_users
 
 import numpy as np
@@ -259,6 +259,29 @@ def test_a_user_alone_is_a_user_in_company(tmp_path):
     counts = np.array([max(0, len(line[3]) - 1) for line in lines])
     np.testing.assert_array_equal(vectors(shortened), vectors(lines, clicks=counts))
     assert vectors([]).shape == (0, 31)
+    alike = [line for line in lines if len(line[3]) > 4]  # a block without short windows, one with
+    np.testing.assert_array_equal(vectors(alike), together[[len(line[3]) > 4 for line in lines]])
+    short = [line for line in lines if len(line[3]) < 3]
+    np.testing.assert_array_equal(vectors(short), together[[len(line[3]) < 3 for line in lines]])
+
+
+@given(st.lists(st.lists(st.sampled_from(["v1:a:s", "v2:b:t_s", "x:y:a:b", "new:a:s", "bad:a"]), max_size=40),
+                min_size=1, max_size=3),
+       st.integers(1, 4))
+def test_the_tail_of_a_history_is_enough(histories, window_size):
+    """Reading only the ends gives the same next windows; what is malformed there is named as ever."""
+    lines = list(enumerate(log_text([("u1", "p1", "c1", infos, "m1") for infos in histories]).encode().splitlines(), 1))
+
+    def windows(tail):
+        try:
+            log = Reader(SMALL_DICT, window_size, tail=tail).encode_raw("log", lines)
+        except InputError as error:
+            return str(error)
+        batch = make_batch(log, next_click_windows(log.lengths, window_size), with_targets=False)
+        return [(batch.items[:length, row].tolist(), batch.tag_counts[length - 1, row])
+                for row, length in enumerate(next_click_windows(log.lengths, window_size).length)]
+    whole, tail = windows(False), windows(True)
+    assert tail == whole or (isinstance(whole, str) and any("x:y:a:b" in infos for infos in histories))
 
 
 # ---------------------------------------------------------------- SIMPLE-LSH

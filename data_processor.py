@@ -387,15 +387,15 @@ def load_feature_dict(path):
         if not _is_dictionary(values):
             raise InputError(path, None, f"no dictionary of {feature} with ids from 0 (= {UNKNOWN})",
                              "give the feature_dict.pkl that data_processor.py wrote")
-        feature_dict[feature] = dict(sorted(values.items(), key=lambda item: item[1]))
+        if list(values.values()) != list(range(len(values))):
+            feature_dict[feature] = dict(sorted(values.items(), key=lambda item: item[1]))
     return feature_dict
 
 
 def _is_dictionary(values):
     """Whether these are {value: id} as made from a log: ids from 0 without a gap, values of UTF-8 without tabs."""
-    if (not isinstance(values, dict) or values.get(UNKNOWN) != 0
-            or not all(isinstance(value, str) and type(id_) is int for value, id_ in values.items())
-            or sorted(values.values()) != list(range(len(values)))):
+    if (not isinstance(values, dict) or values.get(UNKNOWN) != 0 or {*map(type, values)} != {str}
+            or {*map(type, values.values())} != {int} or sorted(values.values()) != list(range(len(values)))):
         return False
     text = "\n".join(values)
     try:

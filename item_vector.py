@@ -30,6 +30,7 @@ from reader import InputError, atomic_write
 import numpy as np
 
 FORMATS = (".tsv", ".npz", ".vec")
+SEPARATORS = ",\t "
 VIDEOS_AT_ONCE = 1024
 
 
@@ -59,11 +60,38 @@ def load_trained(args):
     return load_model(args.model_path, fingerprint(feature_dict)), feature_dict
 
 
-def simple_lsh_videos(nce_w, nce_b):
-    """[b, w, sqrt(m^2 - |(b, w)|^2)] of every video but `<unk>`. [V, u], [1, V] -> float64 [V - 1, u + 2]."""
-    vectors = np.hstack([nce_b.T, nce_w])[1:].astype(np.float64)  # [V - 1, 1 + u]
-    square = (vectors ** 2).sum(axis=1, keepdims=True)
-    return np.hstack([vectors, np.sqrt(square.max() - square)])
+def simple_lsh_videos(nce_w, nce_b, rows=None, largest=None):
+    """[b, w, sqrt(m^2 - |(b, w)|^2)] of every video but `<unk>`, or of some rows of these.
+
+    Parameters
+    ----------
+    nce_w : float32 [V, u].    nce_b : float32 [1, V].
+    rows : slice of the V - 1 videos; all if None.    largest : m^2, from `largest_square`, if it is known.
+
+    Returns
+    -------
+    float64 [V - 1, u + 2]
+    """
+    rows = slice(None) if rows is None else rows
+    vectors = np.hstack([nce_b.T[1:][rows], nce_w[1:][rows]]).astype(np.float64)  # [., 1 + u]
+    largest = largest_square(nce_w, nce_b) if largest is None else largest
+    return np.hstack([vectors, np.sqrt(largest - squares(vectors))])
+
+
+def squares(vectors):
+    """Square of the norm of each row: [B, w] -> [B, 1]."""
+    return (vectors ** 2).sum(axis=1, keepdims=True)
+
+
+def largest_square(nce_w, nce_b):
+    """m^2, the largest square of a norm |(b, w)| over the videos."""
+    return max(squares(np.hstack([nce_b.T[1:][block], nce_w[1:][block]]).astype(np.float64)).max()
+               for block in video_blocks(len(nce_w) - 1))
+
+
+def video_blocks(videos):
+    """Slices of VIDEOS_AT_ONCE videos, few enough for their digits to stay in the cache."""
+    return (slice(start, start + VIDEOS_AT_ONCE) for start in range(0, videos, VIDEOS_AT_ONCE))
 
 
 def decimals(vectors, separator, names=None):
@@ -71,38 +99,49 @@ def decimals(vectors, separator, names=None):
 
     Twelve decimals: the cosines of the printed vectors then differ from the exact ones by about 1e-11, which
     leaves the order as it is unless two scores agree to that many digits. Digits are made for all numbers at once,
-    four of them by one look-up, into lines of equal width from which what is not needed is cut out.
+    four of them by one look-up, as words of four bytes in which a NUL stands for nothing.
     """
     rows, width = vectors.shape
-    if rows and not np.abs(vectors).max() < 10 ** 4:
+    largest = np.abs(vectors).max() if rows else 0
+    if not largest < 10 ** 4:
         raise InputError("the model", None, "a component of a vector is 10,000 or more",
                          "train it with a lower --learning_rate, or write a .npz file")
     fixed = np.rint(np.abs(vectors) * 1e12).astype(np.int64)
-    whole = fixed // 10 ** 12  # dividing by a constant is fast, numpy.divmod is not
-    fraction = fixed - whole * 10 ** 12
-    # 24 bytes a number, as six words since those are stored fast: "  ,-" "0012" "   ." "3456" "7890" "1234"
-    words = np.empty((rows, width, 6), np.uint32)
-    words[:, :, 0] = np.frombuffer(b"  " + separator.encode() + b"-", np.uint32)
-    words[:, 0, 0] = np.frombuffer(b"  \n-", np.uint32)
-    words[:, :, 1] = DIGITS[whole]
-    words[:, :, 2] = np.frombuffer(b"   .", np.uint32)
-    for word in (5, 4, 3):
-        rest = fraction // 10 ** 4
-        words[:, :, word] = DIGITS[fraction - rest * 10 ** 4]
-        fraction = rest
-    used = np.ones((rows, width, 24), bool)
-    used[:, :, [0, 1, 8, 9, 10]] = False
-    used[:, :, 3] = (vectors < 0) & (fixed > 0)
-    for place, power in enumerate((1000, 100, 10), 4):
-        used[:, :, place] = whole >= power
-    text = words.view(np.uint8).reshape(-1)[used.reshape(-1)].tobytes()[1:] + b"\n"
+    first = fixed // 10 ** 8  # dividing by a constant is fast, numpy.divmod is not
+    last = (fixed - first * 10 ** 8).astype(np.uint32)  # 8 decimals
+    first = first.astype(np.uint32)
+    whole = first // TEN_THOUSAND
+    negative = (vectors < 0) & (fixed > 0)
+    # before the decimals: ",-1." or, for larger numbers, ",  -" "  12" "   ."
+    head = 1 if largest < 9 else 3
+    words = np.empty((rows, width, head + 3), np.uint32)
+    words[:, :, 0] = (STARTS if head == 1 else SIGNS)[separator].take(negative if head > 1 else whole + negative * TEN)
+    if head > 1:
+        words[:, :, 1], words[:, :, 2] = WHOLE.take(whole), POINT
+    words[:, :, head] = DIGITS.take(first - whole * TEN_THOUSAND)
+    middle = last // TEN_THOUSAND
+    words[:, :, head + 1] = DIGITS.take(middle)
+    words[:, :, head + 2] = DIGITS.take(last - middle * TEN_THOUSAND)
+    words.view(np.uint8).reshape(rows, -1)[:, :1] = ord("\n")  # in place of the first separator of a line
+    text = words.tobytes().translate(None, b"\0")[1:] + b"\n"
     if names is None or not rows:
         return text if rows else b""
     lines = text.split(b"\n")
     return b"".join(b"%b%b%b\n" % (name.encode(), separator.encode(), line) for name, line in zip(names, lines))
 
 
-DIGITS = np.frombuffer("".join(f"{number:04d}" for number in range(10 ** 4)).encode(), np.uint32)
+def four_bytes(texts):
+    """Texts of four letters as numbers: uint32."""
+    return np.frombuffer("".join(texts).encode(), np.uint32)
+
+
+TEN, TEN_THOUSAND = np.uint32(10), np.uint32(10 ** 4)
+DIGITS = four_bytes(f"{number:04d}" for number in range(10 ** 4))
+WHOLE = four_bytes(str(number).rjust(4, "\0") for number in range(10 ** 4))
+POINT = four_bytes(["\0\0\0."])
+STARTS = {separator: four_bytes(f"{separator}{sign}{digit}." for sign in "\0-" for digit in range(10))
+          for separator in SEPARATORS}
+SIGNS = {separator: four_bytes(f"{separator}\0\0{sign}" for sign in "\0-") for separator in SEPARATORS}
 
 
 def as_written(path, ids, vectors):
@@ -157,10 +196,11 @@ def main():
     args = parse_args()
     model, feature_dict = load_trained(args)
     videos = list(feature_dict["history_clicked_items"])[1:]
-    vectors = simple_lsh_videos(model.parameters["nce_w"], model.parameters["nce_b"])
-    blocks = (slice(start, start + VIDEOS_AT_ONCE) for start in range(0, len(videos), VIDEOS_AT_ONCE))
+    nce_w, nce_b = model.parameters["nce_w"], model.parameters["nce_b"]
+    largest = largest_square(nce_w, nce_b)
     write_vectors(args.output_path, model, ordered_map(
-        lambda block: as_written(args.output_path, videos[block], vectors[block]), blocks, args.processes))
+        lambda block: as_written(args.output_path, videos[block], simple_lsh_videos(nce_w, nce_b, block, largest)),
+        video_blocks(len(videos)), args.processes))
 
 
 if __name__ == "__main__":

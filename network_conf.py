@@ -804,10 +804,11 @@ class StoredGzip:
     """A gzip stream (RFC 1952) of stored blocks (RFC 1951, 3.2.4): what zlib's level 0 gives, without its copies."""
 
     BLOCK = 0xFFFF
+    HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"  # no name, no time: the same input gives the same bytes
 
     def __init__(self, file):
         self._file, self._checksum, self.size = file, 0, 0  # size: bytes so far, before packing
-        file.write(b"\x1f\x8b\x08" + bytes(6) + b"\xff")  # no name, no time: the same input gives the same bytes
+        file.write(self.HEADER)
 
     def write(self, data):
         """Add bytes-like data."""
@@ -823,8 +824,55 @@ class StoredGzip:
         self._file.write(struct.pack("<BHHII", 1, 0, self.BLOCK, self._checksum, self.size & 0xFFFFFFFF))
 
 
+def stored_blocks(file):
+    """[(place, length)] of all blocks of a gzip file like those of `StoredGzip`; None for any other file."""
+    number, size = file.fileno(), os.fstat(file.fileno()).st_size
+    if os.pread(number, len(StoredGzip.HEADER), 0) != StoredGzip.HEADER:
+        return None
+    blocks, last, place = [], 0, len(StoredGzip.HEADER)
+    while not last:
+        head = os.pread(number, 5, place)
+        if len(head) < 5:
+            return None
+        last, length, complement = struct.unpack("<BHH", head)
+        if last > 1 or length ^ complement != StoredGzip.BLOCK:
+            return None
+        blocks.append((place + 5, length))
+        place += 5 + length
+    return blocks if place + 8 == size else None
+
+
+class Stored(io.RawIOBase):
+    """What is in the `stored_blocks` of a file, for `io.BufferedReader`: from the file right to where it belongs."""
+
+    def __init__(self, file, blocks):
+        self._number, self._blocks, self._next, self._within = file.fileno(), blocks, 0, 0
+        self._checksum, self._size = 0, 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        while self._next < len(self._blocks):
+            place, length = self._blocks[self._next]
+            count = min(length - self._within, len(buffer))
+            if not count:
+                self._next, self._within = self._next + 1, 0
+                continue
+            part = memoryview(buffer)[:count]
+            if os.preadv(self._number, [part], place + self._within) != count:
+                raise EOFError("the end is missing")
+            self._checksum, self._size = zlib.crc32(part, self._checksum), self._size + count
+            self._within += count
+            return count
+        if os.pread(self._number, 8, sum(self._blocks[-1])) != struct.pack("<II", self._checksum,
+                                                                             self._size & 0xFFFFFFFF):
+            raise EOFError("the checksum does not fit")
+        return 0
+
+
 class Unpacked(io.RawIOBase):
-    """What is in a gzip file, for `io.BufferedReader`: zlib compares the checksum; a second part is not read."""
+    """What is in any gzip file, for `io.BufferedReader`: zlib compares the checksum; a second part is not read."""
 
     CHUNK = 1 << 18
 
@@ -887,7 +935,8 @@ def load_model(path, dictionary_fingerprint=None):
         with open(path, "rb") as file, bounded_memory(SPARE_MEMORY + 8 * os.path.getsize(path)), \
                 warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what numpy has to say about strange headers
-            stream = io.BufferedReader(Unpacked(file), Unpacked.CHUNK)
+            blocks = stored_blocks(file)
+            stream = io.BufferedReader(Stored(file, blocks) if blocks else Unpacked(file), Unpacked.CHUNK)
             config, arrays = _read_members(path, stream, dictionary_fingerprint, mend)
     except InputError:
         raise

@@ -39,10 +39,12 @@ from reader import (
     BadLines,
     InputError,
     atomic_write,
+    file_chunks,
     file_parts,
+    line_chunks,
+    log_columns,
     parse_lines,
-    raw_part,
-    read_log,
+    raw_lines,
     said,
     split_in_line,
     split_video_info,
@@ -197,11 +199,11 @@ def count_log(path, processes=1, bad_lines=None):
     as whole strings, each distinct one is split once at the end. A plain file is read by several processes.
     """
     try:
-        parts = list(ordered_map(lambda part: _count_lines(path, parse_lines(raw_part(path, *part), path)),
+        parts = list(ordered_map(lambda part: _count_chunks(path, file_chunks(path, *part)),
                                  file_parts(path, processes), processes))
     except InputError:  # its line is counted from where a part begins: find it again
         parts = []
-    parts = parts or [_count_lines(path, read_log(path, bad_lines))]
+    parts = parts or [_count_chunks(path, line_chunks(raw_lines(path, bad_lines)))]
     lines = sum(part[0] for part in parts)
     for part in parts[1:]:
         for counter, more in zip(parts[0][1:], part[1:]):
@@ -218,46 +220,44 @@ def count_log(path, processes=1, bad_lines=None):
     return counts, {"lines": lines, "clicks": sum(infos.values())}
 
 
-def _count_lines(path, lines):
+def _count_chunks(path, chunks):
     """(number of lines, users, provinces, cities, phones, video-infos), the last five as Counter."""
-    users, provinces, cities, phones, infos = Counter(), Counter(), Counter(), Counter(), InfoCounter()
-    number = 0
-    for block in _blocks(lines):
-        histories = [line.history for line in block if line.history != "NULL"]
-        new = infos.add(";".join(histories)) if histories else []
-        if not all(info.count(":") > 1 for info in new):
-            for line in block:  # which one is it?
+    users, profile, infos = Counter(), (Counter(), Counter(), Counter()), InfoCounter()
+    total = 0
+    for number, raw, columns in log_columns(chunks, path):
+        new = infos.add(columns.raw, columns.info_starts, columns.info_ends)
+        if not all(info.count(b":") > 1 for info in new):
+            for line in parse_lines(enumerate(raw.split(b"\n"), number), path):  # which one is it?
                 for info in line.infos:
                     split_in_line(path, line.number, info)
-        for line in block:
-            users[line.user_id] += 0 if line.history == "NULL" else line.history.count(";") + 1
-        provinces.update([line.province for line in block])
-        cities.update([line.city for line in block])
-        phones.update([line.phone for line in block])
-        number += len(block)
-    return number, users, provinces, cities, phones, infos.counter()
+        for user, clicks in zip(columns.column(0), columns.clicks.tolist()):
+            users[user] += clicks
+        for counter, column in zip(profile, (1, 2, 4)):
+            counter.update(columns.column(column))
+        total += len(columns.clicks)
+    return (total, *map(_decoded, (users, *profile)), _decoded(infos.counter()))
+
+
+def _decoded(counter):
+    return Counter({value.decode(): count for value, count in counter.items()})
 
 
 class InfoCounter:
     """Counts video-infos, exactly, without making a string of each: several times as fast as a Counter.
 
     An info is looked at as WORDS numbers of 8 bytes. A sum of their multiples leads to two slots of a table, a slot to
-    the row of an info, and if that is the same to the last byte, it is counted there. What is longer, new, or in
-    neither slot because others are goes through a dictionary: the hash decides about the speed, never the counts.
+    the row of an info, and if that is the same to the last byte, it is counted there. An info that is too long, or both
+    of whose slots belong to others, goes to a Counter: the hash decides about the speed, never the counts.
     """
 
     def __init__(self):
-        self._row_of = {}  # info -> row
         self._slots = np.zeros(1 << SLOT_BITS, np.int32)  # rows; row 0 is no info
-        self._words = np.zeros((1024, WORDS), np.uint64)
-        self._counts = np.zeros(1024, np.int64)
+        self._words, self._counts, self._rows = np.zeros((1024, WORDS), np.uint64), np.zeros(1024, np.int64), 1
+        self._others = Counter()
 
-    def add(self, text):
-        """Count the infos of a text, separated by `;`. Returns those that are new, each once."""
-        raw = text.encode()
-        data = np.frombuffer(raw + b";" + bytes(8 * WORDS), np.uint8)
-        ends = np.flatnonzero(data == ord(";"))
-        starts = np.concatenate([[0], ends[:-1] + 1])
+    def add(self, raw, starts, ends):
+        """Count the infos raw[start:end] of bytes without a NUL. Returns those that are new, each once, as bytes."""
+        data = np.frombuffer(raw + bytes(8 * WORDS), np.uint8)
         blocks = [slice(first, first + CLICKS_AT_ONCE) for first in range(0, len(ends), CLICKS_AT_ONCE)]
         return [info for block in blocks for info in self._add(raw, data, starts[block], ends[block])]
 
@@ -270,57 +270,56 @@ class InfoCounter:
         hashes = sum(words[:, word] * FACTORS[word] for word in range(used))
         mask = np.uint64((1 << SLOT_BITS) - 1)
         slots = [hashes >> np.uint64(64 - (1 + probe) * SLOT_BITS) & mask for probe in (0, 1)]
+        slots = np.stack(slots).astype(np.int64)  # [2, infos]
         left = np.arange(len(ends))
         for probe in (0, 1):
-            rows = self._slots[slots[probe][left]]
-            found = self._same(rows, words[left], lengths[left])
-            self._counts += np.bincount(rows[found], minlength=len(self._counts))
-            left = left[~found]
-        infos = [raw[start:end].decode() for start, end in zip(starts[left].tolist(), ends[left].tolist())]
-        places, new = dict(zip(infos, left.tolist())), []
-        for info, count in Counter(infos).items():
-            row = self._row_of.get(info)
-            if row is None:
-                row, place = self._new_row(info), places[info]
-                new.append(info)
-                slot = next((each[place] for each in slots if not self._slots[each[place]]), None)
-                if slot is not None and lengths[place] <= 8 * WORDS:
-                    self._slots[slot] = row
-                    self._words[row, :used] = words[place]
-            self._counts[row] += count
-        return new
+            left = left[~self._count(self._slots[slots[probe, left]], words[left], lengths[left])]
+        before = self._rows
+        while len(left):
+            rows = self._new_rows(words[left], lengths[left], hashes[left], slots[:, left])
+            if not rows.any():
+                break
+            left = left[~self._count(rows, words[left], lengths[left])]
+        others = Counter(raw[start:end] for start, end in zip(starts[left].tolist(), ends[left].tolist()))
+        new = [info for info in others if info not in self._others]
+        self._others.update(others)
+        return self._infos(before) + new
 
-    def _same(self, rows, words, lengths):
-        """Whether the infos of some rows are these: bool [infos]."""
+    def _count(self, rows, words, lengths):
+        """Count those infos that are the ones of their rows; returns which: bool [infos]."""
         there, used = np.take(self._words, rows, axis=0), words.shape[1]
         same = (rows > 0) & (lengths <= 8 * WORDS)
         for word in range(used):
             same &= there[:, word] == words[:, word]
-        return same & (there[:, used] == 0) if used < WORDS else same  # nor is it longer
+        if used < WORDS:
+            same &= there[:, used] == 0  # nor is it longer
+        np.add.at(self._counts, rows[same], 1)
+        return same
 
-    def _new_row(self, info):
-        row = self._row_of[info] = len(self._row_of) + 1
-        if row == len(self._counts):
+    def _new_rows(self, words, lengths, hashes, slots):
+        """Make rows for those infos that have a free slot; returns the new row of each, 0 for none: int64 [infos]."""
+        _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
+        slot = np.where(self._slots[slots[0, first]] == 0, slots[0, first], slots[1, first])
+        free = np.flatnonzero((self._slots[slot] == 0) & (lengths[first] <= 8 * WORDS))
+        free = free[np.unique(slot[free], return_index=True)[1]]  # of several that want one slot one gets it
+        end = self._rows + len(free)
+        while end > len(self._counts):
             self._words = np.concatenate([self._words, np.zeros_like(self._words)])
             self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
-        return row
+        rows = np.zeros(len(first), np.int64)
+        rows[free] = np.arange(self._rows, end)
+        self._words[self._rows:end, :words.shape[1]] = words[first[free]]
+        self._slots[slot[free]] = rows[free]
+        self._rows = end
+        return rows[group]
+
+    def _infos(self, first):
+        """The infos of all rows from `first` on, as bytes."""
+        return self._words[first:self._rows].view(f"S{8 * WORDS}")[:, 0].tolist()
 
     def counter(self):
-        """The counts, as a Counter; nothing can be added afterwards."""
-        del self._slots, self._words
-        return Counter(dict(zip(self._row_of, self._counts[1:].tolist())))
-
-
-def _blocks(lines):
-    """Lists of lines with at least CLICKS_AT_ONCE clicks together: few calls, little memory."""
-    block, clicks = [], 0
-    for line in lines:
-        block.append(line)
-        clicks += 1 + line.history.count(";")
-        if clicks >= CLICKS_AT_ONCE:
-            yield block
-            block, clicks = [], 0
-    yield block
+        """The counts, as a Counter of bytes."""
+        return Counter(dict(zip(self._infos(1), self._counts[1:].tolist()))) + self._others
 
 
 def build_dictionary(counter, limit):

@@ -30,7 +30,10 @@ import numpy as np
 UNKNOWN = "<unk>"
 PROFILE_FEATURES = ("user_id", "province", "city", "phone")
 CLICK_FEATURES = ("history_clicked_items", "history_clicked_categories", "history_clicked_tags")
-COLUMNS = 5
+COLUMNS, HISTORY = 5, 3  # how many, and which one
+TAB, NEWLINE = b"\t\n"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+CHUNK = 1 << 20  # bytes of lines that are split in one go
 SPARE_CLICKS = 5  # looked at beside a window's, as some may be on unknown videos
 MAX_LINE = 1 << 28  # bytes; ten million clicks take less
 GZIP = b"\x1f\x8b"  # how a gzip file begins
@@ -217,15 +220,119 @@ def file_parts(path, count):
     return [(start, end) for start, end in zip(edges, [*edges[1:], size]) if end > start]
 
 
-def raw_part(path, start, end):
-    """Yield (line number, bytes) of a range of `file_parts`; only in the first are the numbers those of the file."""
+def file_chunks(path, start, end):
+    """Yield (number of the first line, bytes of whole lines) for a range of `file_parts`, some CHUNK bytes at a time.
+
+    Only in the first range are the numbers those of the file.
+    """
     with open(path, "rb") as stream:
         stream.seek(start)
-        for number, raw in read_lines(stream, path, 1 if start == 0 else 2):
-            yield number, raw
+        number = 1 if start == 0 else 2
+        while start < end and (raw := stream.read(min(CHUNK, end - start))):
+            if not raw.endswith(b"\n"):
+                raw += next((rest for _, rest in read_lines(stream, path, number + raw.count(b"\n"))), b"")
             start += len(raw)
-            if start >= end:
-                return
+            yield number, raw
+            number += raw.count(b"\n")
+
+
+def line_chunks(numbered):
+    """Pairs (line number, bytes) put together into chunks like those of `file_chunks`."""
+    lines, size, first = [], 0, 0
+    for number, raw in numbered:
+        first = first or number
+        lines.append(raw)
+        size += len(raw)
+        if size >= CHUNK:
+            yield first, b"".join(lines)
+            lines, size, first = [], 0, 0
+    if lines:
+        yield first, b"".join(lines)
+
+
+class LogColumns(NamedTuple):
+    """L lines of a log with C clicks as bytes, and where in them the columns and video-infos begin and end.
+
+    raw : bytes.    starts, ends : int64 [L, COLUMNS].    info_starts, info_ends : int64 [C].
+    clicks : int64 [L], video-infos per line.
+    """
+
+    raw: bytes
+    starts: np.ndarray
+    ends: np.ndarray
+    info_starts: np.ndarray
+    info_ends: np.ndarray
+    clicks: np.ndarray
+
+    def column(self, number):
+        """One column of all lines, list of L bytes."""
+        return [self.raw[start:end] for start, end in zip(self.starts[:, number].tolist(),
+                                                          self.ends[:, number].tolist())]
+
+
+def split_columns(raw):
+    """Bytes of whole lines as `LogColumns`, all lines at once; None if one is empty, malformed or has no history."""
+    data = np.frombuffer(raw, np.uint8)
+    breaks = np.flatnonzero((data == TAB) | (data == NEWLINE))
+    if len(breaks) % COLUMNS:
+        return None
+    ends = breaks.reshape(-1, COLUMNS)
+    if not (data[ends] == [TAB] * (COLUMNS - 1) + [NEWLINE]).all():
+        return None
+    starts = np.concatenate([[0], breaks[:-1] + 1])[:len(breaks)].reshape(-1, COLUMNS)
+    history, history_end = starts[:, HISTORY], ends[:, HISTORY]
+    if (history == history_end).any():
+        return None
+    separators = np.flatnonzero(data == ord(";"))
+    first, last = np.searchsorted(separators, history), np.searchsorted(separators, history_end)
+    known, four = np.ones(len(history), bool), np.flatnonzero(history_end - history == len(b"NULL"))
+    known[four] = (data[history[four, None] + np.arange(4)] != list(b"NULL")).any(axis=1)
+    is_end = np.zeros(len(data), bool)
+    if (last - first).sum() == len(separators):
+        is_end[separators] = True
+    else:  # some in other columns
+        for begin, end in zip(first.tolist(), last.tolist()):
+            is_end[separators[begin:end]] = True
+    is_end[history_end[known]] = True
+    info_ends = np.flatnonzero(is_end)
+    clicks = (last - first + 1) * known
+    info_starts = np.concatenate([[0], info_ends[:-1] + 1])[:len(info_ends)]
+    info_starts[(np.cumsum(clicks) - clicks)[known]] = history[known]
+    return LogColumns(raw, starts, ends, info_starts, info_ends, clicks)
+
+
+def log_columns(chunks, path):
+    """The chunks of a log, split into columns: what `parse_line` makes of each line, for many lines at once.
+
+    Parameters
+    ----------
+    chunks : iterable of (number of the first line, bytes of whole lines).
+
+    Yields
+    ------
+    number, raw : the chunk.    columns : LogColumns, without empty lines.
+
+    Raises
+    ------
+    InputError
+        For a malformed line, as `parse_line`; video-infos are not looked at.
+    """
+    for number, raw in chunks:
+        whole = raw if raw.endswith(b"\n") else raw + b"\n"
+        columns = split_columns(whole) if _is_plain(whole, number) else None
+        if columns is None:  # line by line: so that what is malformed is named, and what is odd put right
+            lines = parse_lines(enumerate(raw.split(b"\n"), number), path)
+            columns = split_columns("".join("\t".join(line[1:]) + "\n" for line in lines).encode())
+        yield number, raw, columns
+
+
+def _is_plain(raw, number):
+    """Whether bytes are UTF-8 without what `parse_line` takes off or refuses."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\r" not in raw and b"\0" not in raw and not (number == 1 and raw.startswith(BYTE_ORDER_MARK))
 
 
 def parse_lines(numbered, path):
@@ -244,7 +351,7 @@ def parse_line(raw, path, number):
         raise InputError(path, number, f"not UTF-8 ({error.reason} at byte {error.start})",
                          "convert the file with iconv -t UTF-8") from error
     if number == 1:
-        text = text.lstrip("\ufeff")  # byte-order mark
+        text = text.lstrip(BYTE_ORDER_MARK.decode())
     if not text:
         return None
     if "\0" in text:

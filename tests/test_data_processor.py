@@ -14,6 +14,7 @@ import reader
 from conftest import FEATURES, LINES, ROOT, SMALL_DICT, log_text, run, run_ok
 from reader import InputError
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +78,12 @@ def test_against_a_plain_count(tmp_path_factory, lines, limit):
     assert freq[1:] == [plain["history_clicked_items"][video] / summary["clicks"] for video in list(videos)[1:]]
 
 
+def count_infos(counter, infos):
+    """Let an InfoCounter count infos that lie one behind the other."""
+    ends = np.cumsum([len(info) + 1 for info in infos]) - 1
+    return counter.add(b";".join(infos), np.concatenate([[0], ends[:-1] + 1]), ends)
+
+
 @given(st.lists(st.lists(st.text(st.characters(exclude_characters=";\0", codec="utf-8"), max_size=90)
                          | st.sampled_from(["a", "a" * 8, "a" * 16, "a" * 64, "a" * 65, "b" * 65, "ü" * 32, "aa", ""]),
                          min_size=1, max_size=30), max_size=5), st.sampled_from([0, 1, 20]))
@@ -85,8 +92,8 @@ def test_info_counter_counts_as_a_counter_does(blocks, slot_bits):
     with mock.patch.multiple(data_processor, SLOT_BITS=slot_bits, CLICKS_AT_ONCE=7):
         counter, plain = data_processor.InfoCounter(), Counter()
         for block in blocks:
-            new = counter.add(";".join(block))
-            assert sorted(new) == sorted(set(block) - plain.keys())
+            block = [info.encode() for info in block]
+            assert sorted(count_infos(counter, block)) == sorted(set(block) - plain.keys())
             plain.update(block)
         counts = counter.counter()
         assert counts == plain and all(type(count) is int for count in counts.values())
@@ -94,8 +101,8 @@ def test_info_counter_counts_as_a_counter_does(blocks, slot_bits):
 
 def test_info_counter_grows():
     counter = data_processor.InfoCounter()
-    names = [f"VIDEO_{number}:C:T" for number in range(5000)]
-    assert sorted(counter.add(";".join(names * 2))) == sorted(names) and counter.add(";".join(names)) == []
+    names = [b"VIDEO_%d:C:T" % number for number in range(5000)]
+    assert sorted(count_infos(counter, names * 2)) == sorted(names) and count_infos(counter, names) == []
     assert counter.counter() == Counter(names * 3)
 
 
@@ -214,8 +221,36 @@ def test_parts_of_a_file_are_the_file(tmp_path_factory, lines, parts, end):
     path.write_text(log_text(lines).rstrip("\n") + end, encoding="utf-8")
     ranges = reader.file_parts(str(path), parts)
     assert len(ranges) <= parts
-    pieces = [raw for part in ranges for _, raw in reader.raw_part(str(path), *part)]
-    assert pieces == path.read_bytes().splitlines(keepends=True)
+    with mock.patch.object(reader, "CHUNK", 40):
+        pieces = [raw for part in ranges for _, raw in reader.file_chunks(str(path), *part)]
+        [*joined] = reader.line_chunks(reader.raw_lines(str(path)))
+    assert b"".join(pieces) == path.read_bytes() == b"".join(raw for _, raw in joined)
+    assert all(raw.endswith(b"\n") for raw in pieces[:-1])
+    assert [number for number, _ in joined] == list(np.cumsum([1] + [raw.count(b"\n") for _, raw in joined]))[:-1]
+
+
+@given(st.lists(st.text("ab;:\t\r\0\ufeffü", max_size=12) | st.sampled_from(
+    ["u\tp\tc\tNULL\tm", "u\tp\tc\tNULLE;b\tm", "u;\t;\tc\tv:a:b;;w\tm;", "\t\t\tv\t", "", "u\tp\tc\t\tm",
+     "u\r\tp\tc\tv\tm\r"]), max_size=8), st.sampled_from(["", "\n"]))
+def test_columns_of_many_lines_are_those_of_each(lines, end):
+    """The same fields, the same infos, the same errors, however odd the lines."""
+    raw = "\n".join(lines).encode() + end.encode()
+
+    def found(split):
+        try:
+            return [list(map(list, split()))]
+        except InputError as error:
+            return str(error)
+
+    def at_once():
+        for _, _, columns in reader.log_columns([(1, raw)], "log"):
+            infos = [columns.raw[start:end].decode() for start, end in zip(columns.info_starts, columns.info_ends)]
+            edges = np.concatenate([[0], np.cumsum(columns.clicks)])
+            fields = zip(*[columns.column(number) for number in range(5)])
+            for line, (begin, end) in zip(fields, zip(edges, edges[1:])):
+                yield tuple(field.decode() for field in line), infos[begin:end]
+    each = found(lambda: [(line[1:], line.infos) for line in reader.parse_lines(enumerate(raw.split(b"\n"), 1), "log")])
+    assert found(at_once) == each
 
 
 def test_several_processes_count_alike(tmp_path):

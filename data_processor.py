@@ -204,11 +204,8 @@ def count_log(path, processes=1, bad_lines=None):
     except InputError:  # its line is counted from where a part begins: find it again
         parts = []
     parts = parts or [_count_chunks(path, line_chunks(raw_lines(path, bad_lines)))]
-    lines = sum(part[0] for part in parts)
-    for part in parts[1:]:
-        for counter, more in zip(parts[0][1:], part[1:]):
-            counter.update(more)
-    _, users, provinces, cities, phones, infos = parts[0]
+    lines, *packed = zip(*parts)
+    users, provinces, cities, phones, infos = map(_merged, packed)
     videos, categories, tags = Counter(), Counter(), Counter()
     for info, count in infos.items():
         video, category, info_tags = split_video_info(info)
@@ -217,11 +214,11 @@ def count_log(path, processes=1, bad_lines=None):
         for tag in info_tags:
             tags[tag] += count
     counts = dict(zip(FEATURES, (users, provinces, cities, phones, videos, categories, tags)))
-    return counts, {"lines": lines, "clicks": sum(infos.values())}
+    return counts, {"lines": sum(lines), "clicks": sum(infos.values())}
 
 
 def _count_chunks(path, chunks):
-    """(number of lines, users, provinces, cities, phones, video-infos), the last five as Counter."""
+    """(number of lines, users, provinces, cities, phones, video-infos), the last five as `_packed` counts."""
     users, profile, infos = Counter(), (Counter(), Counter(), Counter()), InfoCounter()
     total = 0
     for number, raw, columns in log_columns(chunks, path):
@@ -235,11 +232,21 @@ def _count_chunks(path, chunks):
         for counter, column in zip(profile, (1, 2, 4)):
             counter.update(columns.column(column))
         total += len(columns.clicks)
-    return (total, *map(_decoded, (users, *profile)), _decoded(infos.counter()))
+    return (total, *(_packed(counter.keys(), counter.values()) for counter in (users, *profile)),
+            _packed(*infos.counts()))
 
 
-def _decoded(counter):
-    return Counter({value.decode(): count for value, count in counter.items()})
+def _packed(values, counts):
+    """Values without line breaks and their counts, in little memory: (bytes, int64 array)."""
+    return b"\n".join(values), np.fromiter(counts, np.int64, len(counts))
+
+
+def _merged(parts):
+    """The sum of `_packed` counts, as Counter of strings."""
+    total = Counter()
+    for values, counts in parts:
+        total.update(dict(zip(values.decode().split("\n"), counts.tolist())))
+    return total
 
 
 class InfoCounter:
@@ -317,9 +324,9 @@ class InfoCounter:
         """The infos of all rows from `first` on, as bytes."""
         return self._words[first:self._rows].view(f"S{8 * WORDS}")[:, 0].tolist()
 
-    def counter(self):
-        """The counts, as a Counter of bytes."""
-        return Counter(dict(zip(self._infos(1), self._counts[1:].tolist()))) + self._others
+    def counts(self):
+        """(infos as bytes, how often each came): two lists of equal length."""
+        return self._infos(1) + list(self._others), self._counts[1:self._rows].tolist() + list(self._others.values())
 
 
 def build_dictionary(counter, limit):

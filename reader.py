@@ -399,20 +399,21 @@ class VideoTable(dict):
 
     def __init__(self, feature_dict):
         super().__init__()
-        self._ids = [feature_dict[feature] for feature in CLICK_FEATURES]
+        self._ids = [feature_dict[feature].get for feature in CLICK_FEATURES]
         self._items, self._categories, self._tags = array("q", [0]), array("q", [0]), array("q", [0])
         self._offsets = array("q", [0, 1])
         self._columns = None
 
     def __missing__(self, info):
         video, category, tags = split_video_info(info)
-        items, categories, tag_ids = self._ids
-        row = 0
-        if video != UNKNOWN and video in items:
+        item_of, category_of, tag_of = self._ids
+        item, row = item_of(video, 0), 0  # 0 for `<unk>` itself as well
+        if item:
             row = len(self._items)
-            self._items.append(items[video])
-            self._categories.append(categories.get(category, 0))
-            self._tags.extend([tag_ids.get(tag, 0) for tag in tags])
+            self._items.append(item)
+            self._categories.append(category_of(category, 0))
+            for tag in tags:
+                self._tags.append(tag_of(tag, 0))
             self._offsets.append(len(self._tags))
             self._columns = None
         self[info] = row

@@ -240,8 +240,10 @@ def user_vector(args):
     first = np.array(run(*command)[2].splitlines()[0].split(","), float)
     theirs = peer("torch_user_vector", log, folder)
     assert np.allclose(first[1:6] / first[0], theirs["first"], atol=1e-5), "the vectors differ"
-    compare(args, f"user_vector.py, 50,000 users, s (PyTorch {theirs['version']}, the network alone)",
-            lambda: run(*command)[0], lambda: peer("torch_user_vector", log, folder)["seconds"])
+    for what, whole in (("the network alone", ()), ("with our reader, and savetxt", ("whole",))):
+        compare(args, f"user_vector.py, 50,000 users, s (PyTorch {theirs['version']}, {what})",
+                lambda: run(*command)[0],
+                lambda whole=whole: peer("torch_user_vector", log, folder, *whole)["seconds"])
 
 
 def million_videos(args):

@@ -2,7 +2,7 @@
 
     python benchmarks/peers.py polars LOG
     python benchmarks/peers.py torch_train LOG FOLDER window|sequence BATCH_SIZE NEGATIVES [shared]
-    python benchmarks/peers.py torch_infer|faiss|torch_user_vector LOG FOLDER
+    python benchmarks/peers.py torch_infer|faiss|torch_user_vector LOG FOLDER [whole]
     python benchmarks/peers.py savetxt FOLDER
 
 FOLDER holds feature_dict.pkl, item_freq.pkl and a model. Imports and preparations come before the clock.
@@ -116,11 +116,16 @@ def faiss(args):
 
 
 def torch_user_vector(args):
-    """The network up to the user vector, 512 users at a time, from windows that are ready as arrays."""
+    """The network up to the user vector, 512 users at a time, from windows that are ready as arrays.
+
+    With `whole` the clock runs as well while our reader reads the log and numpy.savetxt writes the vectors.
+    """
     import torch_model
+    from user_vector import simple_lsh_users
 
     import torch
     model, feature_dict = read_model(args)
+    begun = time.perf_counter()
     [log] = Reader(feature_dict, WINDOW_SIZE).encode(args.log)
     windows = next_click_windows(log.lengths, WINDOW_SIZE)
     batches = []
@@ -131,6 +136,10 @@ def torch_user_vector(args):
     started = time.perf_counter()
     with torch.inference_mode():
         users = torch.cat([network.window_users(batch) for batch in batches])
+    if args.whole:
+        started = begun
+        with open(os.devnull, "wb") as stream:
+            np.savetxt(stream, simple_lsh_users(users.numpy()), fmt="%.12g", delimiter=",")
     return time.perf_counter() - started, {"first": users[0, :5].tolist(), "version": torch.__version__}
 
 
@@ -155,6 +164,8 @@ def main():
             command.add_argument("log")
         if peer is not polars:
             command.add_argument("folder")
+        if peer is torch_user_vector:
+            command.add_argument("whole", nargs="?")
         if peer is torch_train:
             command.add_argument("mode", choices=["window", "sequence"])
             command.add_argument("batch_size", type=int)

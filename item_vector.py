@@ -122,7 +122,7 @@ def decimals(vectors, separator, names=None):
     middle = last // TEN_THOUSAND
     words[:, :, head + 1] = DIGITS.take(middle)
     words[:, :, head + 2] = DIGITS.take(last - middle * TEN_THOUSAND)
-    words.view(np.uint8).reshape(rows, -1)[:, :1] = ord("\n")  # in place of the first separator of a line
+    words.view(np.uint8)[:, 0, 0] = ord("\n")  # in place of the first separator of a line
     text = words.tobytes().translate(None, b"\0")[1:] + b"\n"
     if names is None or not rows:
         return text if rows else b""

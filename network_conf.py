@@ -34,6 +34,7 @@ WINDOW_SIZE = 20
 NUM_NEGATIVES = 5
 FORMAT_VERSION = 1
 MAX_REMARK = 1 << 16  # bytes that a pax header may have
+PIECE = 1 << 20  # bytes read at a time, a multiple of 4
 MAX_HEADER = 256  # bytes of a .npy that its header lies within; np.save takes 128
 MAX_DIM = 1 << 16  # the widest layer or window that a model may have
 VIDEO_TABLE = "_proj_history_clicked_items"
@@ -803,7 +804,7 @@ def save_model(path, config, parameters, item_freq):
 class StoredGzip:
     """A gzip stream (RFC 1952) of stored blocks (RFC 1951, 3.2.4): what zlib's level 0 gives, without its copies."""
 
-    BLOCK = 0xFFFF
+    BLOCK, BLOCKS_AT_ONCE = 0xFFFF, 256
     HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"  # no name, no time: the same input gives the same bytes
 
     def __init__(self, file):
@@ -814,10 +815,14 @@ class StoredGzip:
         """Add bytes-like data."""
         self._checksum = zlib.crc32(data, self._checksum)
         self.size += len(data)
-        for start in range(0, len(data), self.BLOCK):
-            block = data[start:start + self.BLOCK]
-            self._file.write(struct.pack("<BHH", 0, len(block), len(block) ^ self.BLOCK))
-            self._file.write(block)
+        for first in range(0, len(data), self.BLOCKS_AT_ONCE * self.BLOCK):
+            self._file.flush()
+            parts = []
+            for start in range(first, min(first + self.BLOCKS_AT_ONCE * self.BLOCK, len(data)), self.BLOCK):
+                block = data[start:start + self.BLOCK]
+                parts += struct.pack("<BHH", 0, len(block), len(block) ^ self.BLOCK), block
+            written = os.writev(self._file.fileno(), parts)  # without a copy
+            self._file.write(b"".join(parts)[written:] if written < sum(map(len, parts)) else b"")
 
     def close(self):
         """Write the end; the file stays open."""
@@ -846,7 +851,7 @@ class Stored(io.RawIOBase):
     """What is in the `stored_blocks` of a file, for `io.BufferedReader`: from the file right to where it belongs."""
 
     def __init__(self, file, blocks):
-        self._number, self._blocks, self._next, self._within = file.fileno(), blocks, 0, 0
+        self._file, self._blocks, self._next, self._within = file, blocks, 0, 0
         self._checksum, self._size = 0, 0
 
     def readable(self):
@@ -860,13 +865,14 @@ class Stored(io.RawIOBase):
                 self._next, self._within = self._next + 1, 0
                 continue
             part = memoryview(buffer)[:count]
-            if os.preadv(self._number, [part], place + self._within) != count:
+            self._file.seek(place + self._within)
+            if self._file.readinto(part) != count:
                 raise EOFError("the end is missing")
             self._checksum, self._size = zlib.crc32(part, self._checksum), self._size + count
             self._within += count
             return count
-        if os.pread(self._number, 8, sum(self._blocks[-1])) != struct.pack("<II", self._checksum,
-                                                                             self._size & 0xFFFFFFFF):
+        self._file.seek(sum(self._blocks[-1]))
+        if self._file.read(8) != struct.pack("<II", self._checksum, self._size & 0xFFFFFFFF):
             raise EOFError("the checksum does not fit")
         return 0
 
@@ -1026,9 +1032,11 @@ def _read_array(path, stream, size, name, shape, mend):
     array = np.empty(values, np.float32)
     content = memoryview(array).cast("B")
     content[:len(begun)] = begun
-    if stream.readinto(content[len(begun):]) != len(content) - len(begun):
-        raise InputError(path, None, f"truncated within {name}", mend)
+    for start in range(0, len(content), PIECE):
+        piece = content[max(start, len(begun)):start + PIECE]
+        if stream.readinto(piece) != len(piece):
+            raise InputError(path, None, f"truncated within {name}", mend)
+        if not np.isfinite(array[start // 4:(start + PIECE) // 4]).all():  # while it is in the cache
+            raise InputError(path, None, f"{name} has values that are not finite", mend)
     stream.read(-size % tarfile.BLOCKSIZE)
-    if not np.isfinite(array).all():
-        raise InputError(path, None, f"{name} has values that are not finite", mend)
     return array.reshape(shape)

@@ -7,7 +7,7 @@
 After each pass the last click of each line of the test log is predicted from the clicks before it, and
 the pass gets a line on stdout and an object in metrics.jsonl: cost, test cost, speed, ranking metrics,
 and the same metrics of a ranking by popularity. Two runs with one --seed on one machine write
-identical models. Trains on the GPU where this paddle has one.
+identical models. Where this paddle is one for GPUs, all layers are paddle's own (--engine=paddle).
 """
 import contextlib
 import gc

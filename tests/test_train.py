@@ -96,6 +96,19 @@ def test_processes_compute_the_same_update(small, flags):
         assert np.abs(one - loaded[1].parameters[name]).mean() < 0.01 * moved, name
 
 
+def test_engines_train_the_same_model(small):
+    """Two passes by paddle's own layers and by those in numpy: the same up to rounding."""
+    found = []
+    for engine in ("numpy", "paddle"):
+        output = f"output/engine-{engine}"
+        run_ok(train_command(output, f"--engine={engine} --dropout=0.1"), small)
+        found.append(network_conf.load_model(str(small / output / "model_pass_00001.tar.gz")).parameters)
+    start = network_conf.load_model(str(small / "output" / "model" / "model_pass_00001.tar.gz")).parameters
+    for name, value in found[0].items():
+        np.testing.assert_allclose(value, found[1][name], rtol=0.01, atol=2e-3, err_msg=name)
+        assert not np.array_equal(value, start[name])  # dropout made another model
+
+
 def test_average_of_the_last_passes(small):
     """Three passes: the model after each is the mean of what two runs without averaging would have saved."""
     for name, flags in (("plain", ""), ("mean", "--average_passes=2")):

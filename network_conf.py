@@ -166,8 +166,8 @@ class DNNmodel:
         them calls `refresh`.
     sampling : Sampling, the loss and its noise samples.
     dropout : share of the inputs of both ReLU layers that are set to 0 in training (Srivastava et al. 2014).
-    engine : "numpy", for processors (three times as fast as paddle there, and to infer it needs no paddle), or
-        "paddle", for whatever device paddle has.
+    engine : "numpy", for processors (faster than paddle there, and to infer it needs no paddle), or "paddle", for
+        whatever device paddle has.
     """
 
     def __init__(self, dnn_layer_dims=DNN_LAYER_DIMS, feature_dict=None, item_freq=None, is_infer=False, *,

@@ -20,7 +20,6 @@ import hashlib
 import io
 import json
 import math
-import multiprocessing
 import os
 import pickle
 import resource
@@ -28,8 +27,6 @@ import signal
 import sys
 from array import array
 from collections import Counter, deque
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 
 from reader import (
@@ -157,6 +154,9 @@ def ordered_map(work, items, processes):
     if processes == 1 or len(first) < 2 or not hasattr(os, "fork"):
         yield from map(work, chain(first, items))
         return
+    import multiprocessing  # here, as --help and a single item need none of it
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _start_worker, (work, os.getpid()))
     waiting = deque()
     try:

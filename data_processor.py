@@ -55,13 +55,15 @@ SPARE_MEMORY = 1 << 28  # bytes that reading any file may take
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 CLICKS_AT_ONCE = 20_000  # counted in one go
 WORDS, SLOT_BITS = 8, 20  # of InfoCounter
-FACTORS = np.random.default_rng(0).integers(1 << 63, size=WORDS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+# odd numbers that look random: powers of 2^64 divided by the golden ratio (Knuth 1998, section 6.4)
+FACTORS = np.array([pow(0x9E3779B97F4A7C15, power, 1 << 64) for power in range(1, 1 + WORDS)], np.uint64)
 MASKS = np.array([[(1 << 8 * min(max(length - 8 * word, 0), 8)) - 1 for word in range(WORDS)]
                   for length in range(8 * WORDS + 1)], np.uint64)  # the bytes that belong to an info of a length
 NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothing is known
 
 
 def parse_args():
+    """The settings of this run, from the command line."""
     parser = argument_parser(__doc__)
     parser.add_argument("--train_set_path", required=True, help="the training log (- for standard input)")
     parser.add_argument("--output_dir", required=True, help="folder for the files, made if missing")
@@ -276,8 +278,7 @@ class InfoCounter:
         words &= np.take(MASKS, np.minimum(lengths, 8 * WORDS), axis=0)[:, :used]
         hashes = sum(words[:, word] * FACTORS[word] for word in range(used))
         mask = np.uint64((1 << SLOT_BITS) - 1)
-        slots = [hashes >> np.uint64(64 - (1 + probe) * SLOT_BITS) & mask for probe in (0, 1)]
-        slots = np.stack(slots).astype(np.int64)  # [2, infos]
+        slots = np.stack([hashes >> np.uint64(64 - (1 + probe) * SLOT_BITS) & mask for probe in (0, 1)])  # [2, infos]
         left = np.arange(len(ends))
         for probe in (0, 1):
             left = left[~self._count(self._slots[slots[probe, left]], words[left], lengths[left])]
@@ -468,6 +469,7 @@ def fingerprint(feature_dict):
 
 
 def main():
+    """Count the log, write the dictionary and the frequencies."""
     args = parse_args()
     bad_lines = bad_lines_of(args, os.path.join(args.output_dir, ""))
     counts, summary = count_log(args.train_set_path, args.processes, bad_lines)

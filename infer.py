@@ -8,7 +8,6 @@ first. The probabilities are those of the softmax over all videos of the diction
 
 Also home of what ranks videos for every script: user vectors, top-N, and the ranking metrics.
 """
-import functools
 import sys
 
 from data_processor import (
@@ -34,6 +33,7 @@ SCORE_BLOCK = 1 << 22  # scores held at once where all of them are needed
 
 
 def parse_args():
+    """The settings of this run, from the command line."""
     parser = argument_parser(__doc__)
     add_infer_arguments(parser)
     add_top_n(parser)
@@ -331,18 +331,19 @@ def block_size(args):
 
 
 def main():
+    """Print the top-N videos of each user of the log."""
     args = parse_args()
     model, feature_dict = load_trained(args)
     videos = list(feature_dict["history_clicked_items"])
     bad_lines = bad_lines_of(args, None)
     reader = Reader(feature_dict, model.config.window_size, tail=not args.remove_seen)
     top_n = TopN(model.parameters["nce_w"], model.parameters["nce_b"])
-    network = functools.cache(lambda: inference_network(model))  # loads paddle in the process that needs it
+    network = inference_network(model)
 
     def serve(block):
         log = reader.encode_raw(args.infer_set_path, block)
         removed = [log.items(row) for row in range(len(log.users))] if args.remove_seen else None
-        return lists_text(log.users, *top_n(user_vectors(network(), log), args.top_n, removed), videos)
+        return lists_text(log.users, *top_n(user_vectors(network, log), args.top_n, removed), videos)
     for text in ordered_map(serve, raw_blocks(args.infer_set_path, block_size(args), bad_lines), args.processes):
         sys.stdout.write(text)
     if bad_lines:

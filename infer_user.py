@@ -7,7 +7,6 @@ Serves every user of the dictionary, or those of --user_ids (one id a line); no 
 user counts as having clicked nothing yet, of unknown province, city and phone. An id that the model
 does not know gets the most clicked videos, and is named on stderr. Prints as infer.py does.
 """
-import functools
 import sys
 from itertools import islice
 
@@ -29,6 +28,7 @@ import numpy as np
 
 
 def parse_args():
+    """The settings of this run, from the command line."""
     parser = argument_parser(__doc__)
     add_model_arguments(parser)
     parser.add_argument("--user_ids", help="file with the ids to serve, one a line (- for standard input); "
@@ -61,6 +61,7 @@ def popularity_list(item_freq, n):
 
 
 def main():
+    """Print the top-N videos of each user id."""
     args = parse_args()
     model, feature_dict = load_trained(args)
     known = feature_dict["user_id"]
@@ -68,10 +69,10 @@ def main():
     reader = Reader(feature_dict, model.config.window_size)
     top_n = TopN(model.parameters["nce_w"], model.parameters["nce_b"])
     popular = popularity_list(model.item_freq, args.top_n)
-    network = functools.cache(lambda: inference_network(model))  # loads paddle in the process that needs it
+    network = inference_network(model)
 
     def serve(block):
-        ids, probabilities = top_n(user_vectors(network(), reader.encode_users(block)), args.top_n)
+        ids, probabilities = top_n(user_vectors(network, reader.encode_users(block)), args.top_n)
         strangers = [row for row, user in enumerate(block) if not known.get(user)]
         ids[strangers], probabilities[strangers] = popular
         return lists_text(block, ids, probabilities, videos), [block[row] for row in strangers]

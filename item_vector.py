@@ -35,6 +35,7 @@ VIDEOS_AT_ONCE = 1024
 
 
 def parse_args():
+    """The settings of this run, from the command line."""
     parser = argument_parser(__doc__)
     add_model_arguments(parser)
     add_output_path(parser)
@@ -60,33 +61,30 @@ def load_trained(args):
     return load_model(args.model_path, fingerprint(feature_dict)), feature_dict
 
 
-def simple_lsh_videos(nce_w, nce_b, rows=None, largest=None):
-    """[b, w, sqrt(m^2 - |(b, w)|^2)] of every video but `<unk>`, or of some rows of these.
-
-    Parameters
-    ----------
-    nce_w : float32 [V, u].    nce_b : float32 [1, V].
-    rows : slice of the V - 1 videos; all if None.    largest : m^2, from `largest_square`, if it is known.
-
-    Returns
-    -------
-    float64 [V - 1, u + 2]
-    """
-    rows = slice(None) if rows is None else rows
-    vectors = np.hstack([nce_b.T[1:][rows], nce_w[1:][rows]]).astype(np.float64)  # [., 1 + u]
-    largest = largest_square(nce_w, nce_b) if largest is None else largest
-    return np.hstack([vectors, np.sqrt(largest - squares(vectors))])
+def simple_lsh_videos(nce_w, nce_b):
+    """[b, w, sqrt(m^2 - |(b, w)|^2)] of every video but `<unk>`. [V, u], [1, V] -> float64 [V - 1, u + 2]."""
+    videos = with_bias(nce_w, nce_b)
+    return completed(videos, largest_square(videos))
 
 
-def squares(vectors):
-    """Square of the norm of each row: [B, w] -> [B, 1]."""
-    return (vectors ** 2).sum(axis=1, keepdims=True)
+def with_bias(nce_w, nce_b):
+    """[b, w] of every video but `<unk>`. [V, u], [1, V] -> float32 [V - 1, 1 + u]."""
+    return np.hstack([nce_b.T[1:], nce_w[1:]])
 
 
-def largest_square(nce_w, nce_b):
-    """m^2, the largest square of a norm |(b, w)| over the videos."""
-    return max(squares(np.hstack([nce_b.T[1:][block], nce_w[1:][block]]).astype(np.float64)).max()
-               for block in video_blocks(len(nce_w) - 1))
+def squares(videos):
+    """Square of the norm of each row. [B, w] -> float64 [B, 1]."""
+    return (videos.astype(np.float64) ** 2).sum(axis=1, keepdims=True)
+
+
+def largest_square(videos):
+    """m^2, the largest square of a norm |(b, w)|, of [b, w] of all videos."""
+    return max(squares(videos[block]).max() for block in video_blocks(len(videos)))
+
+
+def completed(videos, largest):
+    """[b, w] with the component that makes all norms m, from m^2. [B, 1 + u] -> float64 [B, u + 2]."""
+    return np.hstack([videos, np.sqrt(largest - squares(videos))])
 
 
 def video_blocks(videos):
@@ -102,8 +100,7 @@ def decimals(vectors, separator, names=None):
     four of them by one look-up, as words of four bytes in which a NUL stands for nothing.
     """
     rows, width = vectors.shape
-    largest = np.abs(vectors).max() if rows else 0
-    if not largest < 10 ** 4:
+    if rows and not np.abs(vectors).max() < 10 ** 4:
         raise InputError("the model", None, "a component of a vector is 10,000 or more",
                          "train it with a lower --learning_rate, or write a .npz file")
     fixed = np.rint(np.abs(vectors) * 1e12).astype(np.int64)
@@ -112,12 +109,13 @@ def decimals(vectors, separator, names=None):
     first = first.astype(np.uint32)
     whole = first // TEN_THOUSAND
     negative = (vectors < 0) & (fixed > 0)
-    # before the decimals: ",-1." or, for larger numbers, ",  -" "  12" "   ."
-    head = 1 if largest < 9 else 3
+    # before the decimals: ",-1." or, where there are larger numbers, ",  -" "  12" "   ."
+    head = 1 if (whole < 10).all() else 3
     words = np.empty((rows, width, head + 3), np.uint32)
-    words[:, :, 0] = (STARTS if head == 1 else SIGNS)[separator].take(negative if head > 1 else whole + negative * TEN)
-    if head > 1:
-        words[:, :, 1], words[:, :, 2] = WHOLE.take(whole), POINT
+    if head == 1:
+        words[:, :, 0] = STARTS[separator].take(whole + negative * TEN)
+    else:
+        words[:, :, 0], words[:, :, 1], words[:, :, 2] = SIGNS[separator].take(negative), WHOLE.take(whole), POINT
     words[:, :, head] = DIGITS.take(first - whole * TEN_THOUSAND)
     middle = last // TEN_THOUSAND
     words[:, :, head + 1] = DIGITS.take(middle)
@@ -135,9 +133,17 @@ def four_bytes(texts):
     return np.frombuffer("".join(texts).encode(), np.uint32)
 
 
+def four_digits(leading_zeros):
+    """The numbers below 10,000 as four digits each, NULs in place of leading zeros if these are not wanted: uint32."""
+    numbers, powers = np.arange(10 ** 4)[:, None], np.array([1000, 100, 10, 1])
+    digits = numbers // powers % 10 + ord("0")
+    if not leading_zeros:
+        digits[(numbers < powers) & (powers > 1)] = 0
+    return digits.astype(np.uint8).view(np.uint32)[:, 0]
+
+
 TEN, TEN_THOUSAND = np.uint32(10), np.uint32(10 ** 4)
-DIGITS = four_bytes(f"{number:04d}" for number in range(10 ** 4))
-WHOLE = four_bytes(str(number).rjust(4, "\0") for number in range(10 ** 4))
+DIGITS, WHOLE = four_digits(True), four_digits(False)
 POINT = four_bytes(["\0\0\0."])
 STARTS = {separator: four_bytes(f"{separator}{sign}{digit}." for sign in "\0-" for digit in range(10))
           for separator in SEPARATORS}
@@ -193,13 +199,14 @@ def _write_word2vec(path, stream, width, blocks):
 
 
 def main():
+    """Print or write the vector of each video."""
     args = parse_args()
     model, feature_dict = load_trained(args)
     videos = list(feature_dict["history_clicked_items"])[1:]
-    nce_w, nce_b = model.parameters["nce_w"], model.parameters["nce_b"]
-    largest = largest_square(nce_w, nce_b)
+    vectors = with_bias(model.parameters["nce_w"], model.parameters["nce_b"])
+    largest = largest_square(vectors)
     write_vectors(args.output_path, model, ordered_map(
-        lambda block: as_written(args.output_path, videos[block], simple_lsh_videos(nce_w, nce_b, block, largest)),
+        lambda block: as_written(args.output_path, videos[block], completed(vectors[block], largest)),
         video_blocks(len(videos)), args.processes))
 
 

@@ -7,8 +7,8 @@
     score of video v = nce_w[v] . u + nce_b[v];   P(v | u) = softmax of the scores over all videos but <unk>
 
 Reads from top to bottom: sizes and initial values, the class DNNmodel, the loss (NCE and its sampler),
-the file of a model. paddle is imported by what computes, not by what reads files, so that a script
-which only needs the parameters (item_vector.py) starts at once.
+the file of a model. paddle is imported by what trains, not by what reads files or infers, so that those
+scripts start at once.
 """
 import contextlib
 import hashlib
@@ -41,7 +41,7 @@ VIDEO_TABLE = "_proj_history_clicked_items"
 INITIAL_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}  # 0.1 for the other tables
 
 
-def load_paddle(threads=1):
+def load_paddle():
     """Import paddle with the settings that suit this processor, and without its chatter on stderr.
 
     MKL takes its slow path on AMD processors unless told otherwise before it loads (MKL_DEBUG_CPU_TYPE);
@@ -54,7 +54,7 @@ def load_paddle(threads=1):
     warnings.filterwarnings("ignore", message="No ccache found")
     import paddle
     paddle.disable_signal_handler()  # its own writes a page to stdout when a process is told to end
-    paddle.base.core.set_num_threads(threads)
+    paddle.base.core.set_num_threads(1)  # processes share the work
     return paddle
 
 
@@ -179,9 +179,9 @@ class DNNmodel:
             parameters = initial_parameters(config, item_freq, rng or np.random.default_rng(0))
         self.config, self.parameters, self.is_infer = config, parameters, is_infer
         self.layers = ENGINES[engine](config, parameters, dropout)
-        self._scratch = {name: np.empty(len(table_rows(name, value)), np.int32)
-                         for name, value in parameters.items() if is_table(name)}
         if not is_infer:
+            self._scratch = {name: np.empty(len(table_rows(name, value)), np.int32)
+                             for name, value in parameters.items() if is_table(name)}
             self.sampling = sampling or Sampling()
             self.noise = NoiseSampler(item_freq)
 
@@ -316,7 +316,7 @@ class PaddleLayers:
             tensor.set_value(self.parameters[name])
 
     def users(self, batch, rng=None, train=False, alike=False):
-        """User vectors, float32 [N, u]; parameters as in `NumpyLayers.users`."""
+        """User vectors, float32 [N, u]; parameters as in `NumpyLayers.users`, but padding is always computed."""
         import paddle
         with contextlib.nullcontext() if train else paddle.no_grad():
             self._looked_up = []
@@ -327,7 +327,7 @@ class PaddleLayers:
         """As `NumpyLayers.gradients`."""
         import paddle
         self._users.backward(paddle.to_tensor(gradient))
-        found = {name: [(ids, rows.grad.numpy())] for name, ids, rows in self._looked_up}
+        found = {name: [(ids, rows.grad.numpy().reshape(len(ids), -1))] for name, ids, rows in self._looked_up}
         for name, tensor in self._dense.items():
             found[name] = [(None, tensor.grad.numpy())]
             tensor.clear_gradient(set_to_zero=False)
@@ -336,11 +336,10 @@ class PaddleLayers:
     def look_up(self, feature, ids):
         """Rows of a table for int64 ids [...]: paddle tensor [..., width]."""
         import paddle
-        table = "_proj_" + feature
-        distinct, local = np.unique(ids, return_inverse=True)
-        rows = paddle.to_tensor(self.parameters[table][distinct], stop_gradient=False)
-        self._looked_up.append((table, distinct, rows))
-        return paddle.nn.functional.embedding(paddle.to_tensor(local.reshape(ids.shape)), rows)
+        table, ids = "_proj_" + feature, np.ascontiguousarray(ids)
+        rows = paddle.to_tensor(self.parameters[table].take(ids, axis=0), stop_gradient=False)
+        self._looked_up.append((table, ids.reshape(-1), rows))
+        return rows
 
     def embedding_layer(self, batch):
         """{feature: embeddings}: [S, width] for the profile, [T, S, width] for clicks, tags summed per video."""
@@ -445,7 +444,6 @@ def lstm_forward(inputs, packed, weight_ih, weight_hh, bias):
     scale = np.full(4 * width, 0.5, np.float32)
     scale[2 * width:3 * width] = 1
     shift = 1 - scale
-    shift[shift > 0] = 0.5
     gates = inputs @ (weight_ih * scale[:, None]).T  # [R, 4w]
     gates += bias * scale
     recurrent = np.ascontiguousarray((weight_hh * scale[:, None]).T)  # [w, 4w]
@@ -532,7 +530,7 @@ def segment_sum(values, segment):
     starts = np.flatnonzero(np.diff(segment, prepend=-1))
     counts = np.diff(starts, append=len(segment))
     total = values[starts]
-    for place in range(1, counts.max()):  # few, as videos have few tags; numpy.add.reduceat takes five times as long
+    for place in range(1, counts.max()):  # few: tags of a video, targets of a stretch; numpy.add.reduceat takes longer
         more = np.flatnonzero(counts > place)
         total[more] += values[starts[more] + place]
     return total
@@ -547,7 +545,6 @@ class NumpyLayers:
 
     def __init__(self, config, parameters, dropout=0.0):
         self.config, self.parameters, self.dropout = config, parameters, dropout
-        self._scratch = {}
 
     def refresh(self):
         """Nothing to do: the weights are read where they are."""
@@ -858,6 +855,7 @@ class Stored(io.RawIOBase):
         return True
 
     def readinto(self, buffer):
+        """Fill (part of) a buffer; returns how many bytes, 0 at the end. EOFError where something is missing."""
         while self._next < len(self._blocks):
             place, length = self._blocks[self._next]
             count = min(length - self._within, len(buffer))
@@ -889,6 +887,7 @@ class Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer):
+        """As that of `Stored`."""
         while not self._zlib.eof:
             packed = self._zlib.unconsumed_tail or self._file.read(self.CHUNK)
             if not packed:

@@ -537,19 +537,18 @@ def next_click_windows(lengths, window_size):
     return Stretches(np.arange(len(lengths)), lengths + 1 - length, length, np.ones_like(length))
 
 
-def make_batch(log, stretches, pad_to=None, with_targets=True):
+def make_batch(log, stretches, with_targets=True):
     """Gather the arrays of some stretches of a log into a `Batch` padded with `<unk>` at the end.
 
     Parameters
     ----------
     log : EncodedLog
     stretches : Stretches
-    pad_to : int, the T of the batch; the longest stretch if None.
     with_targets : bool, whether to look up the clicks that follow; False to infer.
     """
     item, category, tags, tag_offsets = log.videos.columns
     line, start, length, targets = stretches
-    time = np.arange(pad_to or length.max())[:, None]
+    time = np.arange(length.max())[:, None]
     click = log.offsets[line] + start + time - 1  # [T, S], the click at a position; time first suits the LSTM
     real = (start + time > 0) & (time < length)  # neither <unk> in front nor padding
     rows = np.where(real, log.clicks[np.where(real, click, 0)] if len(log.clicks) else 0, 0)

@@ -87,6 +87,7 @@ def gpu_wheel():
 
 
 def parse_args():
+    """The settings of this run, from the command line."""
     parser = argument_parser(__doc__)
     positive = number_type(int, 1)
     parser.add_argument("--train_set_path", required=True, help="the training log (- for standard input)")
@@ -645,6 +646,7 @@ def report_passes(args, trainer, config, parameters, item_freq, logs, stretches,
 
 
 def main():
+    """Read, train on several processes, report each pass."""
     args = parse_args()
     feature_dict = load_feature_dict(args.feature_dict)
     item_freq = load_item_freq(args.item_freq, feature_dict)

@@ -7,7 +7,6 @@ A user vector u becomes [1, u_1, ..., u_31, 0] divided by its norm: item_vector.
 with a video's vector orders the videos as the softmax does. Prints a vector a line, `,` between the
 numbers, in input order; --output_path writes a file with the user ids instead.
 """
-import functools
 
 from data_processor import argument_parser, bad_lines_of, ordered_map, run_script
 from infer import add_infer_arguments, block_size, inference_network, user_vectors
@@ -18,6 +17,7 @@ import numpy as np
 
 
 def parse_args():
+    """The settings of this run, from the command line."""
     parser = argument_parser(__doc__)
     add_infer_arguments(parser)
     add_output_path(parser)
@@ -32,15 +32,16 @@ def simple_lsh_users(users):
 
 
 def main():
+    """Print or write the vector of each user of the log."""
     args = parse_args()
     model, feature_dict = load_trained(args)
     bad_lines = bad_lines_of(args, args.output_path)
     reader = Reader(feature_dict, model.config.window_size, tail=True)
-    network = functools.cache(lambda: inference_network(model))  # loads paddle in the process that needs it
+    network = inference_network(model)
 
     def vectors_of(block):
         log = reader.encode_raw(args.infer_set_path, block)
-        return as_written(args.output_path, log.users, simple_lsh_users(user_vectors(network(), log)))
+        return as_written(args.output_path, log.users, simple_lsh_users(user_vectors(network, log)))
     blocks = raw_blocks(args.infer_set_path, block_size(args), bad_lines)
     write_vectors(args.output_path, model, ordered_map(vectors_of, blocks, args.processes))
     if bad_lines:

@@ -59,6 +59,18 @@ def test_every_documented_command(sample):
     assert vectors_of(by_script["item_vector.py"]).shape == (len(videos), 33)
 
 
+def test_only_training_needs_paddle(small, tmp_path):
+    """All other commands run where importing paddle fails."""
+    (tmp_path / "paddle.py").write_text("raise SystemExit('paddle was imported')")
+    model = "--model_path=output/model/model_pass_00001.tar.gz --feature_dict=output/feature_dict.pkl"
+    for command in ("data_processor.py --train_set_path=log.txt --output_dir=counted", f"item_vector.py {model}",
+                    f"infer.py --infer_set_path=log.txt {model}", f"user_vector.py --infer_set_path=log.txt {model}",
+                    f"infer_user.py {model}"):
+        assert run_ok(f"python {command}", small, env={"PYTHONPATH": str(tmp_path)})
+    training = run(train_command("output/no-paddle"), small, env={"PYTHONPATH": str(tmp_path)})
+    assert "paddle was imported" in training.stderr
+
+
 def test_cosine_order_is_softmax_order_for_every_user(sample):
     """All videos for the users of infer.txt, the top 30 for every other user, from the printed vectors."""
     folder, outputs = sample

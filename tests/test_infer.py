@@ -17,7 +17,7 @@ from user_vector import simple_lsh_users
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -118,7 +118,6 @@ def test_a_long_list_of_many_videos():
 
 def test_vectors_that_are_not_finite(tmp_path):
     """Finite weights can still be too large for the network, and for twelve decimals."""
-    network_conf.load_paddle()
     config = ModelConfig({name: len(values) for name, values in SMALL_DICT.items()})
     parameters = {name: np.full(shape, 1e30, np.float32) for name, shape in
                   network_conf.parameter_shapes(config).items()}
@@ -154,7 +153,8 @@ def test_errors_travel_between_processes():
 
 
 # ---------------------------------------------------------------- text of vectors
-@given(arrays(np.float64, (5, 4), elements=st.floats(-9999, 9999)))
+@given(st.sampled_from([0.9, 9.9999999999999, 9999]).flatmap(
+    lambda most: arrays(np.float64, (5, 4), elements=st.floats(-most, most))))
 def test_decimals(vectors):
     """What is read back is what was written, to twelve decimals; and printf would have printed the same."""
     text = item_vector.decimals(vectors, ",").decode()
@@ -238,7 +238,6 @@ def test_blocks_change_no_metric(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- user vectors
 def test_a_user_alone_is_a_user_in_company(tmp_path):
     """Bit for bit: in any batch, on any place, by `clicks` or by a shorter log."""
-    network_conf.load_paddle()
     rng = np.random.default_rng(0)
     config = ModelConfig({name: len(values) for name, values in SMALL_DICT.items()}, window_size=6)
     parameters = {name: rng.normal(0, 0.3, shape).astype(np.float32)
@@ -265,9 +264,11 @@ def test_a_user_alone_is_a_user_in_company(tmp_path):
     np.testing.assert_array_equal(vectors(short), together[[len(line[3]) < 3 for line in lines]])
 
 
-@given(st.lists(st.lists(st.sampled_from(["v1:a:s", "v2:b:t_s", "x:y:a:b", "new:a:s", "bad:a"]), max_size=40),
+@given(st.lists(st.lists(st.sampled_from(["v1:a:s", "v2:b:t_s", "x:y:a:b", "new:a:s", "bad:a"]), max_size=40)
+                | st.lists(st.sampled_from(["v1:a:s", "v2:b:t_s", *["new:a:s"] * 6]), min_size=8, max_size=40),
                 min_size=1, max_size=3),
        st.integers(1, 4))
+@example([["bad:a"] + ["v1:a:s"] * 40], 2)
 def test_the_tail_of_a_history_is_enough(histories, window_size):
     """Reading only the ends gives the same next windows; what is malformed there is named as ever."""
     lines = list(enumerate(log_text([("u1", "p1", "c1", infos, "m1") for infos in histories]).encode().splitlines(), 1))

@@ -85,8 +85,6 @@ def test_generators_and_batches_give_the_documented_instances(tmp_path_factory, 
     assert stretches.targets.sum() == len(expected)
     if expected:
         assert list(instances_of_batch(reader.make_batch(log, stretches))) == expected
-        padded = reader.make_batch(log, stretches, pad_to=window_size + 3)
-        assert list(instances_of_batch(padded)) == expected
     if lines:
         windows = reader.next_click_windows(log.lengths, window_size)
         assert list(instances_of_batch(reader.make_batch(log, windows, with_targets=False))) == to_serve

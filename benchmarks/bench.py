@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -125,17 +126,22 @@ def preprocess(args):
     print(f"| preprocessing, peak MB | {own:.0f} | {other:.0f} | {other / own:.1f} |", flush=True)
 
 
-def train(args, mode, *settings, videos=100_000, users=5000):
-    """Instances per second of one pass of train.py, reading included."""
+def train_command(args, mode, *settings, videos=100_000, users=5000):
+    """Command for one pass of train.py; it writes to the folder `trained`."""
     folder = dictionary(args, make_log(args, 50_000, videos))
     log = make_log(args, users, videos)
     one = args.work_dir / "one.txt"
     one.write_text(log.open().readline())
-    output = args.work_dir / "trained"
-    run("train.py", f"--train_set_path={log}", f"--test_set_path={one}", f"--model_output_dir={output}",
-        f"--feature_dict={folder}/feature_dict.pkl", f"--item_freq={folder}/item_freq.pkl", "--num_passes=1",
-        f"--instances={mode}", *settings)
-    return json.loads((output / "metrics.jsonl").read_text().splitlines()[0])["instances_per_second"]
+    return ("train.py", f"--train_set_path={log}", f"--test_set_path={one}",
+            f"--model_output_dir={args.work_dir / 'trained'}", f"--feature_dict={folder}/feature_dict.pkl",
+            f"--item_freq={folder}/item_freq.pkl", "--num_passes=1", f"--instances={mode}", *settings)
+
+
+def train(args, mode, *settings, **sizes):
+    """Instances per second of one pass of train.py, reading included."""
+    run(*train_command(args, mode, *settings, **sizes))
+    metrics = (args.work_dir / "trained" / "metrics.jsonl").read_text()
+    return json.loads(metrics.splitlines()[0])["instances_per_second"]
 
 
 def train_against_torch(args, mode, batch_size, negatives, *shared):
@@ -310,6 +316,11 @@ def flat(args):
     compare(args, "training, window, instances/s with a million videos (with ten thousand)",
             lambda: train(args, "window", videos=1_000_000), lambda: train(args, "window", videos=10_000),
             higher_is_better=True)
+    for videos in (100_000, 1_000_000):
+        peak = memory_of(*train_command(args, "window", videos=videos))
+        size = (args.work_dir / "trained" / "model_pass_00000.tar.gz").stat().st_size / 1e6
+        print(f"| training, window, peak MB with {videos:,} videos (MB of parameters) | {peak:.0f} | {size:.0f} | |",
+              flush=True)
     folder, log = dictionary(args, make_log(args, 50_000)), make_log(args, 1000)
     output = args.work_dir / "twenty"
     run("train.py", f"--train_set_path={log}", f"--test_set_path={args.work_dir}/one.txt",
@@ -340,7 +351,8 @@ def main():
         parser.error(f"no comparison is called {', '.join(sorted(unknown))}")
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
         processor = next(line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name"))
-    print(f"{processor}, {os.cpu_count()} cores; Python {platform.python_version()}, numpy {np.__version__}\n")
+    print(f"{processor}, {os.cpu_count()} cores; Python {platform.python_version()}, numpy {np.__version__}, "
+          f"paddlepaddle {metadata.version('paddlepaddle')}\n")
     print("| What (peer) | Ours | Peer | Ratio |\n|---|---|---|---|", flush=True)
     for comparison in COMPARISONS:
         if not args.names or comparison.__name__ in args.names:

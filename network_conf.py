@@ -441,58 +441,60 @@ def lstm_forward(inputs, packed, weight_ih, weight_hh, bias):
     """
     width = weight_hh.shape[1]
     # sigmoid(x) = tanh(x / 2) / 2 + 1/2: so that one tanh does for all gates
-    scale = np.full(4 * width, 0.5, np.float32)
-    scale[2 * width:3 * width] = 1
+    scale = np.array([0.5, 0.5, 1, 0.5], np.float32)[:, None, None]
     shift = 1 - scale
-    gates = inputs @ (weight_ih * scale[:, None]).T  # [R, 4w]
-    gates += bias * scale
-    recurrent = np.ascontiguousarray((weight_hh * scale[:, None]).T)  # [w, 4w]
-    cells, states = np.empty((2, len(inputs), width), np.float32)
+    into, recurrent = (np.ascontiguousarray((weight.reshape(4, width, -1) * scale).transpose(0, 2, 1))
+                       for weight in (weight_ih, weight_hh))  # [4, in, w], [4, w, w]
+    bias = bias.reshape(4, 1, width) * scale
+    gates = inputs @ into  # [4, R, w]: numbers that are worked on together lie together
+    cells, tanh_cells, states = np.empty((3, len(inputs), width), np.float32)
     for rows, before in [(packed.first, None), *packed.steps]:
-        at_step, cell = gates[rows], cells[rows]
+        at_step, cell = gates[:, rows], cells[rows]
+        at_step += bias
         if before:
             at_step += states[before] @ recurrent
         np.tanh(at_step, out=at_step)
         at_step *= scale
         at_step += shift
-        np.multiply(at_step[:, :width], at_step[:, 2 * width:3 * width], out=cell)
+        i, f, c, o = at_step
+        np.multiply(i, c, out=cell)
         if before:
-            cell += at_step[:, width:2 * width] * cells[before]
-        np.multiply(at_step[:, 3 * width:], np.tanh(cell), out=states[rows])
-    return states, (inputs, packed, weight_ih, weight_hh, gates, cells, states)
+            cell += f * cells[before]
+        np.tanh(cell, out=tanh_cells[rows])
+        np.multiply(o, tanh_cells[rows], out=states[rows])
+    return states, (inputs, packed, weight_ih, weight_hh, gates, cells, tanh_cells, states)
 
 
 def lstm_backward(gradient, kept):
     """Backward through time: gradient of `states` [R, w] -> those of inputs, weight_ih, weight_hh, bias.
 
-    `gradient` is used up.
+    `gradient` is used up. One step at a time, so that its numbers stay in the cache.
     """
-    inputs, packed, weight_ih, weight_hh, gates, cells, states = kept
+    inputs, packed, weight_ih, weight_hh, gates, cells, tanh_cells, states = kept
     width, later = weight_hh.shape[1], packed.first.stop  # where the rows begin that have one before them
-    i, f, c, o = (gates[:, gate * width:(gate + 1) * width] for gate in range(4))
-    tanh_cells = np.tanh(cells)
-    cells_before = np.zeros_like(cells)
-    np.take(cells, packed.before, axis=0, out=cells_before[later:])
-    # slope of the cell (of i, f, c) or of the state (of o) in what goes into each gate
-    slope = np.empty_like(gates)
-    d_i, d_f, d_c, d_o = (slope[:, gate * width:(gate + 1) * width] for gate in range(4))
-    for d_gate, gate, factor in ((d_i, i, c), (d_f, f, cells_before), (d_o, o, tanh_cells)):
-        np.multiply(gate, 1 - gate, out=d_gate)
-        d_gate *= factor
-    np.multiply(i, 1 - c * c, out=d_c)
-    state_in_cell = o * (1 - tanh_cells * tanh_cells)
-    keep = np.ascontiguousarray(f)
+    d_gates = np.empty((len(inputs), 4 * width), np.float32)  # [R, 4w], which products take in one go
     d_cells = np.zeros_like(cells)
     for rows, before in [*packed.steps[::-1], (packed.first, None)]:
-        d_state, d_cell, d_gates = gradient[rows], d_cells[rows], slope[rows]  # what later steps add is in them already
-        d_cell += d_state * state_in_cell[rows]
-        three = d_gates[:, :3 * width].reshape(-1, 3, width)
-        three *= d_cell[:, None]
-        d_gates[:, 3 * width:] *= d_state
+        i, f, c, o = gates[:, rows]
+        d_state, d_cell, tanh_cell = gradient[rows], d_cells[rows], tanh_cells[rows]  # with what later steps added
+        state_in_cell = 1 - tanh_cell * tanh_cell
+        state_in_cell *= o
+        state_in_cell *= d_state
+        d_cell += state_in_cell
+        slope = 1 - gates[:, rows]  # of sigmoid(x): s (1 - s)
+        slope *= gates[:, rows]
+        slope[0] *= c
+        slope[1] *= cells[before] if before else 0
+        np.multiply(1 - c * c, i, out=slope[2])
+        slope[3] *= tanh_cell
+        slope[:3] *= d_cell
+        slope[3] *= d_state
+        d_gates[rows].reshape(-1, 4, width)[:] = slope.transpose(1, 0, 2)
         if before:
-            d_cells[before] += d_cell * keep[rows]
-            gradient[before] += d_gates @ weight_hh
-    return (slope @ weight_ih, slope.T @ inputs, slope[later:].T @ states[packed.before], slope.sum(axis=0))
+            np.multiply(d_cell, f, out=d_cells[before])
+            gradient[before] += d_gates[rows] @ weight_hh
+    return (d_gates @ weight_ih, d_gates.T @ inputs, d_gates[later:].T @ states[packed.before],
+            np.ones(len(inputs), np.float32) @ d_gates)
 
 
 def running_max(values, packed):

@@ -686,15 +686,12 @@ def log_odds(user, target_item, negatives, nce_w, nce_b, log_noise):
     """
     import paddle
     from paddle.nn.functional import embedding
-    expected = log_noise + float(np.log(negatives.shape[-1]))  # log(k q)
-    user = paddle.concat([user, paddle.ones([len(user), 1], user.dtype)], axis=1)
-    table = paddle.concat([nce_w, nce_b], axis=1)  # [videos, u + 1]: the bias is one more component
-    target = (embedding(target_item, table) * user).sum(1) - paddle.gather(expected, target_item)
+    offset = nce_b - (log_noise + float(np.log(negatives.shape[-1]))).unsqueeze(1)  # [videos, 1]: log-odds at u = 0
+    target = (embedding(target_item, nce_w) * user).sum(1) + embedding(target_item, offset).squeeze(1)
     if negatives.ndim == 1:
-        noise = paddle.matmul(user, embedding(negatives, table), transpose_y=True)  # [N, k]
-        return target, noise - paddle.gather(expected, negatives)
-    noise = (embedding(negatives, table) * user.unsqueeze(1)).sum(2)  # [N, k, u + 1] -> [N, k]
-    return target, noise - paddle.gather(expected, negatives.flatten()).reshape(negatives.shape)
+        return target, paddle.addmm(embedding(negatives, offset).t(), user, embedding(negatives, nce_w).t())
+    noise = (embedding(negatives, nce_w) * user.unsqueeze(1)).sum(2)  # [N, k, u] -> [N, k]
+    return target, noise + embedding(negatives, offset).squeeze(2)
 
 
 def nce_loss(user, target_item, negatives, nce_w, nce_b, log_noise):

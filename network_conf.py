@@ -507,10 +507,8 @@ def running_max(values, packed):
 
 def running_max_backward(gradient, best, packed):
     """Gradient of `running_max`'s result -> of its values, in place: it goes where the max was found first."""
-    from_before = np.zeros(best.shape, bool)
-    from_before[packed.first.stop:] = best[packed.first.stop:] == best[packed.before]
     for rows, before in packed.steps[::-1]:
-        moved = gradient[rows] * from_before[rows]
+        moved = gradient[rows] * (best[rows] == best[before])
         gradient[before] += moved
         gradient[rows] -= moved
 
@@ -531,11 +529,16 @@ def segment_sum(values, segment):
     """Sum of consecutive rows with the same `segment` (0, 0, 1, 2, 2, ...): [K, w] -> [U, w]."""
     starts = np.flatnonzero(np.diff(segment, prepend=-1))
     counts = np.diff(starts, append=len(segment))
-    total = values[starts]
-    for place in range(1, counts.max()):  # few: tags of a video, targets of a stretch; numpy.add.reduceat takes longer
-        more = np.flatnonzero(counts > place)
-        total[more] += values[starts[more] + place]
-    return total
+    order = np.argsort(-counts, kind="stable")  # the longest first: those with one more row are the first ones of all
+    starts, counts = starts[order], counts[order]
+    total = values.take(starts, axis=0)
+    # few turns: tags of a video, targets of a stretch; numpy.add.reduceat takes longer
+    for place in range(1, counts.max()):
+        longer = np.searchsorted(-counts, -place)
+        total[:longer] += values.take(starts[:longer] + place, axis=0)
+    result = np.empty_like(total)
+    result[order] = total
+    return result
 
 
 class NumpyLayers:

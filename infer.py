@@ -186,16 +186,16 @@ class TopN:
         padded[:, -1] = 0
         padded[:, -1] = -(self._table[1:edges[1]] @ padded.T).max(axis=0)
         best, total = Best(USER_BLOCK, kept), np.zeros(USER_BLOCK)
-        scores, powers = np.empty((2, USER_BLOCK * max(np.diff(edges))), np.float32)
+        scores, ones = np.empty((max(np.diff(edges)), USER_BLOCK), np.float32), np.ones(max(np.diff(edges)), np.float32)
         for start, end in zip(edges, edges[1:]):
-            shape = (end - start, USER_BLOCK)
-            block, power = (each[:shape[0] * USER_BLOCK].reshape(shape) for each in (scores, powers))
-            np.matmul(self._table[start:end], padded.T, out=block)
+            block = np.matmul(self._table[start:end], padded.T, out=scores[:end - start])
             with np.errstate(over="ignore"):  # looked for below
-                total += np.ones(end - start, np.float32) @ np.exp(block, out=power)
-            for row, ids in enumerate(removed or ()):
-                block[ids[(ids >= start) & (ids < end)] - start, row] = -np.inf
-            best.add(block, start)
+                for row, ids in enumerate(removed or ()):
+                    places = ids[(ids >= start) & (ids < end)] - start
+                    total[row] += np.exp(block[places, row]).sum()  # they keep their share
+                    block[places, row] = -np.inf
+                best.add(block, start)
+                total += ones[:end - start] @ np.exp(block, out=block)
         ids, limit = best.result()
         if kept == videos - 1:
             limit[:] = -np.inf  # nothing was left out

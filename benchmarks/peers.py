@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-os.environ["OPENBLAS_NUM_THREADS"] = str(os.cpu_count())  # a peer is one process: it gets all
+for library in ("OPENBLAS", "OMP", "MKL"):  # a peer is one process: it gets all, whatever bench.py has been told
+    os.environ[f"{library}_NUM_THREADS"] = str(os.cpu_count())
 from data_processor import load_feature_dict, load_item_freq
 from network_conf import EMBEDDING_DIMS, ModelConfig, initial_parameters, load_model
 from reader import Reader, make_batch, next_click_windows, sequence_stretches, shuffled_batches, sliding_windows
@@ -104,15 +105,15 @@ def torch_infer(args):
 
 def faiss(args):
     """Exact inner-product search over [b, w], from user vectors that are ready: no probabilities."""
-    import faiss as library
+    import faiss as engine
     model, _ = read_model(args)
     users = np.load(f"{args.folder}/users.npy")
-    index = library.IndexFlatIP(users.shape[1] + 1)
+    index = engine.IndexFlatIP(users.shape[1] + 1)
     index.add(np.hstack([model.parameters["nce_b"].T, model.parameters["nce_w"]])[1:].astype(np.float32))
     queries = np.hstack([np.ones((len(users), 1), np.float32), users])
     started = time.perf_counter()
     _, ids = index.search(queries, TOP_N)
-    return time.perf_counter() - started, {"ids": (ids[0] + 1).tolist(), "version": library.__version__}
+    return time.perf_counter() - started, {"ids": (ids[0] + 1).tolist(), "version": engine.__version__}
 
 
 def torch_user_vector(args):

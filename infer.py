@@ -191,7 +191,7 @@ class TopN:
             block = np.matmul(self._table[start:end], padded.T, out=scores[:end - start])
             with np.errstate(over="ignore"):  # looked for below
                 for row, ids in enumerate(removed or ()):
-                    places = ids[(ids >= start) & (ids < end)] - start
+                    places = np.unique(ids[(ids >= start) & (ids < end)]) - start
                     total[row] += np.exp(block[places, row]).sum()  # they keep their share
                     block[places, row] = -np.inf
                 best.add(block, start)

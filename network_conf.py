@@ -180,8 +180,7 @@ class DNNmodel:
         self.config, self.parameters, self.is_infer = config, parameters, is_infer
         self.layers = ENGINES[engine](config, parameters, dropout)
         if not is_infer:
-            self._scratch = {name: np.empty(len(table_rows(name, value)), np.int32)
-                             for name, value in parameters.items() if is_table(name)}
+            self._scratch = np.empty(len(parameters["nce_w"]), np.int32)
             self.sampling = sampling or Sampling()
             self.noise = NoiseSampler(item_freq)
 
@@ -207,8 +206,9 @@ class DNNmodel:
         Returns
         -------
         cost : float
-        {parameter name: (ids, gradient)} : float32 gradient of the rows `ids` (distinct, int64) of a table, or with
-            ids None of a whole layer's weights. Of tied embeddings there is one, that of the clicked videos.
+        {parameter name: [(ids, gradient), ...]} : parts of the float32 gradient, of rows `ids` (int64, they may repeat
+            themselves) of a table, or with ids None of a whole layer's weights; `sum_gradients` adds them up. Of tied
+            embeddings there is one, that of the clicked videos.
         """
         import paddle
         user = paddle.to_tensor(self._users(batch, rng, train=True), stop_gradient=False)
@@ -221,7 +221,7 @@ class DNNmodel:
             found.setdefault(name, []).append((ids, rows.grad.numpy()))
         if self.config.tie_embeddings:
             found[VIDEO_TABLE] += found.pop("nce_w")
-        return float(cost), {name: sum_gradients(parts, self._scratch.get(name)) for name, parts in found.items()}
+        return float(cost), found
 
     def _users(self, batch, rng, **options):
         with np.errstate(all="ignore"):  # what is not finite is looked for in costs and user vectors
@@ -234,7 +234,7 @@ class DNNmodel:
         shape = (self.sampling.num_negatives,)
         negatives = self.noise.draw(shape if self.sampling.shared_negatives else (len(target_item), *shape), rng)
         ids = np.concatenate([target_item, negatives.ravel()])
-        distinct, local = distinct_ids(ids, self._scratch["nce_w"])
+        distinct, local = distinct_ids(ids, self._scratch)
         rows = [paddle.to_tensor(table_rows(name, self.parameters[name])[distinct], stop_gradient=False)
                 for name in ("nce_w", "nce_b")]
         log_noise = paddle.to_tensor(self.noise.log_probability[distinct])
@@ -274,14 +274,13 @@ def distinct_ids(ids, scratch):
 def sum_rows(values, local, count):
     """Sum of the rows of `values` that go to each of `count` places: [K, w], int64 [K] -> [count, w]."""
     width, rows = values.shape[1], np.arange(len(local))
-    chosen = np.zeros(count, np.int64)
-    chosen[local] = rows  # one row of each place is copied, which is fast
-    first = chosen[local] == rows
-    total = np.zeros((count, width), values.dtype)
-    total[local[first]] = values[first]
-    again = np.flatnonzero(~first)  # the others are added, one number at a time
+    chosen = np.full(count, -1)
+    chosen[local] = rows
+    total = values.take(chosen, axis=0)  # one row of each place is copied, which is fast
+    total[chosen < 0] = 0
+    again = np.flatnonzero(chosen[local] != rows)  # the others are added, one number at a time
     places = (local[again, None] * width + np.arange(width)).reshape(-1)
-    np.add.at(total.reshape(-1), places, values[again].reshape(-1))
+    np.add.at(total.reshape(-1), places, values.take(again, axis=0).reshape(-1))
     return total
 
 

@@ -315,11 +315,16 @@ class Trainer:
         batch = hide_users(make_batch(log, stretches), self._args.user_dropout, rng)
         self._costs[rank], found = self._network.gradients(batch, rng, targets)
         for place, (name, (all_ids, all_rows)) in enumerate(self._found[rank].items()):
-            ids, gradient = found[name]
-            self._counts[rank, place] = count = len(gradient)
-            all_rows[:count] = gradient
-            if ids is not None:
-                all_ids[:count] = ids
+            parts = found[name]
+            if sum(len(gradient) for _, gradient in parts) > len(all_rows):  # a small table: more than there is place for
+                parts = [sum_gradients(parts, self._scratch[name])]
+            end = 0
+            for ids, gradient in parts:
+                start, end = end, end + len(gradient)
+                all_rows[start:end] = gradient
+                if ids is not None:
+                    all_ids[start:end] = ids
+            self._counts[rank, place] = end
 
     def _share(self, rank, ranks):
         """Names of the parameters that a process updates: about as much work for each."""

@@ -26,7 +26,7 @@ import resource
 import signal
 import sys
 from array import array
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from itertools import chain, islice
 
 from reader import (
@@ -208,14 +208,14 @@ def count_log(path, processes=1, bad_lines=None):
     parts = parts or [_count_chunks(path, line_chunks(raw_lines(path, bad_lines)))]
     lines, *packed = zip(*parts)
     users, provinces, cities, phones, infos = map(_merged, packed)
-    videos, categories, tags = Counter(), Counter(), Counter()
+    videos, categories, tags = defaultdict(int), defaultdict(int), defaultdict(int)
     for info, count in infos.items():
         video, category, info_tags = split_video_info(info)
         videos[video] += count
         categories[category] += count
         for tag in info_tags:
             tags[tag] += count
-    counts = dict(zip(FEATURES, (users, provinces, cities, phones, videos, categories, tags)))
+    counts = dict(zip(FEATURES, (users, provinces, cities, phones, *map(Counter, (videos, categories, tags)))))
     return counts, {"lines": sum(lines), "clicks": sum(infos.values())}
 
 
@@ -482,8 +482,9 @@ def main():
                          "lower --feat_appear_limit")
     freq = item_frequencies(counts["history_clicked_items"], videos)
     os.makedirs(args.output_dir, exist_ok=True)
+    told = fingerprints(feature_dict, freq)
     files = {"feature_dict.pkl": pickle.dumps(feature_dict, 4), "item_freq.pkl": pickle.dumps(freq, 4),
-             FINGERPRINTS: json.dumps(fingerprints(feature_dict, freq), indent=1).encode()}
+             FINGERPRINTS: json.dumps(told, indent=1).encode()}
     with contextlib.ExitStack() as all_or_none:  # all are on the disk before the first gets its name
         for name, content in files.items():
             stream = all_or_none.enter_context(atomic_write(os.path.join(args.output_dir, name)))
@@ -494,9 +495,9 @@ def main():
         bad_lines.write()
     print(f"{summary['lines']} lines, {summary['clicks']} clicks, {freq[0]:.2%} of them on videos left out")
     for feature in FEATURES:
-        print(f"{feature}: {len(feature_dict[feature])} of {len(counts[feature].keys() - NO_VALUE) + 1} values, "
-              f"with {UNKNOWN}")
-    print(f"dictionary {fingerprint(feature_dict)[:16]}", file=sys.stderr)
+        found = len(counts[feature]) - sum(value in counts[feature] for value in NO_VALUE)
+        print(f"{feature}: {len(feature_dict[feature])} of {found + 1} values, with {UNKNOWN}")
+    print(f"dictionary {told['feature_dict'][:16]}", file=sys.stderr)
 
 
 if __name__ == "__main__":

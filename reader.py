@@ -287,15 +287,11 @@ def split_columns(raw):
     first, last = np.searchsorted(separators, history), np.searchsorted(separators, history_end)
     known, four = np.ones(len(history), bool), np.flatnonzero(history_end - history == len(b"NULL"))
     known[four] = (data[history[four, None] + np.arange(4)] != list(b"NULL")).any(axis=1)
-    is_end = np.zeros(len(data), bool)
-    if (last - first).sum() == len(separators):
-        is_end[separators] = True
-    else:  # some in other columns
-        for begin, end in zip(first.tolist(), last.tolist()):
-            is_end[separators[begin:end]] = True
-    is_end[history_end[known]] = True
-    info_ends = np.flatnonzero(is_end)
-    clicks = (last - first + 1) * known
+    inside = last - first  # separators in each history
+    if inside.sum() < len(separators):  # some in other columns
+        separators = separators[np.repeat(first - np.cumsum(inside) + inside, inside) + np.arange(inside.sum())]
+    info_ends = np.insert(separators, np.cumsum(inside)[known], history_end[known])
+    clicks = (inside + 1) * known
     info_starts = np.concatenate([[0], info_ends[:-1] + 1])[:len(info_ends)]
     info_starts[(np.cumsum(clicks) - clicks)[known]] = history[known]
     return LogColumns(raw, starts, ends, info_starts, info_ends, clicks)

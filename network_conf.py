@@ -273,14 +273,15 @@ def distinct_ids(ids, scratch):
 
 def sum_rows(values, local, count):
     """Sum of the rows of `values` that go to each of `count` places: [K, w], int64 [K] -> [count, w]."""
-    width, rows = values.shape[1], np.arange(len(local))
-    chosen = np.full(count, -1)
+    rows, chosen = np.arange(len(local)), np.full(count, -1)
     chosen[local] = rows
     total = values.take(chosen, axis=0)  # one row of each place is copied, which is fast
     total[chosen < 0] = 0
-    again = np.flatnonzero(chosen[local] != rows)  # the others are added, one number at a time
-    places = (local[again, None] * width + np.arange(width)).reshape(-1)
-    np.add.at(total.reshape(-1), places, values.take(again, axis=0).reshape(-1))
+    again = np.flatnonzero(chosen[local] != rows)  # the others are added, one number at a time, or two as one complex
+    number = np.complex64 if values.shape[1] % 2 == 0 and values.dtype == np.float32 else values.dtype
+    flat, more = total.reshape(-1).view(number), values.take(again, axis=0).reshape(-1).view(number)
+    width = values.shape[1] * values.itemsize // more.itemsize
+    np.add.at(flat, (local[again, None] * width + np.arange(width)).reshape(-1), more)
     return total
 
 

@@ -168,13 +168,14 @@ def adam(rows, gradient, state, rate, step, l2_rate):
     rate : learning rate.    step : number of this step, from 1.    l2_rate : not used.
     """
     mean, square = state
+    change = (1 - BETA1) * gradient
     mean *= BETA1
-    mean += (1 - BETA1) * gradient
+    mean += change
     # what has faded to nothing becomes 0: numbers below 1e-38 (denormal) take a processor 100 times as long
     mean += TINY
     mean -= TINY
     square *= BETA2
-    change = gradient * gradient
+    np.multiply(gradient, gradient, out=change)
     change *= 1 - BETA2
     square += change
     np.maximum(square, TINY, out=square)

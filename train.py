@@ -317,7 +317,7 @@ class Trainer:
         self._costs[rank], found = self._network.gradients(batch, rng, targets)
         for place, (name, (all_ids, all_rows)) in enumerate(self._found[rank].items()):
             parts = found[name]
-            if sum(len(gradient) for _, gradient in parts) > len(all_rows):  # a small table: more than there is place for
+            if sum(len(gradient) for _, gradient in parts) > len(all_rows):  # a small table: no place for all
                 parts = [sum_gradients(parts, self._scratch[name])]
             end = 0
             for ids, gradient in parts:

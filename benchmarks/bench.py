@@ -24,14 +24,16 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / "benchmarks" / "peers.py"
+PASSES = 3  # of a training run
+ENVIRONMENT = dict(os.environ)  # of all commands: importing paddle and reader.py changes how many threads there are
 sys.path.insert(0, str(ROOT))
 
 
-def run(*command, **options):
+def run(*command):
     """(seconds of wall time, peak memory in MB, stdout) of a command."""
     started = time.perf_counter()
     with subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          cwd=ROOT, text=True, **options) as process:
+                          cwd=ROOT, env=ENVIRONMENT, text=True) as process:
         out, errors = process.communicate()
     seconds = time.perf_counter() - started
     if process.returncode:
@@ -42,7 +44,7 @@ def run(*command, **options):
 def memory_of(*command):
     """Peak memory in MB of a command and all its processes together, looked at every hundredth of a second."""
     process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, cwd=ROOT)
+                               stderr=subprocess.DEVNULL, cwd=ROOT, env=ENVIRONMENT)
     peak = 0
     while process.poll() is None:
         total, waiting = 0, [process.pid]
@@ -64,17 +66,30 @@ def peer(*arguments):
 
 
 def compare(args, name, ours, theirs, higher_is_better=False):
-    """Run both in turn and print the row; returns the ratio of the medians, above 1 when ours is better."""
-    figures = {"ours": [], "peer": []}
-    for _ in range(args.rounds):
-        figures["ours"].append(ours())
-        figures["peer"].append(theirs())
-    medians = {side: statistics.median(values) for side, values in figures.items()}
-    ratio = medians["peer"] / medians["ours"]
-    ratio = 1 / ratio if higher_is_better else ratio
-    cells = [f"{medians[side]:.4g} ({min(values):.4g} to {max(values):.4g})" for side, values in figures.items()]
+    """Run both in turn and print the row."""
+    print_row(name, *in_turn(args, ours, theirs), higher_is_better)
+
+
+def in_turn(args, ours, theirs):
+    """The figures of both, two lists."""
+    return zip(*[(ours(), theirs()) for _ in range(args.rounds)])
+
+
+def print_row(name, ours, theirs, higher_is_better=False):
+    """Medians, smallest and largest of two lists; the ratio of the medians, above 1 when ours is better."""
+    medians = [statistics.median(values) for values in (ours, theirs)]
+    ratio = medians[0] / medians[1] if higher_is_better else medians[1] / medians[0]
+    cells = [f"{median:.4g} ({min(values):.4g} to {max(values):.4g})" for median, values in
+             zip(medians, (ours, theirs))]
     print(f"| {name} | {' | '.join(cells)} | {ratio:.2f} |", flush=True)
-    return ratio
+
+
+def compare_training(args, name, ours, theirs):
+    """Two rows of instances/s, from lists that start with the first pass; one pass may be all that there is."""
+    ours, theirs = in_turn(args, ours, theirs)
+    for which, rates in (("first pass, reading included", lambda run: run[0]),
+                         ("later passes", lambda run: statistics.median(run[1:] or run))):
+        print_row(name.format(which), [*map(rates, ours)], [*map(rates, theirs)], higher_is_better=True)
 
 
 def make_log(args, users, videos=100_000):
@@ -127,21 +142,25 @@ def preprocess(args):
 
 
 def train_command(args, mode, *settings, videos=100_000, users=5000):
-    """Command for one pass of train.py; it writes to the folder `trained`."""
+    """Command for PASSES passes of train.py; it writes to the folder `trained`."""
     folder = dictionary(args, make_log(args, 50_000, videos))
     log = make_log(args, users, videos)
     one = args.work_dir / "one.txt"
     one.write_text(log.open().readline())
     return ("train.py", f"--train_set_path={log}", f"--test_set_path={one}",
             f"--model_output_dir={args.work_dir / 'trained'}", f"--feature_dict={folder}/feature_dict.pkl",
-            f"--item_freq={folder}/item_freq.pkl", "--num_passes=1", f"--instances={mode}", *settings)
+            f"--item_freq={folder}/item_freq.pkl", f"--num_passes={PASSES}", f"--instances={mode}", *settings)
 
 
 def train(args, mode, *settings, **sizes):
-    """Instances per second of one pass of train.py, reading included."""
+    """Instances per second of each pass of train.py; the first reads the log as well."""
     run(*train_command(args, mode, *settings, **sizes))
-    metrics = (args.work_dir / "trained" / "metrics.jsonl").read_text()
-    return json.loads(metrics.splitlines()[0])["instances_per_second"]
+    return pass_rates(args.work_dir / "trained")
+
+
+def pass_rates(folder):
+    """Instances per second of each pass of a run."""
+    return [json.loads(line)["instances_per_second"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def train_against_torch(args, mode, batch_size, negatives, *shared):
@@ -152,9 +171,9 @@ def train_against_torch(args, mode, batch_size, negatives, *shared):
     def theirs():
         found = peer("torch_train", log, folder, mode, batch_size, negatives, *shared)
         assert abs(found["first_cost"] - our_cost) < 1e-5, f"the costs differ: {our_cost}, {found['first_cost']}"
-        return found["instances"] / found["seconds"]
-    compare(args, f"training, {mode}, batches of {batch_size}, {negatives} negatives, instances/s (PyTorch)",
-            lambda: train(args, mode, *settings), theirs, higher_is_better=True)
+        return [found["instances"] / found["seconds"]]
+    compare_training(args, f"training, {mode}, batches of {batch_size}, {negatives} negatives, instances/s, {{}} "
+                     "(PyTorch)", lambda: train(args, mode, *settings), theirs)
 
 
 def first_cost(log, folder, mode, batch_size, negatives, shared):
@@ -185,10 +204,10 @@ def train_window(args):
 def train_sequence(args):
     train_against_torch(args, "sequence", 512, 64, "shared")
     train_against_torch(args, "sequence", 2048, 64, "shared")
-    config_flop = flop_per_instance()
-    own = train(args, "sequence", "--batch_size=2048", "--num_negatives=64", "--shared_negatives") * config_flop
-    print(f"| training, sequence, GFLOP/s (own 4096^3 float32 product) | {own / 1e9:.0f} | {own_product() / 1e9:.0f} "
-          f"| {own / own_product():.2f} |", flush=True)
+    rates = train(args, "sequence", "--batch_size=2048", "--num_negatives=64", "--shared_negatives")
+    own, product = statistics.median(rates[1:]) * flop_per_instance(), own_product()
+    print(f"| training, sequence, GFLOP/s of later passes (own 4096^3 float32 product) | {own / 1e9:.0f} "
+          f"| {product / 1e9:.0f} | {own / product:.2f} |", flush=True)
 
 
 def flop_per_instance():
@@ -313,9 +332,8 @@ def start(args):
 
 
 def flat(args):
-    compare(args, "training, window, instances/s with a million videos (with ten thousand)",
-            lambda: train(args, "window", videos=1_000_000), lambda: train(args, "window", videos=10_000),
-            higher_is_better=True)
+    compare_training(args, "training, window, instances/s with a million videos, {} (with ten thousand)",
+                     lambda: train(args, "window", videos=1_000_000), lambda: train(args, "window", videos=10_000))
     for videos in (100_000, 1_000_000):
         peak = memory_of(*train_command(args, "window", videos=videos))
         size = (args.work_dir / "trained" / "model_pass_00000.tar.gz").stat().st_size / 1e6
@@ -326,7 +344,7 @@ def flat(args):
     run("train.py", f"--train_set_path={log}", f"--test_set_path={args.work_dir}/one.txt",
         f"--model_output_dir={output}", f"--feature_dict={folder}/feature_dict.pkl",
         f"--item_freq={folder}/item_freq.pkl", "--num_passes=20")
-    rates = [json.loads(line)["instances_per_second"] for line in (output / "metrics.jsonl").read_text().splitlines()]
+    rates = pass_rates(output)
     late, early = statistics.median(rates[-3:]), statistics.median(rates[1:4])
     print(f"| training, instances/s of passes 18 to 20 (of passes 2 to 4) | {late:.0f} | {early:.0f} "
           f"| {late / early:.2f} |", flush=True)

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-for library in ("OPENBLAS", "OMP", "MKL"):  # a peer is one process: it gets all, whatever bench.py has been told
-    os.environ[f"{library}_NUM_THREADS"] = str(os.cpu_count())
+os.environ["OPENBLAS_NUM_THREADS"] = str(os.cpu_count())  # a peer is one process: it gets all
 from data_processor import load_feature_dict, load_item_freq
 from network_conf import EMBEDDING_DIMS, ModelConfig, initial_parameters, load_model
 from reader import Reader, make_batch, next_click_windows, sequence_stretches, shuffled_batches, sliding_windows
@@ -87,7 +86,7 @@ def torch_train(args):
     started = time.perf_counter()
     cost = sum(step(batch) for batch in batches) / len(log.clicks)
     return time.perf_counter() - started, {"instances": len(log.clicks), "cost": cost, "first_cost": first,
-                                           "version": torch.__version__, "threads": torch.get_num_threads()}
+                                           "version": torch.__version__}
 
 
 def torch_infer(args):

@@ -475,14 +475,15 @@ def lstm_backward(gradient, kept):
     d_gates = np.empty((len(inputs), 4 * width), np.float32)  # [R, 4w], which products take in one go
     d_cells = np.zeros_like(cells)
     for rows, before in [*packed.steps[::-1], (packed.first, None)]:
-        i, f, c, o = gates[:, rows]
+        at_step = gates[:, rows]
+        i, f, c, o = at_step
         d_state, d_cell, tanh_cell = gradient[rows], d_cells[rows], tanh_cells[rows]  # with what later steps added
         state_in_cell = 1 - tanh_cell * tanh_cell
         state_in_cell *= o
         state_in_cell *= d_state
         d_cell += state_in_cell
-        slope = 1 - gates[:, rows]  # of sigmoid(x): s (1 - s)
-        slope *= gates[:, rows]
+        slope = 1 - at_step  # of sigmoid(x): s (1 - s)
+        slope *= at_step
         slope[0] *= c
         slope[1] *= cells[before] if before else 0
         np.multiply(1 - c * c, i, out=slope[2])

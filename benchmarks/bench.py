@@ -87,9 +87,9 @@ def print_row(name, ours, theirs, higher_is_better=False):
 def compare_training(args, name, ours, theirs):
     """Two rows of instances/s, from lists that start with the first pass; one pass may be all that there is."""
     ours, theirs = in_turn(args, ours, theirs)
-    for which, rates in (("first pass, reading included", lambda run: run[0]),
-                         ("later passes", lambda run: statistics.median(run[1:] or run))):
-        print_row(name.format(which), [*map(rates, ours)], [*map(rates, theirs)], higher_is_better=True)
+    for which, rate in (("first pass, reading included", lambda rates: rates[0]),
+                        ("later passes", lambda rates: statistics.median(rates[1:] or rates))):
+        print_row(name.format(which), [*map(rate, ours)], [*map(rate, theirs)], higher_is_better=True)
 
 
 def make_log(args, users, videos=100_000):

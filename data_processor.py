@@ -194,7 +194,7 @@ def count_log(path, processes=1, bad_lines=None):
 
     Returns
     -------
-    counts : {feature: Counter}
+    counts : {feature: {value: count}}
     summary : {"lines": ..., "clicks": ...}
 
     Memory follows the number of distinct values, not the length of the log: the video-infos are counted
@@ -206,17 +206,18 @@ def count_log(path, processes=1, bad_lines=None):
     except InputError:  # its line is counted from where a part begins: find it again
         parts = []
     parts = parts or [_count_chunks(path, line_chunks(raw_lines(path, bad_lines)))]
-    lines, *packed = zip(*parts)
-    users, provinces, cities, phones, infos = map(_merged, packed)
+    lines, *others, infos = zip(*parts)
+    clicks = 0
     videos, categories, tags = defaultdict(int), defaultdict(int), defaultdict(int)
-    for info, count in infos.items():
+    for info, count in _merged(infos).items():  # first: there is no memory for others taken yet
         video, category, info_tags = split_video_info(info)
+        clicks += count
         videos[video] += count
         categories[category] += count
         for tag in info_tags:
             tags[tag] += count
-    counts = dict(zip(FEATURES, (users, provinces, cities, phones, *map(Counter, (videos, categories, tags)))))
-    return counts, {"lines": sum(lines), "clicks": sum(infos.values())}
+    counts = dict(zip(FEATURES, (*map(_merged, others), videos, categories, tags)))
+    return counts, {"lines": sum(lines), "clicks": clicks}
 
 
 def _count_chunks(path, chunks):
@@ -235,7 +236,7 @@ def _count_chunks(path, chunks):
             counter.update(columns.column(column))
         total += len(columns.clicks)
     return (total, *(_packed(counter.keys(), counter.values()) for counter in (users, *profile)),
-            _packed(*infos.counts()))
+            infos.packed())
 
 
 def _packed(values, counts):
@@ -244,10 +245,15 @@ def _packed(values, counts):
 
 
 def _merged(parts):
-    """The sum of `_packed` counts, as Counter of strings."""
-    total = Counter()
+    """The sum of `_packed` counts: {string: count}."""
+    total = {}
     for values, counts in parts:
-        total.update(dict(zip(values.decode().split("\n"), counts.tolist())))
+        part = dict(zip(values.decode().split("\n"), counts.tolist()))
+        if total:
+            for value, count in part.items():
+                total[value] = total.get(value, 0) + count
+        else:
+            total = part
     return total
 
 
@@ -260,8 +266,11 @@ class InfoCounter:
     """
 
     def __init__(self):
-        self._slots = np.zeros(1 << SLOT_BITS, np.int32)  # rows; row 0 is no info
-        self._words, self._counts, self._rows = np.zeros((1024, WORDS), np.uint64), np.zeros(1024, np.int64), 1
+        slots = 1 << SLOT_BITS
+        self._slots = np.zeros(slots, np.int32)  # rows; row 0 is no info
+        # one row a slot at most; those that are not used take no memory
+        self._words, self._counts = np.zeros((slots + 1, WORDS), np.uint64), np.zeros(slots + 1, np.int64)
+        self._rows = 1
         self._others = Counter()
 
     def add(self, raw, starts, ends):
@@ -311,9 +320,6 @@ class InfoCounter:
         free = np.flatnonzero((self._slots[slot] == 0) & (lengths[first] <= 8 * WORDS))
         free = free[np.unique(slot[free], return_index=True)[1]]  # of several that want one slot one gets it
         end = self._rows + len(free)
-        while end > len(self._counts):
-            self._words = np.concatenate([self._words, np.zeros_like(self._words)])
-            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
         rows = np.zeros(len(first), np.int64)
         rows[free] = np.arange(self._rows, end)
         self._words[self._rows:end, :words.shape[1]] = words[first[free]]
@@ -325,22 +331,33 @@ class InfoCounter:
         """The infos of all rows from `first` on, as bytes."""
         return self._words[first:self._rows].view(f"S{8 * WORDS}")[:, 0].tolist()
 
-    def counts(self):
-        """(infos as bytes, how often each came): two lists of equal length."""
-        return self._infos(1) + list(self._others), self._counts[1:self._rows].tolist() + list(self._others.values())
+    def packed(self):
+        """All counts, as `_packed`."""
+        text = []
+        for start in range(1, self._rows, CLICKS_AT_ONCE):
+            words = self._words[start:min(start + CLICKS_AT_ONCE, self._rows)]
+            lines = np.full((len(words), 8 * WORDS + 1), ord("\n"), np.uint8)
+            lines[:, :-1] = words.view(np.uint8)
+            text.append(lines.tobytes().translate(None, b"\0"))  # a few at a time: most of it is zeros
+        others, counts = _packed(self._others.keys(), self._others.values())
+        text = b"".join([*text, others]) if len(counts) else b"".join(text)[:-1]
+        return text, np.concatenate([self._counts[1:self._rows], counts])
 
 
-def build_dictionary(counter, limit):
-    """{value: id} of the values seen at least `limit` times: 0 for `<unk>`, then by falling count, then by value."""
-    kept = sorted(value for value, count in counter.items() if count >= limit and value not in NO_VALUE)
-    kept.sort(key=counter.__getitem__, reverse=True)  # stable: equal counts stay in the order of values
+def build_dictionary(counts, limit):
+    """{value: id} of the values of {value: count} seen at least `limit` times.
+
+    0 is `<unk>`, then they go by falling count, then by value.
+    """
+    kept = sorted(value for value, count in counts.items() if count >= limit and value not in NO_VALUE)
+    kept.sort(key=counts.__getitem__, reverse=True)  # stable: equal counts stay in the order of values
     return {value: id_ for id_, value in enumerate([UNKNOWN, *kept])}
 
 
-def item_frequencies(counter, dictionary):
+def item_frequencies(counts, dictionary):
     """Share of all clicks on each video of the dictionary, in its order; index 0: on all the others. Sums to 1."""
-    total = sum(counter.values())
-    kept = [counter[video] for video in dictionary if video != UNKNOWN]
+    total = sum(counts.values())
+    kept = [counts[video] for video in dictionary if video != UNKNOWN]
     return [(total - sum(kept)) / total, *(count / total for count in kept)]
 
 
@@ -475,12 +492,14 @@ def main():
     counts, summary = count_log(args.train_set_path, args.processes, bad_lines)
     if not summary["clicks"]:
         raise InputError(args.train_set_path, None, "no click in the whole log", "give a log with histories")
-    feature_dict = {feature: build_dictionary(counts[feature], args.feat_appear_limit) for feature in FEATURES}
+    found = {feature: len(values) - sum(value in values for value in NO_VALUE) for feature, values in counts.items()}
+    clicks = counts["history_clicked_items"]
+    feature_dict = {feature: build_dictionary(counts.pop(feature), args.feat_appear_limit) for feature in FEATURES}
     videos = feature_dict["history_clicked_items"]
     if len(videos) == 1:
         raise InputError(args.train_set_path, None, f"no video has {args.feat_appear_limit} clicks",
                          "lower --feat_appear_limit")
-    freq = item_frequencies(counts["history_clicked_items"], videos)
+    freq = item_frequencies(clicks, videos)
     os.makedirs(args.output_dir, exist_ok=True)
     told = fingerprints(feature_dict, freq)
     files = {"feature_dict.pkl": pickle.dumps(feature_dict, 4), "item_freq.pkl": pickle.dumps(freq, 4),
@@ -495,8 +514,7 @@ def main():
         bad_lines.write()
     print(f"{summary['lines']} lines, {summary['clicks']} clicks, {freq[0]:.2%} of them on videos left out")
     for feature in FEATURES:
-        found = len(counts[feature]) - sum(value in counts[feature] for value in NO_VALUE)
-        print(f"{feature}: {len(feature_dict[feature])} of {found + 1} values, with {UNKNOWN}")
+        print(f"{feature}: {len(feature_dict[feature])} of {found[feature] + 1} values, with {UNKNOWN}")
     print(f"dictionary {told['feature_dict'][:16]}", file=sys.stderr)
 
 

@@ -288,24 +288,25 @@ class InfoCounter:
         hashes = sum(words[:, word] * FACTORS[word] for word in range(used))
         mask = np.uint64((1 << SLOT_BITS) - 1)
         slots = np.stack([hashes >> np.uint64(64 - (1 + probe) * SLOT_BITS) & mask for probe in (0, 1)])  # [2, infos]
-        left = np.arange(len(ends))
+        left, long = (np.flatnonzero(which) for which in (lengths <= 8 * WORDS, lengths > 8 * WORDS))
         for probe in (0, 1):
-            left = left[~self._count(self._slots[slots[probe, left]], words[left], lengths[left])]
+            left = left[~self._count(self._slots[slots[probe, left]], words[left])]
         before = self._rows
         while len(left):
-            rows = self._new_rows(words[left], lengths[left], hashes[left], slots[:, left])
+            rows = self._new_rows(words[left], hashes[left], slots[:, left])
             if not rows.any():
                 break
-            left = left[~self._count(rows, words[left], lengths[left])]
+            left = left[~self._count(rows, words[left])]
+        left = np.concatenate([left, long])
         others = Counter(raw[start:end] for start, end in zip(starts[left].tolist(), ends[left].tolist()))
         new = [info for info in others if info not in self._others]
         self._others.update(others)
         return self._infos(before) + new
 
-    def _count(self, rows, words, lengths):
+    def _count(self, rows, words):
         """Count those infos that are the ones of their rows; returns which: bool [infos]."""
         there, used = np.take(self._words, rows, axis=0), words.shape[1]
-        same = (rows > 0) & (lengths <= 8 * WORDS)
+        same = rows > 0
         for word in range(used):
             same &= there[:, word] == words[:, word]
         if used < WORDS:
@@ -313,11 +314,11 @@ class InfoCounter:
         np.add.at(self._counts, rows[same], 1)
         return same
 
-    def _new_rows(self, words, lengths, hashes, slots):
+    def _new_rows(self, words, hashes, slots):
         """Make rows for those infos that have a free slot; returns the new row of each, 0 for none: int64 [infos]."""
         _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
         slot = np.where(self._slots[slots[0, first]] == 0, slots[0, first], slots[1, first])
-        free = np.flatnonzero((self._slots[slot] == 0) & (lengths[first] <= 8 * WORDS))
+        free = np.flatnonzero(self._slots[slot] == 0)
         free = free[np.unique(slot[free], return_index=True)[1]]  # of several that want one slot one gets it
         end = self._rows + len(free)
         rows = np.zeros(len(first), np.int64)

@@ -187,13 +187,15 @@ class TopN:
         padded[:, -1] = -(self._table[1:edges[1]] @ padded.T).max(axis=0)
         best, total = Best(USER_BLOCK, kept), np.zeros(USER_BLOCK)
         scores, ones = np.empty((max(np.diff(edges)), USER_BLOCK), np.float32), np.ones(max(np.diff(edges)), np.float32)
+        gone = [ids * USER_BLOCK + row for row, ids in enumerate(removed or ())]  # by video, each once
+        gone, whose = np.divmod(np.unique(np.concatenate([np.zeros(0, np.int64), *gone])), USER_BLOCK)
         for start, end in zip(edges, edges[1:]):
             block = np.matmul(self._table[start:end], padded.T, out=scores[:end - start])
             with np.errstate(over="ignore"):  # looked for below
-                for row, ids in enumerate(removed or ()):
-                    places = np.unique(ids[(ids >= start) & (ids < end)]) - start
-                    total[row] += np.exp(block[places, row]).sum()  # they keep their share
-                    block[places, row] = -np.inf
+                here = slice(*np.searchsorted(gone, [start, end]))
+                places = gone[here] - start, whose[here]
+                total += np.bincount(places[1], np.exp(block[places]), USER_BLOCK)  # they keep their share
+                block[places] = -np.inf
                 best.add(block, start)
                 total += ones[:end - start] @ np.exp(block, out=block)
         ids, limit = best.result()

@@ -272,15 +272,15 @@ def distinct_ids(ids, scratch):
 
 
 def sum_rows(values, local, count):
-    """Sum of the rows of `values` that go to each of `count` places: [K, w], int64 [K] -> [count, w]."""
+    """Sum of the rows of `values` that go to each of `count` places: float32 [K, w], int64 [K] -> [count, w]."""
     rows, chosen = np.arange(len(local)), np.full(count, -1)
     chosen[local] = rows
     total = values.take(chosen, axis=0)  # one row of each place is copied, which is fast
     total[chosen < 0] = 0
     again = np.flatnonzero(chosen[local] != rows)  # the others are added, one number at a time, or two as one complex
-    number = np.complex64 if values.shape[1] % 2 == 0 and values.dtype == np.float32 else values.dtype
+    width = values.shape[1]
+    number, width = (np.complex64, width // 2) if width % 2 == 0 else (np.float32, width)
     flat, more = total.reshape(-1).view(number), values.take(again, axis=0).reshape(-1).view(number)
-    width = values.shape[1] * values.itemsize // more.itemsize
     np.add.at(flat, (local[again, None] * width + np.arange(width)).reshape(-1), more)
     return total
 
@@ -446,10 +446,10 @@ def lstm_forward(inputs, packed, weight_ih, weight_hh, bias):
     into, recurrent = (np.ascontiguousarray((weight.reshape(4, width, -1) * scale).transpose(0, 2, 1))
                        for weight in (weight_ih, weight_hh))  # [4, in, w], [4, w, w]
     bias = bias.reshape(4, 1, width) * scale
-    gates = inputs @ into  # [4, R, w]: numbers that are worked on together lie together
+    gates = np.empty((4, len(inputs), width), np.float32)  # numbers that are worked on together lie together
     cells, tanh_cells, states = np.empty((3, len(inputs), width), np.float32)
     for rows, before in [(packed.first, None), *packed.steps]:
-        at_step, cell = gates[:, rows], cells[rows]
+        at_step, cell = np.matmul(inputs[rows], into, out=gates[:, rows]), cells[rows]
         at_step += bias
         if before:
             at_step += states[before] @ recurrent
@@ -529,13 +529,13 @@ def running_sum_backward(gradient, packed):
 def segment_sum(values, segment):
     """Sum of consecutive rows with the same `segment` (0, 0, 1, 2, 2, ...): [K, w] -> [U, w]."""
     starts = np.flatnonzero(np.diff(segment, prepend=-1))
-    counts = np.diff(starts, append=len(segment))
-    order = np.argsort(-counts, kind="stable")  # the longest first: those with one more row are the first ones of all
-    starts, counts = starts[order], counts[order]
+    negated = -np.diff(starts, append=len(segment))
+    order = np.argsort(negated, kind="stable")  # the longest first: those with one more row are the first ones of all
+    starts, negated = starts[order], negated[order]
     total = values.take(starts, axis=0)
     # few turns: tags of a video, targets of a stretch; numpy.add.reduceat takes longer
-    for place in range(1, counts.max()):
-        longer = np.searchsorted(-counts, -place)
+    for place in range(1, -negated[0]):
+        longer = np.searchsorted(negated, -place)
         total[:longer] += values.take(starts[:longer] + place, axis=0)
     result = np.empty_like(total)
     result[order] = total

@@ -289,7 +289,7 @@ def split_columns(raw):
     known[four] = (data[history[four, None] + np.arange(4)] != list(b"NULL")).any(axis=1)
     inside = last - first  # separators in each history
     if inside.sum() < len(separators):  # some in other columns
-        separators = separators[np.repeat(first - np.cumsum(inside) + inside, inside) + np.arange(inside.sum())]
+        separators = separators[np.searchsorted(breaks, separators) % COLUMNS == HISTORY]
     info_ends = np.insert(separators, np.cumsum(inside)[known], history_end[known])
     clicks = (inside + 1) * known
     info_starts = np.concatenate([[0], info_ends[:-1] + 1])[:len(info_ends)]

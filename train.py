@@ -253,6 +253,27 @@ class Ranks:
             raise InputError("training", None, "one of its processes ended", "see above; is there enough memory?")
 
 
+def lay_down(parts, all_ids, all_rows, scratch):
+    """Write the parts of a gradient one behind the other, where other processes see them; returns how many rows.
+
+    Parameters
+    ----------
+    parts : [(ids or None, gradient)], as `DNNmodel.gradients` gives them for a parameter; those of a table with more
+        rows than the table has are added up first.
+    all_ids, all_rows : int64 [V] and float32 [V, ...] of a parameter with V rows, changed in place.
+    scratch : as in `distinct_ids`.
+    """
+    if sum(len(gradient) for _, gradient in parts) > len(all_rows):
+        parts = [sum_gradients(parts, scratch)]
+    end = 0
+    for ids, gradient in parts:
+        start, end = end, end + len(gradient)
+        all_rows[start:end] = gradient
+        if ids is not None:
+            all_ids[start:end] = ids
+    return end
+
+
 class Trainer:
     """Takes training steps: each batch is cut into one part a process, the gradients are added, one update follows.
 
@@ -316,16 +337,7 @@ class Trainer:
         batch = hide_users(make_batch(log, stretches), self._args.user_dropout, rng)
         self._costs[rank], found = self._network.gradients(batch, rng, targets)
         for place, (name, (all_ids, all_rows)) in enumerate(self._found[rank].items()):
-            parts = found[name]
-            if sum(len(gradient) for _, gradient in parts) > len(all_rows):  # a small table: no place for all
-                parts = [sum_gradients(parts, self._scratch[name])]
-            end = 0
-            for ids, gradient in parts:
-                start, end = end, end + len(gradient)
-                all_rows[start:end] = gradient
-                if ids is not None:
-                    all_ids[start:end] = ids
-            self._counts[rank, place] = end
+            self._counts[rank, place] = lay_down(found[name], all_ids, all_rows, self._scratch[name])
 
     def _share(self, rank, ranks):
         """Names of the parameters that a process updates: about as much work for each."""

@@ -28,8 +28,11 @@ def test_by_hand(tmp_path):
     (tmp_path / "log.txt").write_text(LOG, encoding="utf-8")
     out = run_ok(f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out --feat_appear_limit=2",
                  tmp_path)
-    assert out.splitlines()[:2] == ["3 lines, 6 clicks, 33.33% of them on videos left out",
-                                    "user_id: 2 of 3 values, with <unk>"]
+    counts = {"user_id": (2, 3), "province": (2, 3), "city": (1, 2), "phone": (2, 3), "history_clicked_items": (3, 5),
+              "history_clicked_categories": (3, 3), "history_clicked_tags": (3, 3)}  # NULL and nothing are no values
+    assert out.splitlines() == ["3 lines, 6 clicks, 33.33% of them on videos left out",
+                                *(f"{name}: {kept} of {found} values, with <unk>" for name, (kept, found) in
+                                  counts.items())]
     feature_dict = pickle.loads((tmp_path / "out" / "feature_dict.pkl").read_bytes())
     assert feature_dict == {
         "user_id": {"<unk>": 0, "u1": 1}, "province": {"<unk>": 0, "p1": 1}, "city": {"<unk>": 0},
@@ -95,6 +98,7 @@ def counts_of(counter):
                          | st.sampled_from(["a", "a" * 8, "a" * 16, "a" * 64, "a" * 65, "b" * 65, "ü" * 32, "aa", ""]),
                          min_size=1, max_size=30), max_size=5), st.sampled_from([0, 1, 20]))
 @example([["a" * 16], ["a" * 8]], 0)  # one begins with the other, in the same slot
+@example([["a" * 65, "a" * 64], ["a" * 64]], 20)  # one is as long as the table can hold, and the beginning of another
 def test_info_counter_counts_as_a_counter_does(blocks, slot_bits):
     """Of every length, many in one slot or each in its own; each is new once."""
     with mock.patch.multiple(data_processor, SLOT_BITS=slot_bits, CLICKS_AT_ONCE=7):
@@ -106,7 +110,7 @@ def test_info_counter_counts_as_a_counter_does(blocks, slot_bits):
         assert counts_of(counter) == plain
 
 
-def test_info_counter_grows():
+def test_info_counter_knows_what_is_new():
     counter = data_processor.InfoCounter()
     names = [b"VIDEO_%d:C:T" % number for number in range(5000)]
     assert sorted(count_infos(counter, names * 2)) == sorted(names) and count_infos(counter, names) == []

@@ -236,10 +236,11 @@ def test_blocks_change_no_metric(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------- user vectors
-def test_a_user_alone_is_a_user_in_company(tmp_path):
+@pytest.mark.parametrize("lstm_dim", [64, 7, 8, 20, 33, 100])
+def test_a_user_alone_is_a_user_in_company(tmp_path, lstm_dim):
     """Bit for bit: in any batch, on any place, by `clicks` or by a shorter log."""
     rng = np.random.default_rng(0)
-    config = ModelConfig({name: len(values) for name, values in SMALL_DICT.items()}, window_size=6)
+    config = ModelConfig({name: len(values) for name, values in SMALL_DICT.items()}, window_size=6, lstm_dim=lstm_dim)
     parameters = {name: rng.normal(0, 0.3, shape).astype(np.float32)
                   for name, shape in network_conf.parameter_shapes(config).items()}
     network = DNNmodel(config=config, parameters=parameters, is_infer=True)

@@ -302,15 +302,15 @@ def test_running_max_and_sum(lengths, seed):
     np.testing.assert_allclose(found_sum, of_sum, rtol=1e-5, atol=1e-6)
 
 
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=9))
-def test_segment_sum(counts):
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=9), st.sampled_from([1, 3, 4]))
+def test_segment_sum(counts, width):
     segment = np.repeat(np.arange(len(counts)), counts)
-    values = np.random.default_rng(0).normal(size=(len(segment), 3)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(len(segment), width)).astype(np.float32)
     expected = [values[segment == row].sum(axis=0) for row in range(len(counts))]
     np.testing.assert_allclose(network_conf.segment_sum(values, segment), expected, rtol=1e-5, atol=1e-6)
     mixed = np.random.default_rng(1).permutation(len(segment))
-    np.testing.assert_allclose(network_conf.sum_rows(values[mixed], segment[mixed], len(counts)), expected, rtol=1e-5,
-                               atol=1e-6)
+    found = network_conf.sum_rows(values[mixed], segment[mixed], len(counts) + 2)  # two places that get nothing
+    np.testing.assert_allclose(found, [*expected, np.zeros(width), np.zeros(width)], rtol=1e-5, atol=1e-6)
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=30))

@@ -93,6 +93,23 @@ def test_sum_gradients(id_lists, seed):
     np.testing.assert_array_equal(network_conf.sum_gradients([(None, dense), (None, dense)], None)[1], 2 * dense)
 
 
+@pytest.mark.parametrize("table", [5, 9, 50])
+def test_parts_of_a_gradient_are_laid_down_whole(table):
+    """Nine rows in two parts, for tables with less room, as much, and more: their sum is what it was."""
+    rng = np.random.default_rng(0)
+    parts = [(rng.integers(0, 5, rows), rng.normal(size=(rows, 2)).astype(np.float32)) for rows in (4, 5)]
+    ids, rows = np.full(table, -1), np.full((table, 2), np.nan, np.float32)
+    count = train.lay_down(parts, ids, rows, np.empty(table, np.int32))
+    found, expected = np.zeros((2, table, 2))
+    np.add.at(found, ids[:count], rows[:count])
+    for part_ids, gradient in parts:
+        np.add.at(expected, part_ids, gradient)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    dense = np.ones((table, 2), np.float32)
+    assert train.lay_down([(None, dense)], ids, rows, None) == table
+    np.testing.assert_array_equal(rows, dense)
+
+
 @pytest.mark.parametrize("flags", ["", "--tie_embeddings --dnn_layer_dims 32 16"])
 def test_processes_compute_the_same_update(small, flags):
     """With nothing random in the parts (all noise is one video), one process or three: equal but for rounding."""

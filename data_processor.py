@@ -206,7 +206,8 @@ def count_log(path, processes=1, bad_lines=None):
     except InputError:  # its line is counted from where a part begins: find it again
         parts = []
     parts = parts or [_count_chunks(path, line_chunks(raw_lines(path, bad_lines)))]
-    lines, *others, infos = zip(*parts)
+    lines, *others, infos = map(list, zip(*parts))
+    del parts  # what is merged can go
     clicks = 0
     videos, categories, tags = defaultdict(int), defaultdict(int), defaultdict(int)
     for info, count in _merged(infos).items():  # first: there is no memory for others taken yet
@@ -235,8 +236,11 @@ def _count_chunks(path, chunks):
         for counter, column in zip(profile, (1, 2, 4)):
             counter.update(columns.column(column))
         total += len(columns.clicks)
-    return (total, *(_packed(counter.keys(), counter.values()) for counter in (users, *profile)),
-            infos.packed())
+    packed = []
+    for counter in (users, *profile):
+        packed.append(_packed(counter.keys(), counter.values()))
+        counter.clear()  # two processes are at this point together: it is where memory is short
+    return (total, *packed, infos.packed())
 
 
 def _packed(values, counts):
@@ -245,9 +249,10 @@ def _packed(values, counts):
 
 
 def _merged(parts):
-    """The sum of `_packed` counts: {string: count}."""
+    """The sum of a list of `_packed` counts, which is used up: {string: count}."""
     total = {}
-    for values, counts in parts:
+    while parts:
+        values, counts = parts.pop()
         part = dict(zip(values.decode().split("\n"), counts.tolist()))
         if total:
             for value, count in part.items():
@@ -266,11 +271,8 @@ class InfoCounter:
     """
 
     def __init__(self):
-        slots = 1 << SLOT_BITS
-        self._slots = np.zeros(slots, np.int32)  # rows; row 0 is no info
-        # one row a slot at most; those that are not used take no memory
-        self._words, self._counts = np.zeros((slots + 1, WORDS), np.uint64), np.zeros(slots + 1, np.int64)
-        self._rows = 1
+        self._slots = np.zeros(1 << SLOT_BITS, np.int32)  # rows; row 0 is no info
+        self._words, self._counts, self._rows = np.zeros((1024, WORDS), np.uint64), np.zeros(1024, np.int64), 1
         self._others = Counter()
 
     def add(self, raw, starts, ends):
@@ -321,6 +323,9 @@ class InfoCounter:
         free = np.flatnonzero(self._slots[slot] == 0)
         free = free[np.unique(slot[free], return_index=True)[1]]  # of several that want one slot one gets it
         end = self._rows + len(free)
+        while end > len(self._counts):
+            self._words = np.concatenate([self._words, np.zeros_like(self._words)])
+            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
         rows = np.zeros(len(first), np.int64)
         rows[free] = np.arange(self._rows, end)
         self._words[self._rows:end, :words.shape[1]] = words[first[free]]
@@ -501,14 +506,16 @@ def main():
         raise InputError(args.train_set_path, None, f"no video has {args.feat_appear_limit} clicks",
                          "lower --feat_appear_limit")
     freq = item_frequencies(clicks, videos)
+    del clicks  # memory is for writing now
     os.makedirs(args.output_dir, exist_ok=True)
     told = fingerprints(feature_dict, freq)
-    files = {"feature_dict.pkl": pickle.dumps(feature_dict, 4), "item_freq.pkl": pickle.dumps(freq, 4),
-             FINGERPRINTS: json.dumps(told, indent=1).encode()}
+    files = {"feature_dict.pkl": lambda stream: pickle.dump(feature_dict, stream, 4),
+             "item_freq.pkl": lambda stream: pickle.dump(freq, stream, 4),
+             FINGERPRINTS: lambda stream: stream.write(json.dumps(told, indent=1).encode())}
     with contextlib.ExitStack() as all_or_none:  # all are on the disk before the first gets its name
-        for name, content in files.items():
+        for name, write in files.items():
             stream = all_or_none.enter_context(atomic_write(os.path.join(args.output_dir, name)))
-            stream.write(content)
+            write(stream)
             stream.flush()
             os.fsync(stream.fileno())
     if bad_lines:

@@ -110,7 +110,7 @@ def test_info_counter_counts_as_a_counter_does(blocks, slot_bits):
         assert counts_of(counter) == plain
 
 
-def test_info_counter_knows_what_is_new():
+def test_info_counter_grows():
     counter = data_processor.InfoCounter()
     names = [b"VIDEO_%d:C:T" % number for number in range(5000)]
     assert sorted(count_infos(counter, names * 2)) == sorted(names) and count_infos(counter, names) == []

@@ -19,6 +19,7 @@ import struct
 import tarfile
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from data_processor import SPARE_MEMORY, bounded_memory
@@ -813,16 +814,20 @@ class StoredGzip:
 
     def write(self, data):
         """Add bytes-like data."""
-        self._checksum = zlib.crc32(data, self._checksum)
-        self.size += len(data)
-        for first in range(0, len(data), self.BLOCKS_AT_ONCE * self.BLOCK):
-            self._file.flush()
-            parts = []
-            for start in range(first, min(first + self.BLOCKS_AT_ONCE * self.BLOCK, len(data)), self.BLOCK):
-                block = data[start:start + self.BLOCK]
-                parts += struct.pack("<BHH", 0, len(block), len(block) ^ self.BLOCK), block
-            written = os.writev(self._file.fileno(), parts)  # without a copy
-            self._file.write(b"".join(parts)[written:] if written < sum(map(len, parts)) else b"")
+        with ThreadPoolExecutor(1) as beside:  # the checksum takes as long as writing, and can be made meanwhile
+            checksum = beside.submit(zlib.crc32, data, self._checksum)
+            for first in range(0, len(data), self.BLOCKS_AT_ONCE * self.BLOCK):
+                self._write_blocks(data[first:first + self.BLOCKS_AT_ONCE * self.BLOCK])
+        self._checksum, self.size = checksum.result(), self.size + len(data)
+
+    def _write_blocks(self, data):
+        self._file.flush()
+        parts = []
+        for start in range(0, len(data), self.BLOCK):
+            block = data[start:start + self.BLOCK]
+            parts += struct.pack("<BHH", 0, len(block), len(block) ^ self.BLOCK), block
+        written = os.writev(self._file.fileno(), parts)  # without a copy
+        self._file.write(b"".join(parts)[written:] if written < sum(map(len, parts)) else b"")
 
     def close(self):
         """Write the end; the file stays open."""

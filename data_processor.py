@@ -206,11 +206,10 @@ def count_log(path, processes=1, bad_lines=None):
     except InputError:  # its line is counted from where a part begins: find it again
         parts = []
     parts = parts or [_count_chunks(path, line_chunks(raw_lines(path, bad_lines)))]
-    lines, *others, infos = map(list, zip(*parts))
-    del parts  # what is merged can go
+    lines, *others, infos = zip(*parts)
     clicks = 0
     videos, categories, tags = defaultdict(int), defaultdict(int), defaultdict(int)
-    for info, count in _merged(infos).items():  # first: there is no memory for others taken yet
+    for info, count in _merged(infos).items():
         video, category, info_tags = split_video_info(info)
         clicks += count
         videos[video] += count
@@ -249,10 +248,9 @@ def _packed(values, counts):
 
 
 def _merged(parts):
-    """The sum of a list of `_packed` counts, which is used up: {string: count}."""
+    """The sum of `_packed` counts: {string: count}."""
     total = {}
-    while parts:
-        values, counts = parts.pop()
+    for values, counts in parts:
         part = dict(zip(values.decode().split("\n"), counts.tolist()))
         if total:
             for value, count in part.items():
@@ -303,7 +301,7 @@ class InfoCounter:
         others = Counter(raw[start:end] for start, end in zip(starts[left].tolist(), ends[left].tolist()))
         new = [info for info in others if info not in self._others]
         self._others.update(others)
-        return self._infos(before) + new
+        return self._infos(before, self._rows) + new
 
     def _count(self, rows, words):
         """Count those infos that are the ones of their rows; returns which: bool [infos]."""
@@ -333,20 +331,16 @@ class InfoCounter:
         self._rows = end
         return rows[group]
 
-    def _infos(self, first):
-        """The infos of all rows from `first` on, as bytes."""
-        return self._words[first:self._rows].view(f"S{8 * WORDS}")[:, 0].tolist()
+    def _infos(self, first, end):
+        """The infos of some rows, as bytes; of no more rows than there are."""
+        return self._words[first:min(end, self._rows)].view(f"S{8 * WORDS}")[:, 0].tolist()
 
     def packed(self):
         """All counts, as `_packed`."""
-        text = []
-        for start in range(1, self._rows, CLICKS_AT_ONCE):
-            words = self._words[start:min(start + CLICKS_AT_ONCE, self._rows)]
-            lines = np.full((len(words), 8 * WORDS + 1), ord("\n"), np.uint8)
-            lines[:, :-1] = words.view(np.uint8)
-            text.append(lines.tobytes().translate(None, b"\0"))  # a few at a time: most of it is zeros
+        blocks = [b"\n".join(self._infos(start, start + CLICKS_AT_ONCE))  # a few at a time, for the sake of memory
+                  for start in range(1, self._rows, CLICKS_AT_ONCE)]
         others, counts = _packed(self._others.keys(), self._others.values())
-        text = b"".join([*text, others]) if len(counts) else b"".join(text)[:-1]
+        text = b"\n".join([*blocks, others] if self._others else blocks)
         return text, np.concatenate([self._counts[1:self._rows], counts])
 
 

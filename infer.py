@@ -185,10 +185,10 @@ class TopN:
         # scores are taken relative to the best of the first videos: so that exp has something to work with
         padded[:, -1] = 0
         padded[:, -1] = -(self._table[1:edges[1]] @ padded.T).max(axis=0)
-        best, total = Best(USER_BLOCK, kept), np.zeros(USER_BLOCK)
-        scores, ones = np.empty((max(np.diff(edges)), USER_BLOCK), np.float32), np.ones(max(np.diff(edges)), np.float32)
-        gone = [ids * USER_BLOCK + row for row, ids in enumerate(removed or ())]  # by video, each once
-        gone, whose = np.divmod(np.unique(np.concatenate([np.zeros(0, np.int64), *gone])), USER_BLOCK)
+        best, total, most = Best(USER_BLOCK, kept), np.zeros(USER_BLOCK), max(np.diff(edges))
+        scores, ones = np.empty((most, USER_BLOCK), np.float32), np.ones(most, np.float32)
+        pairs = [ids * USER_BLOCK + row for row, ids in enumerate(removed or ())]
+        gone, whose = np.divmod(np.unique(np.concatenate([np.zeros(0, np.int64), *pairs])), USER_BLOCK)  # by video
         for start, end in zip(edges, edges[1:]):
             block = np.matmul(self._table[start:end], padded.T, out=scores[:end - start])
             with np.errstate(over="ignore"):  # looked for below

@@ -19,7 +19,6 @@ import struct
 import tarfile
 import warnings
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from data_processor import SPARE_MEMORY, bounded_memory
@@ -814,6 +813,7 @@ class StoredGzip:
 
     def write(self, data):
         """Add bytes-like data."""
+        from concurrent.futures import ThreadPoolExecutor  # here, as only training writes models
         with ThreadPoolExecutor(1) as beside:  # the checksum takes as long as writing, and can be made meanwhile
             checksum = beside.submit(zlib.crc32, data, self._checksum)
             for first in range(0, len(data), self.BLOCKS_AT_ONCE * self.BLOCK):

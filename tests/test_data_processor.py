@@ -26,14 +26,15 @@ LOG = ("u1\tp1\tc1\tv1:a:s_t;v2:a:t;v1:a:s_t;v3::NULL\tm1\n"
 def test_by_hand(tmp_path):
     """u1 has 6 clicks; p1 2 lines; v1 and v2 2 clicks each; t stands at 5 clicks, s at 2, a at 3, b at 2."""
     (tmp_path / "log.txt").write_text(LOG, encoding="utf-8")
-    out = run_ok(f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out --feat_appear_limit=2",
+    result = run(f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out --feat_appear_limit=2",
                  tmp_path)
     counts = {"user_id": (2, 3), "province": (2, 3), "city": (1, 2), "phone": (2, 3), "history_clicked_items": (3, 5),
               "history_clicked_categories": (3, 3), "history_clicked_tags": (3, 3)}  # NULL and nothing are no values
-    assert out.splitlines() == ["3 lines, 6 clicks, 33.33% of them on videos left out",
+    assert result.stdout.splitlines() == ["3 lines, 6 clicks, 33.33% of them on videos left out",
                                 *(f"{name}: {kept} of {found} values, with <unk>" for name, (kept, found) in
                                   counts.items())]
     feature_dict = pickle.loads((tmp_path / "out" / "feature_dict.pkl").read_bytes())
+    assert result.stderr == f"dictionary {data_processor.fingerprint(feature_dict)[:16]}\n"
     assert feature_dict == {
         "user_id": {"<unk>": 0, "u1": 1}, "province": {"<unk>": 0, "p1": 1}, "city": {"<unk>": 0},
         "phone": {"<unk>": 0, "m1": 1}, "history_clicked_items": {"<unk>": 0, "v1": 1, "v2": 2},

@@ -173,7 +173,7 @@ def train_against_torch(args, mode, batch_size, negatives, *shared):
         assert abs(found["first_cost"] - our_cost) < 1e-5, f"the costs differ: {our_cost}, {found['first_cost']}"
         return [found["instances"] / found["seconds"]]
     compare_training(args, f"training, {mode}, batches of {batch_size}, {negatives} negatives, instances/s, {{}} "
-                     "(PyTorch)", lambda: train(args, mode, *settings), theirs)
+                     f"(PyTorch {metadata.version('torch')})", lambda: train(args, mode, *settings), theirs)
 
 
 def first_cost(log, folder, mode, batch_size, negatives, shared):

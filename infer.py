@@ -4,35 +4,46 @@
         --feature_dict='./output/feature_dict.pkl' --batch_size=50
 
 Prints a line a user, in input order: user-id, a tab, `video:probability,video:probability,...`, best
-first. The probabilities are those of the softmax over all videos of the dictionary.
+first. The probabilities are those of the softmax over all videos of the dictionary. A comma or a percent
+sign within a video-id is printed as %2C or %25, so that a list can be split at its commas.
 
-Also home of what ranks videos for every script: user vectors, top-N, and the ranking metrics.
+Also home of what the other scripts use to serve: reading a model, user vectors, top-N, ranking
+metrics, files of vectors.
 """
-import contextlib
-import ctypes
+import json
+import os
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from data_processor import (
+from reader import BadLines, Reader, make_batch, next_click_windows, share_rows
+from utils import (
+    ITEMS,
+    InputError,
+    add_device,
     add_max_bad_lines,
-    add_processes,
+    add_model_arguments,
     argument_parser,
-    bad_lines_of,
+    atomic_write,
+    dictionary_fingerprint,
+    fingerprint,
+    load_feature_dict,
+    note,
     number_type,
     ordered_map,
+    path_type,
+    read_archive,
     run_script,
 )
-from item_vector import add_model_arguments, load_trained
-from network_conf import DNNmodel
-from reader import InputError, Reader, make_batch, next_click_windows, raw_blocks
 
 import numpy as np
 
-USER_BLOCK = 128  # rows in every forward pass, whatever the batch: so a user's result never depends on others
-VIDEO_BLOCK = 1024  # videos scored at once for that many users: half a MB of scores stays in the cache
-SPARE = 16  # candidates beside the top N, to be ranked again in double precision
-MAX_ERROR = 1e-2  # bound on the error of a score in single precision; the error itself is a hundredth of it
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
-SCORE_BLOCK = 1 << 22  # scores held at once where all of them are needed
+USER_BLOCK = 128  # users in every forward pass, whatever the batch: so a user's result never depends on others
+VIDEO_BLOCK, GROUP = 1024, 32  # videos scored at once (half a MB of scores stays in the cache), and in a group of them
+RANKED = 50  # the longest list that a metric looks at
+FORMATS = (".tsv", ".npz", ".vec")
+MAX_NPZ_ID = 256  # letters: in a .npz each id takes as much place as the longest
 
 
 def parse_args():
@@ -46,18 +57,19 @@ def parse_args():
 
 def add_infer_arguments(parser):
     """The flags of the scripts that look at users with their history."""
-    parser.add_argument("--infer_set_path", required=True, help="log of the users to serve (- for standard input)")
+    parser.add_argument("--infer_set_path", type=path_type, required=True,
+                        help="log of the users to serve (- for standard input)")
     add_model_arguments(parser)
     add_batch_size(parser)
     add_max_bad_lines(parser)
+    add_device(parser)
 
 
 def add_batch_size(parser):
     """The flag that bounds how many users are worked on together."""
     parser.add_argument("--batch_size", type=number_type(int, 1), default=2048,
-                        help="users read, computed and written at a time, rounded up to a multiple of "
-                        f"{USER_BLOCK}; changes no result (%(default)s)")
-    add_processes(parser)
+                        help=f"users read, computed and written at a time, rounded up to a multiple of {USER_BLOCK}; "
+                        "changes no result (%(default)s)")
 
 
 def add_top_n(parser):
@@ -65,26 +77,47 @@ def add_top_n(parser):
     parser.add_argument("--top_n", type=number_type(int, 1), default=30, help="videos per user (%(default)s)")
 
 
-# ---------------------------------------------------------------- user vectors
-def inference_network(model):
-    """The network of a loaded `Model`, ready for `user_vectors`."""
-    keep_freed_memory()
-    return DNNmodel(config=model.config, parameters=model.parameters, is_infer=True)
+def add_output_path(parser):
+    """The flag of the scripts that export vectors."""
+    parser.add_argument("--output_path", type=path_type, help="file with ids and vectors, in place of stdout: .tsv "
+                        "(id and numbers between tabs), .npz (arrays ids, vectors) or .vec (word2vec text)")
 
 
-def keep_freed_memory():
-    """Have glibc keep what is freed for the next block of users: arrays of megabytes come and go with each.
+# ---------------------------------------------------------------- models
+def load_model(args):
+    """Read --model_path and --feature_dict, and see that they belong together.
 
-    Left alone it gives them back to the system each time, and gets them back page by page: a quarter of the time of
-    user_vector.py. Other C libraries do as they please.
+    Returns
+    -------
+    told : dict, model.json.   parameters : {name: float32 array}, `nce_w` [V, u] and `nce_b` [1, V] among them.
+    item_freq : float32 [V], the frequencies it was trained with.   feature_dict : dict.
     """
-    with contextlib.suppress(AttributeError, OSError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_THRESHOLD, 1 << 25)
-        mallopt(M_TRIM_THRESHOLD, 1 << 27)
+    mend = "give a model_pass_*.tar.gz that train.py wrote"
+    feature_dict = load_feature_dict(args.feature_dict)
+    told, parameters = read_archive(args.model_path, mend)
+    if told.pop("format_version", None) != 1:
+        raise InputError(args.model_path, None, "not of format version 1", mend)
+    if told.get("dictionary_fingerprint") != dictionary_fingerprint(feature_dict):
+        raise InputError(args.model_path, None, "trained with another dictionary than --feature_dict",
+                         "give the feature_dict.pkl that this model was trained with")
+    if told.get("dictionary_sizes") != {name: len(values) for name, values in feature_dict.items()}:
+        raise InputError(args.model_path, None, "its sizes are not those of the dictionary", mend)
+    videos, item_freq = len(feature_dict[ITEMS]), parameters.pop("item_freq", np.zeros(0))
+    found = [parameters.get(name, np.zeros(0)).shape for name in ("nce_w", "nce_b")] + [item_freq.shape]
+    if found[0][:1] != (videos,) or len(found[0]) != 2 or found[1:] != [(1, videos), (videos,)]:
+        raise InputError(args.model_path, None, "nce_w, nce_b or item_freq is missing or has another shape", mend)
+    return told, parameters, item_freq, feature_dict
 
 
-def user_vectors(network, log, clicks=None):
+def start_network(args, told, parameters):
+    """The network of a loaded model, on --device; imports paddle."""
+    from network_conf import load_network, use_device
+    use_device(args.device)
+    return load_network(args.model_path, told, parameters)
+
+
+# ---------------------------------------------------------------- user vectors
+def user_vectors(network, log, clicks=None, run=map):
     """Vectors of the users of a log, each from the window that their next click would have.
 
     Parameters
@@ -92,69 +125,54 @@ def user_vectors(network, log, clicks=None):
     network : DNNmodel
     log : EncodedLog of L lines.
     clicks : int [L], how many known clicks of each line to look at; all if None.
+    run : `map`, or that of an executor whose threads share the blocks.
 
     Returns
     -------
-    float32 [L, u]. Users with windows of like length are computed together, USER_BLOCK at a time: in matrices whose
-    rows are multiples of that, numbers round alike, and a user's vector is the same alone and in any company.
+    float32 [L, u]. Users with windows of like length are computed together, always USER_BLOCK at a time: matrices of
+    one height round alike, so that a user's vector is the same alone and in any company.
     """
+    import paddle
+    from network_conf import tensors
     windows = next_click_windows(log.lengths if clicks is None else clicks, network.config.window_size)
     lines, order = len(windows.line), np.argsort(windows.length, kind="stable")
     vectors = np.empty((lines, network.config.dnn_layer_dims[-1]), np.float32)
-    for start in range(0, lines, USER_BLOCK):
-        rows = order[np.arange(start, start + USER_BLOCK) % lines]  # a last block is filled up from the front
-        count = min(USER_BLOCK, lines - start)
-        vectors[rows[:count]] = network(make_batch(log, windows.take(rows), with_targets=False))[:count]
+
+    def compute(chosen):
+        batch = make_batch(log, windows.take(chosen), with_targets=False)
+        distinct = share_rows([batch], network.table_ids(training=False))
+        with paddle.no_grad():
+            vectors[chosen] = network(network.look_up(tensors(distinct)), tensors(batch)).numpy()
+    # a last block is filled up from the front
+    list(run(compute, [order[np.arange(start, start + USER_BLOCK) % lines] for start in range(0, lines, USER_BLOCK)]))
     if not np.isfinite(vectors).all():
         raise InputError("the model", None, "its user vectors are not finite", "train it with a lower --learning_rate")
     return vectors
 
 
 # ---------------------------------------------------------------- top-N
-def best_ids(scores, n):
-    """Ids of the `n` highest scores of each row, best first, equal scores by id. float [B, V] -> int64 [B, n]."""
-    n = min(n, scores.shape[1])
-    if n == scores.shape[1]:
-        return np.argsort(-scores, axis=1, kind="stable")
-    # every id that reaches the n-th best score is a candidate: which of several equals come first is up to us
-    threshold = -np.partition(-scores, n - 1, axis=1)[:, n - 1]
-    best = np.empty((len(scores), n), np.int64)
-    for row, values in enumerate(scores):
-        candidates = np.flatnonzero(values >= threshold[row])
-        best[row] = candidates[np.argsort(-values[candidates], kind="stable")[:n]]
-    return best
-
-
-def model_scores(users, nce_w, nce_b):
-    """Scores nce_w . u + nce_b in float64, `<unk>` at -inf. float32 [B, u] -> [B, V].
-
-    In double precision the order is that of the exported vectors too, where single precision would let
-    videos of nearly equal score change places.
-    """
-    scores = users.astype(np.float64) @ nce_w.T.astype(np.float64) + nce_b
-    scores[:, 0] = -np.inf
-    return scores
-
-
 class TopN:
-    """Top-N of the softmax over all videos but `<unk>`, for many users: looks at each score once.
+    """Top-N of the softmax over all videos but `<unk>`, for many users; equal scores by id.
 
-    Scores are computed in single precision, in blocks that stay in the cache. On the way each user keeps his best
-    `n` and SPARE more; these are scored again in double precision, which decides. When a bound on the rounding
-    errors does not rule out that a video missed the spare places, the user's scores are all computed in double
-    precision: the result is always that of `model_scores`.
+    Scores are computed in single precision, in blocks that stay in the cache; of each GROUP of videos only the best
+    score is kept, and the sum of the softmax. A video of the N best lies in a group whose best score is among the N
+    highest: the videos of those groups are scored again in double precision, as are those of groups that rounding
+    could hide. In double precision the order is that of the exported vectors too.
     """
 
     def __init__(self, nce_w, nce_b):
-        self._nce_w, self._nce_b = nce_w, nce_b
-        ones = np.ones((len(nce_w), 1), np.float32)
-        self._table = np.hstack([nce_w, nce_b.T, ones])  # [V, u + 2], against users [u, 1, -reference]
-        self._rows = self._table[:, :-1].astype(np.float64)  # [V, u + 1]
+        rows = np.hstack([nce_w, nce_b.T]).astype(np.float64)  # [V, u + 1], against users [u, 1]
+        rows = np.concatenate([rows, np.zeros((-len(rows) % GROUP, rows.shape[1]))])
+        rows[len(nce_w):, -1] = rows[0, -1] = -np.inf  # filling, and <unk>: no videos
+        rows[0, :-1] = 0
+        self.videos = len(nce_w)
+        self._rows, self._table = rows.reshape(-1, GROUP, rows.shape[1]), rows.astype(np.float32)
+        finite = rows[np.isfinite(rows[:, -1])]
         # |error| <= (terms + 1) 2^-24 |user| |video| (Higham 2002, section 3.1, and Cauchy-Schwarz)
-        self._error = (self._table.shape[1] + 1) * 2.0 ** -24 * np.sqrt(1 + (self._rows[1:] ** 2).sum(axis=1).max())
+        self._error = (rows.shape[1] + 1) * 2.0 ** -24 * np.sqrt((finite ** 2).sum(1).max())
 
     def __call__(self, users, n, removed=None):
-        """Best videos of each user, with their probabilities.
+        """Best videos of each user, with their scores and probabilities.
 
         Parameters
         ----------
@@ -163,184 +181,199 @@ class TopN:
 
         Returns
         -------
-        ids : int64 [B, n], best first, equal scores by id.
-        probabilities : float64 [B, n]; 0 where a removal left too few videos.
+        ids : int64 [B, n], best first, 0 where a removal left too few videos.
+        scores, probabilities : float64 [B, n]; -inf and 0 there.
         """
-        n = min(n, len(self._table) - 1)
-        blocks = [slice(start, start + USER_BLOCK) for start in range(0, len(users), USER_BLOCK)]
-        found = [self._block(users[block], n, removed and removed[block]) for block in blocks]
-        ids, probabilities = zip(*found) if found else ([np.zeros((0, n), np.int64)], [np.zeros((0, n))])
-        return np.concatenate(ids), np.concatenate(probabilities)
+        n = min(n, self.videos - 1)
+        ids, scores, log_total = np.zeros((len(users), n), np.int64), np.full((len(users), n), -np.inf), np.zeros(
+            (len(users), 1))
+        for start in range(0, len(users), USER_BLOCK):
+            block = np.hstack([users[start:start + USER_BLOCK], np.ones((len(users[start:start + USER_BLOCK]), 1))])
+            best, log_total[start:start + USER_BLOCK, 0] = self._scan(block.astype(np.float32))
+            for row, (user, of_groups) in enumerate(zip(block.astype(np.float64), best), start):
+                gone = np.unique(removed[row]) if removed else np.zeros(0, np.int64)
+                found, exact = self._best_of(user, of_groups, n, gone)
+                ids[row, :len(found)], scores[row, :len(found)] = found, exact
+        return ids, scores, np.exp(scores - log_total)
 
-    def _block(self, users, n, removed):
-        """As above for up to USER_BLOCK users, always in matrices of that many: all round alike."""
-        count, videos = len(users), len(self._table)
-        padded = np.ones((USER_BLOCK, self._table.shape[1]), np.float32)
-        padded[:, :-2] = users[np.arange(USER_BLOCK) % count]
-        kept = min(n + SPARE, videos - 1)
-        if kept > VIDEO_BLOCK:  # so many that there is nothing to gain
-            return self._exactly(padded[:count].astype(np.float64), np.zeros((count, n), np.int64),
-                                 np.full(count, np.inf), np.ones(count), n, removed)
-        edges = [1, *range(1 + 4 * kept, videos, VIDEO_BLOCK), videos]
-        # scores are taken relative to the best of the first videos: so that exp has something to work with
-        padded[:, -1] = 0
-        padded[:, -1] = -(self._table[1:edges[1]] @ padded.T).max(axis=0)
-        best, total, most = Best(USER_BLOCK, kept), np.zeros(USER_BLOCK), max(np.diff(edges))
-        scores, ones = np.empty((most, USER_BLOCK), np.float32), np.ones(most, np.float32)
-        pairs = [ids * USER_BLOCK + row for row, ids in enumerate(removed or ())]
-        gone, whose = np.divmod(np.unique(np.concatenate([np.zeros(0, np.int64), *pairs])), USER_BLOCK)  # by video
-        for start, end in zip(edges, edges[1:]):
-            block = np.matmul(self._table[start:end], padded.T, out=scores[:end - start])
-            with np.errstate(over="ignore"):  # looked for below
-                here = slice(*np.searchsorted(gone, [start, end]))
-                places = gone[here] - start, whose[here]
-                total += np.bincount(places[1], np.exp(block[places]), USER_BLOCK)  # they keep their share
-                block[places] = -np.inf
-                best.add(block, start)
-                total += ones[:end - start] @ np.exp(block, out=block)
-        ids, limit = best.result()
-        if kept == videos - 1:
-            limit[:] = -np.inf  # nothing was left out
-        return self._exactly(padded[:count].astype(np.float64), ids[:count], limit[:count], total[:count], n, removed)
+    def _scan(self, users):
+        """Best score of each group [B, groups], and log of the softmax's sum [B], of users [u, 1]."""
+        best = np.empty((len(self._table) // GROUP, len(users)), np.float32)
+        top, total = np.full(len(users), -np.inf, np.float32), np.zeros(len(users))
+        for start in range(0, len(self._table), VIDEO_BLOCK):
+            scores = self._table[start:start + VIDEO_BLOCK] @ users.T  # [videos, B]
+            of_groups = scores.reshape(-1, GROUP, len(users)).max(1)
+            best[start // GROUP:start // GROUP + len(of_groups)] = of_groups
+            higher = np.maximum(top, of_groups.max(0))  # the sum is kept relative to the best score so far
+            scores -= higher
+            total = total * np.exp(top - higher) + np.exp(scores, out=scores).sum(0)
+            top = higher
+        return np.ascontiguousarray(best.T), top + np.log(total)
 
-    def _exactly(self, users, ids, limit, total, n, removed):
-        """Order and probabilities in double precision of the candidates `ids` [B, kept] of users [u, 1, -reference]."""
-        exact = (self._rows[ids] @ users[:, :-1, None])[:, :, 0]
-        exact[ids == 0] = -np.inf  # places that no video took
-        order = np.lexsort((ids, -exact), axis=1)[:, :n]
-        ids, exact = np.take_along_axis(ids, order, axis=1), np.take_along_axis(exact, order, axis=1)
-        reference = -users[:, -1]
-        log_total = reference + np.log(total)
-        error = self._error * np.sqrt((users ** 2).sum(axis=1))
-        close = (limit > -np.inf) & (limit + reference + error >= exact[:, -1])  # too close to call
-        # or scores so large that a float32 has no digits left for a probability, or exp no place
-        for row in np.flatnonzero(close | (error > MAX_ERROR) | ~np.isfinite(total)):
-            scores = model_scores(users[row:row + 1, :-2].astype(np.float32), self._nce_w, self._nce_b)
-            log_total[row] = scores.max() + np.log(np.exp(scores - scores.max()).sum())
-            if removed is not None:
-                scores[0, removed[row]] = -np.inf
-            ids[row] = best_ids(scores, n)[0]
-            exact[row] = scores[0, ids[row]]
-        return ids, np.exp(exact - log_total[:, None])
-
-
-class Best:
-    """The `size` best scores of each of `rows` users (a multiple of 8) so far; `limit`: the lowest, or -inf."""
-
-    def __init__(self, rows, size):
-        self._scores, self._ids = np.full((rows, size), -np.inf, np.float32), np.zeros((rows, size), np.int64)
-        self._waiting, self._count = [], 0
-        self.limit = np.full(rows, -np.inf, np.float32)
-
-    def add(self, block, first_id):
-        """Take note of the scores above the limit, float32 [videos, rows]; the first row is of video `first_id`."""
-        above = (block > self.limit).reshape(-1)
-        words = np.flatnonzero(above.view(np.uint64))  # they are rare: look for them eight at a time
-        flat = (words[:, None] * 8 + np.arange(8)).reshape(-1)
-        flat = flat[above[flat]]
-        self._waiting.append((flat % block.shape[1], flat // block.shape[1] + first_id, block.reshape(-1)[flat]))
-        self._count += len(flat)
-        if self._count > self._scores.size:
-            self._merge()
-
-    def _merge(self):
-        if not self._waiting:
-            return
-        rows, ids, scores = map(np.concatenate, zip(*self._waiting))
-        self._waiting, self._count = [], 0
-        order = np.argsort(rows, kind="stable")
-        counts = np.bincount(rows, minlength=len(self._scores))
-        place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts) + self._scores.shape[1]
-        size = self._scores.shape[1]
-        all_scores = np.full((len(self._scores), size + counts.max(initial=0)), -np.inf, np.float32)
-        all_ids = np.zeros(all_scores.shape, np.int64)
-        all_scores[:, :size], all_ids[:, :size] = self._scores, self._ids
-        all_scores[rows[order], place], all_ids[rows[order], place] = scores[order], ids[order]
-        best = np.argpartition(all_scores, -size, axis=1)[:, -size:]
-        self._scores, self._ids = (np.take_along_axis(each, best, axis=1) for each in (all_scores, all_ids))
-        self.limit = self._scores.min(axis=1)
-
-    def result(self):
-        """(ids int64 [rows, size], 0 where there was no video; limit float32 [rows]: no other score is above it)."""
-        self._merge()
-        return self._ids, self.limit
-
-
-def lists_text(users, ids, probabilities, videos):
-    """A line a user: `user-id \\t video:probability,...`; `videos` are the names by id."""
-    return "".join(
-        user + "\t" + ",".join([f"{videos[id_]}:{share:.6g}" for id_, share in zip(row, shares) if share > 0]) + "\n"
-        for user, row, shares in zip(users, ids.tolist(), probabilities.tolist()))
+    def _best_of(self, user, of_groups, n, removed):
+        """Ids and exact scores of a user's n best, from the best score of each group."""
+        wanted = n + len(removed)
+        limit = -np.inf
+        if wanted < len(of_groups):
+            limit = np.partition(of_groups, -wanted)[-wanted] - 2 * self._error * np.linalg.norm(user)
+        groups = np.flatnonzero(of_groups >= limit)
+        ids = (groups[:, None] * GROUP + np.arange(GROUP)).ravel()
+        exact = (self._rows[groups] @ user).ravel()
+        if len(removed):
+            exact[np.isin(ids, removed)] = -np.inf
+        kept = np.flatnonzero(exact >= max(limit, np.finfo(float).min))
+        order = kept[np.lexsort((ids[kept], -exact[kept]))[:n]]
+        return ids[order], exact[order]
 
 
 # ---------------------------------------------------------------- ranking metrics
-def target_ranks(scores, target):
-    """Rank of each row's target, from 1, ties against it; inf for target 0 (`<unk>`). [B, V], [B] -> float64 [B]."""
-    own = np.take_along_axis(scores, target[:, None], axis=1)
-    return np.where(target > 0, (scores >= own).sum(axis=1), np.inf)
+def target_ranks(ids, scores, target):
+    """Rank of each row's target from 1, ties against it; inf if it is not in the list, for 0 (`<unk>`) and for a list
+    that ends in a tie with it. int64 [B, n], float [B, n], int64 [B] -> float [B]."""
+    there = (ids == target[:, None]) & (target[:, None] > 0)
+    own = np.where(there, scores, 0).sum(1, keepdims=True)
+    ranks = np.where(there.any(1), (scores >= own).sum(1), np.inf)
+    return np.where(ranks > RANKED, np.inf, ranks)
 
 
-def ranking_metrics(ranks, top10, videos):
+def ranking_metrics(ranks, ids, videos):
     """Mean metrics of L users with one target each.
 
     Parameters
     ----------
     ranks : float [L], from `target_ranks`.
-    top10 : list of L arrays of ids, what each user would be shown.
+    ids : int64 [L, n], what each user would be shown; 0 for nothing.
     videos : how many videos there are to recommend, without `<unk>`.
 
     Returns
     -------
     dict. recall@k: share of ranks <= k. ndcg@10: mean of 1 / log2(1 + rank) for ranks <= 10 (one relevant
     video, so the ideal is 1; Jarvelin & Kekalainen 2002). mrr@10: mean of 1 / rank for ranks <= 10.
-    coverage@10: share of all videos that stand in anyone's top 10. distinct_lists@10: how many different
-    top 10 there are. popularity_rank@10: mean place in the dictionary (1 = most clicked) of what they hold.
+    coverage@10: share of all videos that stand in anyone's top 10.
     """
-    within = ranks <= 10
-    shown = np.concatenate(top10)
+    within, shown = ranks <= 10, np.unique(ids[:, :10])
     return {
         "recall@10": float(within.mean()),
         "recall@50": float((ranks <= 50).mean()),
         "ndcg@10": float(np.where(within, 1 / np.log2(1 + ranks), 0).mean()),
         "mrr@10": float(np.where(within, 1 / ranks, 0).mean()),
-        "coverage@10": len(np.unique(shown)) / videos,
-        "distinct_lists@10": len({ids.tobytes() for ids in top10}),
-        "popularity_rank@10": float(shown.mean()) if len(shown) else 0.0,
+        "coverage@10": float((shown > 0).sum() / videos),
     }
 
 
-def evaluate_ranking(scores_of, log, videos):
-    """Metrics of predicting each line's last click from what precedes it, against all videos.
+def evaluate_ranking(top_n, users, log, pool):
+    """Metrics of predicting each line's last click from what precedes it, by the very lists that are served.
 
     Parameters
     ----------
-    scores_of : function of an array of B line numbers -> float64 scores [B, V], `<unk>` at -inf.
-    log : EncodedLog; lines without any click do not count, those whose last click is unknown are misses.
-    videos : V, size of the dictionary.
+    top_n : TopN.    users : float32 [L, u].    log : EncodedLog; lines without any click do not count.
+    pool : executor whose threads share the work.
 
     Returns
     -------
-    (removed, kept) : `ranking_metrics` with the user's earlier clicks taken out of the ranking, but for
-    the target itself, and with all videos kept in it.
+    dict : `ranking_metrics` with the user's earlier clicks taken out of the lists, the target too if it is one of
+    them, and with the prefix `seen_kept_` with nothing taken out.
     """
-    lines = np.flatnonzero(log.last_item >= 0)
-    before = log.before_last()
-    step = max(1, SCORE_BLOCK // videos)
-    ranks, top10 = ([], []), ([], [])
-    for start in range(0, len(lines), step):
-        block = lines[start:start + step]
-        target = log.last_item[block]
-        scores = scores_of(block)
-        for mode in (1, 0):  # all kept, then the earlier clicks removed in place
-            if mode == 0:
-                own = np.take_along_axis(scores, target[:, None], axis=1)
-                for row, line in enumerate(block):
-                    scores[row, log.items(line, before[line])] = -np.inf
-                np.put_along_axis(scores, target[:, None], own, axis=1)
-            ranks[mode].append(target_ranks(scores, target))
-            for values, ids in zip(scores, best_ids(scores, 10)):
-                top10[mode].append(ids[values[ids] > -np.inf])
-    return tuple(ranking_metrics(np.concatenate(ranks[mode]), top10[mode], videos - 1) for mode in (0, 1))
+    lines, before, found = np.flatnonzero(log.last_item >= 0), log.before_last(), {}
+
+    def ranked(block, remove):
+        # one more than metrics look at: whether the last of those ties with what follows
+        removed = [log.items(line, before[line]) for line in block] if remove else None
+        ids, scores, _ = top_n(users[block], RANKED + 1, removed)
+        return ids, target_ranks(ids, scores, log.last_item[block])
+    blocks = [lines[start:start + USER_BLOCK] for start in range(0, len(lines), USER_BLOCK)]
+    for prefix, remove in (("", True), ("seen_kept_", False)):
+        ids, ranks = map(np.concatenate, zip(*pool.map(partial(ranked, remove=remove), blocks)))
+        metrics = ranking_metrics(ranks, ids, top_n.videos - 1)
+        found.update({prefix + name: value for name, value in metrics.items()})
+    return found
+
+
+# ---------------------------------------------------------------- text
+def lists_text(users, ids, probabilities, videos):
+    """A line a user: `user-id \\t video:probability,...`; `videos` are the names by id, commas escaped."""
+    return "".join(
+        user + "\t" + ",".join([f"{videos[id_]}:{share:.6g}" for id_, share in zip(row, shares) if id_]) + "\n"
+        for user, row, shares in zip(users, ids.tolist(), probabilities.tolist()))
+
+
+def listed_names(feature_dict):
+    """Names of the videos in id order, as lists have them: a list is split at commas, a name has none."""
+    return [name.replace("%", "%25").replace(",", "%2C") for name in feature_dict[ITEMS]]
+
+
+def vector_lines(vectors, separator, names=None):
+    """Rows of numbers with twelve decimals as lines of text, each after its name if there are names.
+
+    Twelve decimals: the cosines of the printed vectors then differ from the exact ones by about 1e-11, which
+    leaves the order as it is unless two scores agree to that many digits.
+    """
+    line = separator.join(["%.12f"] * vectors.shape[1]) + "\n"
+    lines = [line % tuple(row) for row in vectors.tolist()]
+    return "".join(lines if names is None else map("".join, zip(names, [separator] * len(lines), lines)))
+
+
+def write_vectors(path, model, blocks, width):
+    """Write blocks (ids, float64 [B, width]): lines of numbers to stdout, or with ids to a .tsv, .npz or .vec file.
+
+    Beside a file, FILE.json has the fingerprints of dictionary and model: users and videos belong together if both
+    are equal. `model` is what `load_model` gave.
+    """
+    if path is None:
+        for _, vectors in blocks:
+            sys.stdout.write(vector_lines(vectors, ","))
+        return
+    kind = os.path.splitext(path)[1]
+    with atomic_write(path) as stream:
+        if kind == ".npz":
+            all_ids, all_vectors = zip(([], np.zeros((0, width))), *blocks)
+            ids = [id_ for block in all_ids for id_ in block]
+            if max(map(len, ids), default=0) > MAX_NPZ_ID:
+                raise InputError(path, None, f"an id of more than {MAX_NPZ_ID} letters, and in a .npz each takes as "
+                                 "much place", "write a .tsv file")
+            np.savez(stream, ids=np.array(ids, str), vectors=np.concatenate(all_vectors))
+        else:
+            _write_text(path, stream, kind, blocks, width)
+    with atomic_write(path + ".json") as stream:
+        told, parameters, _, _ = model
+        stream.write(json.dumps({"feature_dict": told["dictionary_fingerprint"], "model": fingerprint(
+            json.dumps(told, sort_keys=True), *(parameters[name] for name in sorted(parameters)))}, indent=1).encode())
+
+
+def _write_text(path, stream, kind, blocks, width):
+    """Lines of a .tsv, or of a .vec, whose first line says how many there are: known when all are made."""
+    count, separator = 0, "\t" if kind == ".tsv" else " "
+    with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))) as body:
+        for ids, vectors in blocks:
+            if kind == ".vec" and any(" " in id_ for id_ in ids):
+                raise InputError(path, None, "the word2vec format cannot hold an id with a space",
+                                 "write a .tsv or .npz file")
+            (stream if kind == ".tsv" else body).write(vector_lines(vectors, separator, ids).encode())
+            count += len(ids)
+        if kind == ".vec":
+            stream.write(f"{count} {width}\n".encode())
+            body.seek(0)
+            stream.writelines(body)
+
+
+# ---------------------------------------------------------------- serving
+class Served:
+    """Notices when all that was served to many users comes from one and the same user vector."""
+
+    def __init__(self):
+        self._first, self._users, self._same = None, 0, True
+
+    def add(self, users):
+        """Look at more user vectors, float32 [B, u]."""
+        if len(users):
+            self._first = users[:1] if self._first is None else self._first
+            self._users, self._same = self._users + len(users), self._same and bool((users == self._first).all())
+
+    def tell(self):
+        """Say so on stderr."""
+        if self._users > 1 and self._same:
+            note(f"warning: all {self._users} users have the same vector; if their histories differ, the network has "
+                 "collapsed: train it with a lower --learning_rate")
 
 
 def block_size(args):
@@ -351,21 +384,22 @@ def block_size(args):
 def main():
     """Print the top-N videos of each user of the log."""
     args = parse_args()
-    model, feature_dict = load_trained(args)
-    videos = list(feature_dict["history_clicked_items"])
-    bad_lines = bad_lines_of(args, None)
-    reader = Reader(feature_dict, model.config.window_size, tail=not args.remove_seen)
-    top_n = TopN(model.parameters["nce_w"], model.parameters["nce_b"])
-    network = inference_network(model)
+    told, parameters, _, feature_dict = load_model(args)
+    videos, served = listed_names(feature_dict), Served()
+    top_n = TopN(parameters["nce_w"], parameters["nce_b"])
+    network = start_network(args, told, parameters)
 
-    def serve(block):
-        log = reader.encode_raw(args.infer_set_path, block)
-        removed = [log.items(row) for row in range(len(log.users))] if args.remove_seen else None
-        return lists_text(log.users, *top_n(user_vectors(network, log), args.top_n, removed), videos)
-    for text in ordered_map(serve, raw_blocks(args.infer_set_path, block_size(args), bad_lines), args.processes):
-        sys.stdout.write(text)
-    if bad_lines:
-        bad_lines.write()
+    def serve(log):
+        users = user_vectors(network, log)
+        removed = [log.items(row) for row in range(len(users))] if args.remove_seen else None
+        ids, _, probabilities = top_n(users, args.top_n, removed)
+        return users, lists_text(log.users, ids, probabilities, videos)
+    blocks = Reader(feature_dict, BadLines(args.max_bad_lines)).encode(args.infer_set_path, block_size(args))
+    with ThreadPoolExecutor(args.threads) as pool:
+        for users, text in ordered_map(pool, serve, blocks, args.threads):
+            sys.stdout.write(text)
+            served.add(users)
+    served.tell()
 
 
 if __name__ == "__main__":

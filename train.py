@@ -6,410 +6,270 @@
 
 After each pass the last click of each line of the test log is predicted from the clicks before it, and
 the pass gets a line on stdout and an object in metrics.jsonl: cost, test cost, speed, ranking metrics,
-and the same metrics of a ranking by popularity. Two runs with one --seed on one machine write
-identical models. Where this paddle is one for GPUs, all layers are paddle's own (--engine=paddle).
+and the same metrics of a ranking by popularity. Two runs with one --seed, one log and one number of
+--threads write identical models.
 """
-import contextlib
-import gc
 import json
 import math
-import mmap
 import os
+import re
 import signal
 import sys
+import tempfile
 import time
-import zlib
-from collections import deque
-from importlib import metadata
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-from data_processor import (
-    SPARE_MEMORY,
-    add_max_bad_lines,
-    argument_parser,
-    bad_lines_of,
-    bounded_memory,
-    fingerprint,
-    frequencies_fingerprint,
-    load_feature_dict,
-    load_item_freq,
-    number_type,
-    run_script,
-)
-from infer import evaluate_ranking, model_scores, user_vectors
-from network_conf import (
-    DNN_LAYER_DIMS,
-    EMBEDDING_DIMS,
-    ENGINES,
-    LOSSES,
-    LSTM_DIM,
-    NUM_NEGATIVES,
-    WINDOW_SIZE,
-    DNNmodel,
-    ModelConfig,
-    Sampling,
-    initial_parameters,
-    is_table,
-    load_paddle,
-    parameter_shapes,
-    save_model,
-    sum_gradients,
-    table_rows,
-    tied,
-)
+from infer import TopN, evaluate_ranking, user_vectors
 from reader import (
-    InputError,
+    BadLines,
     Reader,
-    atomic_write,
-    hide_users,
     make_batch,
     next_click_windows,
-    said,
     sequence_stretches,
+    share_rows,
     shuffled_batches,
     sliding_windows,
+)
+from utils import (
+    FEATURES,
+    ITEMS,
+    InputError,
+    add_device,
+    add_max_bad_lines,
+    argument_parser,
+    atomic_write,
+    dictionary_fingerprint,
+    fingerprint,
+    load_feature_dict,
+    load_item_freq,
+    note,
+    number_type,
+    ordered_map,
+    path_type,
+    read_archive,
+    run_script,
+    said,
+    write_archive,
 )
 
 import numpy as np
 
 INSTANCES = {"window": sliding_windows, "sequence": sequence_stretches}
-BETA1, BETA2, EPSILON, TINY = np.float32(0.9), np.float32(0.999), np.float32(1e-8), np.float32(1e-30)  # of Adam
-ADAGRAD_EPSILON = np.float32(1e-6)
-NOT_OF_THE_RUN = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
-                  "resume", "checkpoint_minutes", "max_bad_lines"}  # may change when a run is resumed
+METRICS = [prefix + name for prefix in ("", "seen_kept_") for name in ("recall@10", "recall@50", "ndcg@10", "mrr@10")]
 FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
-
-
-def gpu_wheel():
-    """Whether the installed paddle is the one for GPUs, which one process keeps busy."""
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return bool(metadata.version("paddlepaddle-gpu"))
-    return False
+LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
+FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
+                  "num_passes", "patience", "resume", "checkpoint_minutes", "max_bad_lines"}  # when a run is resumed
 
 
 def parse_args():
     """The settings of this run, from the command line."""
     parser = argument_parser(__doc__)
-    positive = number_type(int, 1)
-    parser.add_argument("--train_set_path", required=True, help="the training log (- for standard input)")
-    parser.add_argument("--test_set_path", required=True, help="the test log: its last clicks are predicted")
-    parser.add_argument("--valid_set_path", help="validation log: the pass with the best ndcg@10 on its last clicks "
-                        "is kept as model_best.tar.gz")
-    parser.add_argument("--model_output_dir", required=True, help="folder for models and metrics, made if missing")
-    parser.add_argument("--feature_dict", required=True, help="feature_dict.pkl of data_processor.py")
-    parser.add_argument("--item_freq", required=True, help="item_freq.pkl of data_processor.py")
-    settings = parser.add_argument_group("settings, with defaults")
-    settings.add_argument("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
-    settings.add_argument("--patience", type=number_type(int, 0), default=0,
-                          help="stop after this many passes without a better one on --valid_set_path; 0: never "
-                               "(%(default)s)")
-    settings.add_argument("--average_passes", type=positive, default=1,
-                          help="a pass's model is the mean of the parameters after this many last passes "
-                          "(%(default)s)")
-    settings.add_argument("--batch_size", type=positive, default=512, help="instances per step (%(default)s)")
-    settings.add_argument("--learning_rate", type=number_type(float, 0, above=True), default=0.002,
-                          help="at the start; it falls to a tenth along a cosine (%(default)s)")
-    settings.add_argument("--window_size", type=positive, default=WINDOW_SIZE,
-                          help="positions that an instance looks back on at most (%(default)s)")
-    settings.add_argument("--dnn_layer_dims", type=positive, nargs=2, default=DNN_LAYER_DIMS,
-                          metavar=("HIDDEN", "USER"), help="widths of the two ReLU layers (%(default)s)")
-    settings.add_argument("--lstm_dim", type=positive, default=LSTM_DIM, help="width of the LSTM (%(default)s)")
-    settings.add_argument("--last_click", action="store_true",
-                          help="give the last video's embedding to the first ReLU layer as well")
-    settings.add_argument("--last_state", action="store_true",
-                          help="give the LSTM's last state to it as well, beside the max over time")
-    settings.add_argument("--tie_embeddings", action="store_true",
-                          help="one table for clicked and recommended videos, as wide as the user vector")
-    settings.add_argument("--initial_values", choices=["popularity", "v0.10"], default="popularity",
-                          help="start as a popularity ranking, or as the v0.10 example did (%(default)s)")
-    settings.add_argument("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
-    settings.add_argument("--l2_rate", type=number_type(float, 0), default=0.0,
-                          help="L2 regularisation of all parameters, with adagrad (%(default)s)")
-    settings.add_argument("--instances", choices=sorted(INSTANCES), default="window",
-                          help="window: every window on its own; sequence: histories in overlapping stretches, each "
-                               "click a target once (%(default)s)")
-    settings.add_argument("--loss", choices=sorted(LOSSES), default="nce",
-                          help="noise-contrastive estimation, or its ranking form: a sampled softmax (%(default)s)")
-    settings.add_argument("--num_negatives", type=positive, default=NUM_NEGATIVES,
-                          help="noise samples (%(default)s)")
-    settings.add_argument("--shared_negatives", action="store_true",
-                          help="draw them once a batch, for all its instances, not once an instance")
-    settings.add_argument("--user_dropout", type=number_type(float, 0, 1), default=0.5,
-                          help="share of training stretches whose user id is hidden (%(default)s)")
-    settings.add_argument("--dropout", type=number_type(float, 0, 0.99), default=0.0,
-                          help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
-    settings.add_argument("--processes", type=positive, default=1 if gpu_wheel() else min(2, os.cpu_count() or 1),
-                          help="that train together, each on its part of every batch (%(default)s)")
-    settings.add_argument("--engine", choices=sorted(ENGINES), default="paddle" if gpu_wheel() else "numpy",
-                          help="what computes the layers up to the user vector: numpy, for processors, or paddle's own "
-                          "operations, for GPUs (%(default)s)")
-    add_max_bad_lines(settings)
-    settings.add_argument("--resume", action="store_true",
-                          help="go on from the checkpoint of a run that was stopped, if there is one")
-    settings.add_argument("--checkpoint_minutes", type=number_type(float, 0), default=10.0,
-                          help="time between checkpoints within a pass; there is one after each pass (%(default)s)")
-    settings.add_argument("--seed", type=number_type(int, 0), default=0, help="of all that is random (%(default)s)")
+    positive, add = number_type(int, 1), parser.add_argument
+    add("--train_set_path", type=path_type, required=True, help="the training log (- for standard input)")
+    add("--test_set_path", type=path_type, required=True, help="the test log: its last clicks are predicted")
+    add("--valid_set_path", type=path_type, help="validation log: the pass that ranks its last clicks best is kept as "
+        "model_best.tar.gz")
+    add("--model_output_dir", type=path_type, required=True, help="folder for models and metrics, made if missing")
+    add("--feature_dict", type=path_type, required=True, help="feature_dict.pkl of data_processor.py")
+    add("--item_freq", type=path_type, required=True, help="item_freq.pkl of data_processor.py")
+    add = parser.add_argument_group("settings, with defaults").add_argument
+    add("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
+    add("--patience", type=number_type(int, 0), default=0,
+        help="stop after this many passes without a better one on --valid_set_path; 0: never (%(default)s)")
+    add("--select_metric", choices=METRICS, help="what the best pass is chosen by, and compared with popularity "
+        "(ndcg@10; seen_kept_ndcg@10 where most last clicks are on videos that the user has clicked before)")
+    add("--batch_size", type=positive, help="instances per step (512; on a log of fewer than 51,200 clicks as many as "
+        "make 100 steps a pass, at least 32)")
+    add("--learning_rate", type=number_type(float, 0, above=True), default=0.002,
+        help="at the start; it falls to a tenth along a cosine (%(default)s)")
+    add("--window_size", type=positive, default=20,
+        help="positions that an instance looks back on at most (%(default)s)")
+    add("--dnn_layer_dims", type=positive, nargs=2, default=(256, 31), metavar=("HIDDEN", "USER"),
+        help="widths of the two ReLU layers %(default)s")
+    add("--lstm_dim", type=positive, default=64, help="width of the LSTM (%(default)s)")
+    add("--tie_embeddings", action="store_true",
+        help="one table for clicked and recommended videos, as wide as the user vector")
+    add("--network", default="DNNmodel", help="a class of network_conf.py (%(default)s)")
+    add("--initial_values", choices=["popularity", "v0.10"], default="popularity",
+        help="start as a popularity ranking, or as the v0.10 example did (%(default)s)")
+    add("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
+    add("--l2_rate", type=number_type(float, 0), default=0.0,
+        help="L2 regularisation of all parameters, with adagrad (%(default)s)")
+    add("--instances", choices=sorted(INSTANCES), default="window", help="window: every window on its own; sequence: "
+        "histories in overlapping stretches, each click a target once (%(default)s)")
+    add("--loss", choices=["nce", "ranking_nce"], default="nce",
+        help="noise-contrastive estimation, or its ranking form: a sampled softmax (%(default)s)")
+    add("--num_negatives", type=positive, default=5, help="noise samples (%(default)s)")
+    add("--shared_negatives", action="store_true",
+        help="draw them once a batch, for all its instances, not once an instance")
+    add("--user_dropout", type=number_type(float, 0, 1), default=0.5,
+        help="share of training stretches whose user id is hidden (%(default)s)")
+    add("--dropout", type=number_type(float, 0, 0.99), default=0.0,
+        help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
+    add("--resume", action="store_true", help="go on from the checkpoint of a run that was stopped, or of one that is "
+        "done to more --num_passes; start anew if there is none")
+    add("--checkpoint_minutes", type=number_type(float, 0), default=10.0,
+        help="time between checkpoints within a pass; there is one after each pass (%(default)s)")
+    add("--seed", type=number_type(int, 0), default=0, help="of all that is random (%(default)s)")
+    add_max_bad_lines(parser)
+    add_device(parser)
     args = parser.parse_args()
     if args.l2_rate and args.optimizer != "adagrad":
         parser.error("--l2_rate goes with --optimizer=adagrad: paddle's Adam has none for sparse tables")
     if args.patience and not args.valid_set_path:
         parser.error("--patience needs --valid_set_path")
+    if args.tie_embeddings and args.initial_values == "v0.10":
+        parser.error("--tie_embeddings: the v0.10 example had no such thing; leave out --initial_values")
+    if [args.train_set_path, args.test_set_path, args.valid_set_path].count("-") > 1:
+        parser.error("only one log can be standard input (-)")
     return args
 
 
-# ---------------------------------------------------------------- optimisers
-def adam(rows, gradient, state, rate, step, l2_rate):
-    """One step of Adam (Kingma & Ba 2015, algorithm 1) on rows of a parameter.
+# ---------------------------------------------------------------- steps
+class Batch(NamedTuple):
+    """What a step works on: how many targets, the distinct ids it needs of each table, and parts for the threads.
 
-    Parameters
-    ----------
-    rows : float32 [U, width] or any shape, changed in place. Rows that a batch does not touch rest, moments and
-        all ("lazy").
-    gradient : in the shape of rows.    state : (mean, square) of the same rows, changed in place.
-    rate : learning rate.    step : number of this step, from 1.    l2_rate : not used.
-    """
-    mean, square = state
-    change = (1 - BETA1) * gradient
-    mean *= BETA1
-    mean += change
-    # what has faded to nothing becomes 0: numbers below 1e-38 (denormal) take a processor 100 times as long
-    mean += TINY
-    mean -= TINY
-    square *= BETA2
-    np.multiply(gradient, gradient, out=change)
-    change *= 1 - BETA2
-    square += change
-    np.maximum(square, TINY, out=square)
-    np.multiply(square, np.float32(1 / (1 - BETA2 ** step)), out=change)
-    np.sqrt(change, out=change)
-    change += EPSILON
-    np.divide(mean, change, out=change)
-    change *= np.float32(rate / (1 - BETA1 ** step))
-    rows -= change
-
-
-def adagrad(rows, gradient, state, rate, step, l2_rate):
-    """One step of AdaGrad (Duchi et al. 2011) with L2 regularisation; parameters as in `adam`, state : (sum,)."""
-    [total] = state
-    gradient = gradient + l2_rate * rows
-    total += gradient * gradient
-    rows -= rate * gradient / (np.sqrt(total) + ADAGRAD_EPSILON)
-
-
-OPTIMIZERS = {"adam": (adam, 2), "adagrad": (adagrad, 1)}  # with the number of arrays in a state
-
-
-def cosine_rate(start, step, steps):
-    """Learning rate of a step (from 0) of `steps`: from `start` along half a cosine to FINAL_RATE of it."""
-    return start * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * step / steps)) / 2)
-
-
-# ---------------------------------------------------------------- training on several processes
-def shared_array(shape, dtype=np.float32):
-    """Zeros in memory that processes forked from this one share; pages that nobody touches take none."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.frombuffer(mmap.mmap(-1, max(1, size)), dtype, int(np.prod(shape))).reshape(shape)
-
-
-class Ranks:
-    """Equal processes that take every step together; this one is rank 0, the others are forked from it.
-
-    They share all arrays made by `shared_array` beforehand, and leave when rank 0 does.
+    Each part is {name: tensor} and has a random generator of its own, for the dropout.
     """
 
-    def __init__(self, count):
-        self.count, self.rank = count, 0
-        pipes = [(os.pipe(), os.pipe()) for _ in range(1, count)]  # to rank 0, from rank 0
-        sys.stdout.flush()
-        for rank, ((_, to_first), (from_first, _)) in enumerate(pipes, 1):
-            if os.fork() == 0:
-                self.rank = rank
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    signal.signal(number, signal.SIG_IGN)  # rank 0 decides what happens
-                keep = {to_first, from_first}
-                for end in (end for pair in pipes for pipe in pair for end in pipe if end not in keep):
-                    os.close(end)
-                self._others = [(from_first, to_first)]
-                return
-        for (_, to_first), (from_first, _) in pipes:
-            os.close(to_first)
-            os.close(from_first)
-        self._others = [(to_this, from_this) for (to_this, _), (_, from_this) in pipes]
-
-    def meet(self):
-        """Go on when all have come here."""
-        if self.rank:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(self._others[0][1], b".")
-            if not os.read(self._others[0][0], 1):
-                os._exit(0)  # rank 0 is gone: the run is over
-            return
-        alive = all(os.read(reading, 1) for reading, _ in self._others)
-        try:
-            for _, writing in self._others:
-                os.write(writing, b".")
-        except BrokenPipeError:
-            alive = False
-        if not alive:
-            raise InputError("training", None, "one of its processes ended", "see above; is there enough memory?")
-
-
-def lay_down(parts, all_ids, all_rows, scratch):
-    """Write the parts of a gradient one behind the other, where other processes see them; returns how many rows.
-
-    Parameters
-    ----------
-    parts : [(ids or None, gradient)], as `DNNmodel.gradients` gives them for a parameter; those of a table with more
-        rows than the table has are added up first.
-    all_ids, all_rows : int64 [V] and float32 [V, ...] of a parameter with V rows, changed in place.
-    scratch : as in `distinct_ids`.
-    """
-    if sum(len(gradient) for _, gradient in parts) > len(all_rows):
-        parts = [sum_gradients(parts, scratch)]
-    end = 0
-    for ids, gradient in parts:
-        start, end = end, end + len(gradient)
-        all_rows[start:end] = gradient
-        if ids is not None:
-            all_ids[start:end] = ids
-    return end
+    targets: int
+    distinct: dict
+    parts: list
+    rngs: list
 
 
 class Trainer:
-    """Takes training steps: each batch is cut into one part a process, the gradients are added, one update follows.
+    """Takes training steps: threads compute parts of a batch, their gradients are added, one update follows.
 
-    The parts, and all that is random in them, are the same however the processes run, and so is the result.
+    The parts, all that is random in them and the order of the sums do not depend on which thread is first.
+    Gradients of one tensor must not be accumulated by two threads: each part has leaves of the looked-up
+    rows and a copy of the dense layers.
     """
 
-    def __init__(self, args, parameters, rng):
-        optimizer, arrays = OPTIMIZERS[args.optimizer]
-        self._args, self._optimizer, self._step = args, optimizer, 0
-        self._rows = {name: table_rows(name, value) if is_table(name) else value for name, value in parameters.items()
-                      if name != "nce_w" or not args.tie_embeddings}
-        self._state = {name: [shared_array(rows.shape) for _ in range(arrays)] for name, rows in self._rows.items()}
-        self._scratch = {name: np.empty(len(rows), np.int32) for name, rows in self._rows.items()}
-        # where each process lays down its gradients for the others: ids and rows of each parameter, and how many
-        self._found = [{name: (shared_array(len(rows), np.int64), shared_array(rows.shape))
-                        for name, rows in self._rows.items()} for _ in range(args.processes)]
-        self._counts = shared_array((args.processes, len(self._rows)), np.int64)
-        self._costs = shared_array(args.processes, np.float64)
-        self._rngs = rng.spawn(args.processes)
-        self._rng_states = shared_array((args.processes, 6), np.uint64)
-        self._rng_states[:] = [rng_state(each) for each in self._rngs]
+    def __init__(self, args, network, item_freq, steps):
+        import network_conf
+        import paddle
+        self._args, self.network, self._replicas = args, network, [network]
+        self._noise, self._loss = network_conf.NoiseSampler(item_freq), network_conf.LOSSES[args.loss]
+        self.pool, self._ahead = ThreadPoolExecutor(args.threads), ThreadPoolExecutor(1)
+        self.rate = paddle.optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps,
+                                                             FINAL_RATE * args.learning_rate)
+        # two of them, which two threads step: the largest table is as much work as all the rest
+        groups = [[], []]
+        for parameter in network.parameters():
+            groups[parameter.name == network_conf.VIDEO_TABLE].append(parameter)
+        if args.optimizer == "adam":
+            self.optimizers = [paddle.optimizer.Adam(self.rate, parameters=group, lazy_mode=True) for group in groups]
+        else:
+            decay = paddle.regularizer.L2Decay(args.l2_rate) if args.l2_rate else None
+            self.optimizers = [paddle.optimizer.Adagrad(self.rate, parameters=group, weight_decay=decay)
+                               for group in groups]
 
-    def start(self, config, parameters, item_freq, steps):
-        """Fork the other processes, load paddle in each. Returns the number of this one."""
-        self._steps = steps
-        self._ranks = Ranks(self._args.processes)
-        load_paddle()
-        sampling = Sampling(self._args.loss, self._args.num_negatives, self._args.shared_negatives)
-        self._network = DNNmodel(config=config, parameters=parameters, item_freq=item_freq, sampling=sampling,
-                                 dropout=self._args.dropout, engine=self._args.engine)
-        gc.freeze()  # lest the collector look through all of paddle's modules again and again
-        return self._ranks.rank
+    def prepare(self, log, stretches, rng, user_dropout=0.0):
+        """The `Batch` of some stretches: hides user ids, draws noise, makes tensors."""
+        from network_conf import tensors
+        args, lines = self._args, len(stretches.line)
+        count = min(max(args.threads, -(-lines // LARGEST_PART)), lines)
+        parts = [make_batch(log, stretches.take(slice(k, None, count))) for k in range(count)]
+        shared = self._noise.draw(args.num_negatives, rng)
+        for part in parts:
+            # hidden users train `<unk>` for whoever is new, and keep the network from leaning on the id alone
+            part["user_id"][rng.random(len(part["user_id"])) < user_dropout] = 0
+            part["negatives"] = shared if args.shared_negatives else self._noise.draw(
+                (len(part["target"]), args.num_negatives), rng)
+        distinct = share_rows(parts, self.network.table_ids())
+        distinct["nce_b"] = distinct[self.network.output_table()]
+        for part in parts:
+            part["log_noise"] = self._noise.log_probability[distinct["nce_b"], None]
+        return Batch(int(stretches.targets.sum()), tensors(distinct), [tensors(part) for part in parts],
+                     rng.spawn(count))
 
-    @property
-    def reports(self):
-        """Whether this is the process that talks to the user."""
-        return self._ranks.rank == 0
+    def prepared(self, log, jobs):
+        """Yield the `Batch` of each (stretches, generator); a thread makes them some steps ahead."""
+        return ordered_map(self._ahead, lambda job: self.prepare(log, *job, self._args.user_dropout), jobs, 2)
 
-    def step(self, log, stretches):
-        """Train on some stretches; returns the mean cost of their targets."""
-        rank, ranks = self._ranks.rank, self._ranks.count
-        self._gradients(log, stretches.take(slice(rank, None, ranks)), stretches.targets.sum())
-        self._ranks.meet()
-        cost = self._costs.sum()
-        rate = cosine_rate(self._args.learning_rate, self._step, self._steps)
-        self._step += 1
-        for name in self._share(rank, ranks):
-            self._update(name, rate)
-        self._rng_states[rank] = rng_state(self._rngs[rank])
-        self._ranks.meet()
-        self._network.refresh()
+    def step(self, batch):
+        """Train on a batch; returns the mean cost of its targets."""
+        import paddle
+        while len(self._replicas) < len(batch.parts):
+            self._replicas.append(self.network.replica())
+        networks = self._replicas[:len(batch.parts)]
+        for replica in networks[1:]:
+            for mine, theirs in zip(self.network.dense_parameters(), replica.dense_parameters()):
+                theirs.copy_(mine, True)
+        rows = self.network.look_up(batch.distinct)
+        leaves = [{name: value.detach() for name, value in rows.items()} for _ in networks]
+
+        def forward_backward(network, leaf, part, rng):
+            for value in leaf.values():
+                value.stop_gradient = False
+            costs = network.output_layer(network(leaf, part, rng), leaf, part, self._loss)
+            cost = costs.sum() / batch.targets
+            cost.backward()
+            return float(cost)
+        cost = sum(self.pool.map(forward_backward, networks, leaves, batch.parts, batch.rngs))
+        used = [name for name in rows if leaves[0][name].grad is not None]
+        paddle.autograd.backward([rows[name] for name in used], [
+            sum((leaf[name].grad for leaf in leaves[1:]), leaves[0][name].grad) for name in used])
+        for replica in networks[1:]:
+            for mine, theirs in zip(self.network.dense_parameters(), replica.dense_parameters()):
+                if theirs.grad is not None:
+                    mine.grad = mine.grad + theirs.grad
+                    theirs.clear_gradient(set_to_zero=False)
+        list(self.pool.map(lambda optimizer: optimizer.step(), self.optimizers))
+        for optimizer in self.optimizers:
+            optimizer.clear_grad(set_to_zero=False)
+        self.rate.step()
         return cost
 
-    def _gradients(self, log, stretches, targets):
-        """Lay down this process's part of the gradients."""
-        rank = self._ranks.rank
-        self._costs[rank], self._counts[rank] = 0, 0
-        if not len(stretches.line):
-            return
-        rng = self._rngs[rank]
-        batch = hide_users(make_batch(log, stretches), self._args.user_dropout, rng)
-        self._costs[rank], found = self._network.gradients(batch, rng, targets)
-        for place, (name, (all_ids, all_rows)) in enumerate(self._found[rank].items()):
-            self._counts[rank, place] = lay_down(found[name], all_ids, all_rows, self._scratch[name])
+    def mean_cost(self, log, rng):
+        """Mean cost of predicting the last click of each line; lines whose last click is unknown are left out."""
+        import paddle
+        lines, size = np.flatnonzero(log.last_item > 0), self._args.batch_size
+        windows, total = next_click_windows(log.before_last(), self._args.window_size), 0.0
 
-    def _share(self, rank, ranks):
-        """Names of the parameters that a process updates: about as much work for each."""
-        work = [0] * ranks
-        sizes = self._counts.sum(axis=0) * [rows[:1].size for rows in self._rows.values()]
-        for place in np.argsort(-sizes, kind="stable"):
-            least = work.index(min(work))
-            work[least] += sizes[place]
-            if least == rank:
-                yield list(self._rows)[place]
+        def cost(rows, part):
+            with paddle.no_grad():
+                return float(self.network.output_layer(self.network(rows, part), rows, part, self._loss).sum())
+        for start in range(0, len(lines), size):
+            batch = self.prepare(log, windows.take(lines[start:start + size]), rng)
+            with paddle.no_grad():
+                rows = self.network.look_up(batch.distinct)
+            total += sum(self.pool.map(lambda part, rows=rows: cost(rows, part), batch.parts))
+        return total / len(lines) if len(lines) else None
 
-    def _update(self, name, rate):
-        place = list(self._rows).index(name)
-        parts = [(ids[:count] if is_table(name) else None, rows[:count])
-                 for (ids, rows), count in zip((each[name] for each in self._found), self._counts[:, place]) if count]
-        rows, state = self._rows[name], self._state[name]
-        ids, gradient = sum_gradients(parts, self._scratch[name])
-        touched = [rows, *state] if ids is None else [array.take(ids, axis=0) for array in (rows, *state)]
-        with np.errstate(all="ignore"):  # what is not finite is looked for in the cost, and after each pass
-            self._optimizer(touched[0], gradient, touched[1:], rate, self._step, self._args.l2_rate)
-        if ids is not None:
-            for array, new in zip((rows, *state), touched):
-                array[ids] = new
+    def state(self):
+        """(arrays, told): all that training changes, to be written down."""
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        arrays = {f"parameter {name}": value for name, value in self.network.arrays().items()}
+        arrays.update({f"state {name}": value.numpy() for state in states for name, value in state.items()
+                       if name != "LR_Scheduler"})
+        return arrays, self.rate.state_dict()
 
-    def arrays(self):
-        """{name: array} of all that training changes; a checkpoint holds them, `restore` puts them back."""
-        return {"rng_states": self._rng_states, "step": np.array([self._step]),
-                **{f"parameter {name}": rows for name, rows in self._rows.items()},
-                **{f"state {number} {name}": array for name, state in self._state.items()
-                   for number, array in enumerate(state)}}
-
-    def restore(self, arrays):
-        """Go on from the `arrays` of another run; before `start`."""
-        for name, array in self.arrays().items():
-            array[...] = same_kind(arrays[name], array)
-        self._step = int(arrays["step"][0])
-        for rng, state in zip(self._rngs, self._rng_states):
-            set_rng_state(rng, state)
-
-
-def rng_state(rng):
-    """State of a generator (PCG64) as six numbers, uint64 [6]."""
-    state = rng.bit_generator.state
-    numbers = [state["state"]["state"], state["state"]["inc"]]
-    return np.array([part for number in numbers for part in (number >> 64, number & (1 << 64) - 1)]
-                    + [state["has_uint32"], state["uinteger"]], np.uint64)
-
-
-def set_rng_state(rng, numbers):
-    """Put a generator into a state that `rng_state` gave."""
-    high, low, inc_high, inc_low, has, value = map(int, numbers)
-    rng.bit_generator.state = {"bit_generator": "PCG64", "state": {"state": high << 64 | low,
-                               "inc": inc_high << 64 | inc_low}, "has_uint32": has, "uinteger": value}
+    def restore(self, arrays, told):
+        """Go on from what `state` gave."""
+        import paddle
+        of = {kind: {name[len(kind) + 1:]: value for name, value in arrays.items() if name.startswith(kind)}
+              for kind in ("parameter", "state")}
+        self.network.set_arrays(of["parameter"])
+        for optimizer in self.optimizers:
+            optimizer.set_state_dict({name: paddle.to_tensor(value) for name, value in of["state"].items()})
+        self.rate.set_state_dict(told)
 
 
 # ---------------------------------------------------------------- checkpoints
-class Checkpoint:
-    """Where a run stands, in model_output_dir: written now and then, read by --resume, removed when the run is done.
+class Run:
+    """Where a run stands, in model_output_dir/checkpoint.tar.gz: written now and then, read by --resume.
 
-    `told` is what the user has been told (the rows of metrics.jsonl); `order` the generator of the order of the
-    instances as the pass began, `batches` and `total` how far it is and the sum of its costs.
+    `rows` are those of metrics.jsonl, `batches` and `total` how far the pass is and the sum of its costs.
     """
 
-    def __init__(self, args, config, log, item_freq, rng):
-        self._path = os.path.join(args.model_output_dir, "checkpoint.npz")
-        same = {name: value for name, value in vars(args).items() if name not in NOT_OF_THE_RUN}
-        self._run = json.dumps({**same, **config._asdict(), "clicks": zlib.crc32(log.clicks.tobytes()),
-                                "item_freq": frequencies_fingerprint(item_freq)}, sort_keys=True, default=str)
-        self._shapes = parameter_shapes(config)
+    def __init__(self, args, identity):
+        self._path, self._identity = os.path.join(args.model_output_dir, "checkpoint.tar.gz"), identity
         self._between, self._written, self._took = 60 * args.checkpoint_minutes, time.monotonic(), 0.0
-        self._stopped, self._before, self._began = [], 0.0, time.monotonic()
-        self.told, self.order, self.batches, self.total = [], rng_state(rng), 0, 0.0
+        self.rows, self.batches, self.total, self._before, self._stopped = [], 0, 0.0, 0.0, []
 
     def catch_signals(self):
         """From now on SIGTERM and Ctrl-C wait for the end of a step, then leave a checkpoint; a second one kills."""
@@ -417,10 +277,9 @@ class Checkpoint:
             signal.signal(number, lambda number, _: (self._stopped.append(number),
                                                      signal.signal(number, signal.SIG_DFL)))
 
-    def begin_pass(self, rng):
-        """A pass begins, in the order that `rng` will give."""
-        self.order, self.batches, self.total, self._before = rng_state(rng), 0, 0.0, 0.0
-        self.start_clock()
+    def begin_pass(self):
+        """The pass before is done."""
+        self.batches, self.total, self._before = 0, 0.0, 0.0
 
     def start_clock(self):
         """Training begins, or goes on: what came before was loading, evaluating, saving."""
@@ -430,132 +289,75 @@ class Checkpoint:
         """Time spent on this pass, before the run was stopped and since."""
         return self._before + time.monotonic() - self._began
 
-    def after(self, between, trainer, recent):
-        """Write one if the last is `between` seconds old, and they do not take more than 5% of the time."""
+    def after_step(self, trainer, between=None):
+        """Write one if the last is old, and they do not take more than 5% of the time; stop if asked to."""
+        between = self._between if between is None else between
         if self._stopped or time.monotonic() - self._written > max(between, 20 * self._took):
-            self._write(trainer, recent)
+            started = time.monotonic()
+            arrays, rate = trainer.state()
+            write_archive(self._path, {"identity": self._identity, "rows": self.rows, "batches": self.batches,
+                                       "total": self.total, "seconds": self.seconds(), "rate": rate}, arrays)
+            self._written = time.monotonic()
+            self._took = self._written - started
         if self._stopped:
-            print(f"train.py: stopped by {signal.Signals(self._stopped[0]).name}; --resume goes on", file=sys.stderr)
+            note(f"stopped by {signal.Signals(self._stopped[0]).name}; --resume goes on")
             sys.exit(128 + self._stopped[0])
 
-    def after_step(self, trainer, recent):
-        """Write one if it is time, or the run is to stop."""
-        self.after(self._between, trainer, recent)
-
-    def _write(self, trainer, recent):
-        started = time.monotonic()
-        told = {"run": self._run, "told": self.told, "batches": self.batches, "total": self.total,
-                "seconds": self.seconds(), "recent": len(recent)}
-        arrays = {"told": np.frombuffer(json.dumps(told).encode(), np.uint8), "order": self.order, **trainer.arrays()}
-        for number, snapshot in enumerate(recent):
-            arrays.update({f"recent {number} {name}": value for name, value in snapshot.items()})
-        with atomic_write(self._path) as stream:
-            np.savez(stream, **arrays)
-        self._written = time.monotonic()
-        self._took = self._written - started
-
     def read(self, trainer):
-        """Go on from the last one: restores the trainer, returns the snapshots; [] if there is none."""
+        """Go on from the last one, if there is one."""
+        if not os.path.exists(self._path):
+            return
+        mend = "remove it, or train without --resume"
+        told, arrays = read_archive(self._path, mend)
+        if told.get("identity") != self._identity:
+            raise InputError(self._path, None, "made by a run with other settings or another log",
+                             "give the settings it was made with, or train without --resume")
         try:
-            with bounded_memory(SPARE_MEMORY + 4 * os.path.getsize(self._path)), \
-                    np.load(self._path, allow_pickle=False) as arrays:
-                told = json.loads(arrays["told"].tobytes())
-                if told["run"] != self._run:
-                    raise InputError(self._path, None, "made by a run with other settings or another log",
-                                     "give the settings it was made with, or train without --resume")
-                trainer.restore(arrays)
-                recent = [{name: same_kind(arrays[f"recent {number} {name}"], np.empty(shape, np.float32))
-                           for name, shape in self._shapes.items()} for number in range(told["recent"])]
-                self.order = same_kind(arrays["order"], self.order)
-                self.told, self.batches, self.total = told["told"], int(told["batches"]), float(told["total"])
-                self._before = float(told["seconds"])
-        except FileNotFoundError:
-            return []
-        except InputError:
-            raise
-        except Exception as error:  # a damaged archive can raise almost anything
-            raise InputError(self._path, None, f"damaged ({said(error)})",
-                             "remove it, or train without --resume") from error
-        return recent
-
-    def remove(self):
-        """The run is done."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
-
-
-def same_kind(found, wanted):
-    """The array `found`; ValueError if its shape or type is not that of `wanted`, or it is not finite."""
-    if found.shape != wanted.shape or found.dtype != wanted.dtype or not np.isfinite(found).all():
-        raise ValueError(f"{found.dtype} {found.shape} in place of finite {wanted.dtype} {wanted.shape}")
-    return found
+            trainer.restore(arrays, told["rate"])
+            self.rows, self.batches, self.total = told["rows"], told["batches"], told["total"]
+            self._before = told["seconds"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(self._path, None, f"damaged ({said(error)})", mend) from error
 
 
 # ---------------------------------------------------------------- passes
-def train_pass(trainer, log, stretches, batch_size, rng, checkpoint, after_step=None):
-    """One pass over all instances in random order, from where the checkpoint stands; returns their mean cost.
-
-    `after_step` is called after each step, when nobody changes the parameters.
-    """
+def train_pass(args, trainer, run, log, stretches, rng):
+    """One pass over all instances in random order, from where the run stands; returns their mean cost."""
     from paddle.hapi.progressbar import ProgressBar
     instances = int(stretches.targets.sum())
-    bar = ProgressBar(instances, file=sys.stderr, name="instance") if trainer.reports and sys.stderr.isatty() else None
-    done = 0
-    for number, part in enumerate(shuffled_batches(stretches, batch_size, rng)):
-        size = int(part.targets.sum())
-        done += size
-        if number < checkpoint.batches:
-            continue  # taken before the run was stopped
-        cost = trainer.step(log, part)
+    bar = ProgressBar(instances, file=sys.stderr, name="instance") if sys.stderr.isatty() else None
+    batches = list(shuffled_batches(stretches, args.batch_size, rng))
+    jobs = list(zip(batches, rng.spawn(len(batches))))[run.batches:]  # those before were taken before it was stopped
+    done = instances - sum(int(batch.targets.sum()) for batch, _ in jobs)
+    for batch in trainer.prepared(log, jobs):
+        cost = trainer.step(batch)
+        done += batch.targets
         if not math.isfinite(cost):
-            if not trainer.reports:
-                os._exit(0)  # the first process sees the same, and says so
             raise InputError("training", None, f"the cost became {cost} at instance {done}",
                              "lower --learning_rate; the models of earlier passes are as they were")
-        checkpoint.total += cost * size
-        checkpoint.batches += 1
+        run.total += cost * batch.targets
+        run.batches += 1
         if bar:
-            bar.update(done, [("cost", checkpoint.total / done)])
-        if after_step:
-            after_step()
-    return checkpoint.total / instances
+            bar.update(done, [("cost", run.total / done)])
+        run.after_step(trainer)
+    return run.total / instances
 
 
-def mean_cost(network, log, batch_size, rng):
-    """Mean cost of predicting the last click of each line; lines whose last click is unknown are left out."""
-    lines = np.flatnonzero(log.last_item > 0)
-    windows = next_click_windows(log.before_last(), network.config.window_size)
-    total = 0.0
-    for start in range(0, len(lines), batch_size):
-        total += float(network(make_batch(log, windows.take(lines[start:start + batch_size])), rng).sum())
-    return total / len(lines) if len(lines) else None
+def evaluate(trainer, log, item_freq, rng):
+    """{metric: value} on the last clicks of a log: cost, ranking metrics, signs of a network that has collapsed."""
+    arrays = trainer.network.arrays()
+    users = user_vectors(trainer.network, log, log.before_last(), trainer.pool.map)
+    return {"test_cost": trainer.mean_cost(log, rng),
+            **evaluate_ranking(TopN(arrays["nce_w"], arrays["nce_b"]), users, log, trainer.pool),
+            "distinct_users": len(np.unique(users, axis=0)), "live_units": int((users > 0).any(0).sum())}
 
 
-def evaluate(args, config, parameters, log, item_freq):
-    """{metric: value} on the last clicks of a log: cost, share of unknown targets, ranking metrics."""
-    sampling = Sampling(args.loss, args.num_negatives, args.shared_negatives)
-    network = DNNmodel(config=config, parameters=parameters, item_freq=item_freq, sampling=sampling)
-    # always the same noise: the test costs of two passes differ by what was learned alone
-    cost = mean_cost(network, log, args.batch_size, np.random.default_rng(args.seed))
-    network.is_infer = True
-    users = user_vectors(network, log, log.before_last())
-    return {"test_cost": cost, "unknown_target_share": float((log.last_item[log.last_item >= 0] == 0).mean()),
-            **ranking_of(lambda lines: model_scores(users[lines], parameters["nce_w"], parameters["nce_b"]), log,
-                         len(item_freq))}
-
-
-def ranking_of(scores_of, log, videos, prefix=""):
-    """{prefix + metric: value} of a ranking, and with `seen_kept_` those with earlier clicks kept in it."""
-    removed, kept = evaluate_ranking(scores_of, log, videos)
-    return {**{prefix + name: value for name, value in removed.items()},
-            **{prefix + "seen_kept_" + name: value for name, value in kept.items()}}
-
-
-def popularity_metrics(log, item_freq):
-    """{popularity_metric: value} on the last clicks of a log: everybody gets the most clicked videos."""
-    popularity = np.array(item_freq)
-    popularity[0] = -np.inf  # <unk> is no video
-    return ranking_of(lambda lines: np.tile(popularity, (len(lines), 1)), log, len(popularity), "popularity_")
+def popularity_metrics(log, item_freq, pool):
+    """{popularity_metric: value} on the last clicks of a log: the network of which nothing but the bias is left."""
+    from network_conf import log_frequencies
+    top_n = TopN(np.zeros((len(item_freq), 1)), log_frequencies(item_freq)[None])
+    found = evaluate_ranking(top_n, np.zeros((len(log.users), 1)), log, pool)
+    return {"popularity_" + name: value for name, value in found.items()}
 
 
 def pass_line(row):
@@ -568,134 +370,147 @@ def pass_line(row):
             f"{row['instances_per_second']:.0f} instances/s")
 
 
-def mean_parameters(snapshots):
-    """Mean of several {name: array} of parameters, each one after another pass (Izmailov et al. 2018)."""
-    return {name: sum((each[name] for each in snapshots[1:]), snapshots[0][name]) / np.float32(len(snapshots))
-            for name in snapshots[0]} if len(snapshots) > 1 else snapshots[0]
-
-
-def embedding_dims(args):
-    """{feature: width}; that of a video is the user vector's if one table serves for both."""
-    return {**EMBEDDING_DIMS, **({"history_clicked_items": args.dnn_layer_dims[1]} if args.tie_embeddings else {})}
-
-
 def encode_logs(args, feature_dict):
     """(train log, test log, validation log or None, seconds of reading the first); InputError if one has no use."""
-    bad_lines = bad_lines_of(args, os.path.join(args.model_output_dir, ""))
-    reader = Reader(feature_dict, args.window_size, bad_lines)
-    started = time.perf_counter()
-    [log] = reader.encode(args.train_set_path)
-    seconds = time.perf_counter() - started
-    if not len(log.clicks):
-        raise InputError(args.train_set_path, None, "no click on a video of the dictionary",
-                         "give the log that feature_dict.pkl was made from")
-    held_out = []
-    for path in (args.test_set_path, args.valid_set_path):
-        held_out += reader.encode(path) if path else [None]
-        if path and not (held_out[-1].last_item >= 0).any():
+    bad_lines, logs, started = BadLines(args.max_bad_lines), [], time.perf_counter()
+    for path in (args.train_set_path, args.test_set_path, args.valid_set_path):
+        logs += Reader(feature_dict, bad_lines).encode(path) if path else [None]
+        if len(logs) == 1:
+            seconds = time.perf_counter() - started
+            if not len(logs[0].clicks):
+                raise InputError(path, None, "no click on a video of the dictionary",
+                                 "give the log that feature_dict.pkl was made from")
+        elif path and not (logs[-1].last_item >= 0).any():
             raise InputError(path, None, "no line with a click", "give users with a history")
-    if bad_lines:
-        os.makedirs(args.model_output_dir, exist_ok=True)
-        bad_lines.write()
-    return (log, *held_out, seconds)
+    return (*logs, seconds)
 
 
-def write_metrics(args, rows):
-    """metrics.jsonl: one object a pass."""
+def repeats(log):
+    """Share of the lines with a click whose last one is on a video that the line has earlier."""
+    lines = np.flatnonzero(log.last_item >= 0)
+    return float(np.mean([log.last_item[line] in log.items(line, count)
+                          for line, count in zip(lines, log.before_last()[lines])]))
+
+
+def settle(args, logs):
+    """Give the settings that follow the logs their values."""
+    train_log, *held_out = [log for log in logs if log]
+    args.batch_size = args.batch_size or min(512, max(32, len(train_log.clicks) // 100))
+    args.select_metric = args.select_metric or ("seen_kept_" * (repeats(held_out[-1]) > 0.5) + "ndcg@10")
+
+
+def clear(folder):
+    """Remove what an earlier run has left, as the first pass of another one is about to be saved."""
+    left = [name for name in os.listdir(folder) if re.fullmatch(r"model_(pass_\d{5}|best)\.tar\.gz", name)]
+    for name in left:
+        os.unlink(os.path.join(folder, name))
+    if left:
+        note(f"removed the {len(left)} models of an earlier run in {folder}")
+
+
+def finish_pass(args, trainer, config, item_freq, logs, row, rows):
+    """Evaluate and save what a pass has given; its `row` joins the others, in metrics.jsonl too."""
+    def save(name):
+        save_model(os.path.join(args.model_output_dir, name), config, trainer.network.arrays(), item_freq)
+    from network_conf import save_model
+    # always the same noise: the test costs of two passes differ by what was learned alone
+    for prefix, log in (("", logs[1]), ("valid_", logs[2])):
+        if log:
+            found = evaluate(trainer, log, item_freq, np.random.default_rng(args.seed))
+            row.update({prefix + name: value for name, value in found.items()})
+    if not rows:
+        clear(args.model_output_dir)
+    save(f"model_pass_{row['pass']:05d}.tar.gz")
+    if best_of(args, [*rows, row]) is row:
+        save("model_best.tar.gz")
+    rows.append(row)
     with atomic_write(os.path.join(args.model_output_dir, "metrics.jsonl")) as stream:
         stream.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-
-
-def finish_pass(args, config, parameters, item_freq, logs, row, rows):
-    """Evaluate and save what a pass has given; its `row` joins the others, in metrics.jsonl too."""
-    _, test_log, valid_log = logs
-    row.update(evaluate(args, config, parameters, test_log, item_freq))
-    save_model(os.path.join(args.model_output_dir, f"model_pass_{row['pass']:05d}.tar.gz"), config, parameters,
-               item_freq)
-    if valid_log:
-        row.update({"valid_" + name: value
-                    for name, value in evaluate(args, config, parameters, valid_log, item_freq).items()})
-        if best_of([*rows, row]) is row:
-            save_model(os.path.join(args.model_output_dir, "model_best.tar.gz"), config, parameters, item_freq)
-    rows.append(row)
-    write_metrics(args, rows)
     print(pass_line(row), flush=True)
+    users = int((logs[1].last_item >= 0).sum())
+    if row["distinct_users"] < users / 10 or row["live_units"] < config.dnn_layer_dims[1] / 2:
+        note(f"warning: the network collapses: {row['distinct_users']} different vectors for {users} test users, "
+             f"{row['live_units']} of {config.dnn_layer_dims[1]} units alive; train with a lower --learning_rate")
 
 
-def best_of(rows):
-    """The first of the rows with the best ndcg@10 on the validation log; None if there is no such log, or no row."""
-    return max((row for row in rows if "valid_ndcg@10" in row), key=lambda row: row["valid_ndcg@10"], default=None)
+def best_of(args, rows):
+    """The first of the rows with the best --select_metric on the validation log; None if there is no such log."""
+    name = "valid_" + args.select_metric
+    return max((row for row in rows if name in row), key=lambda row: row[name], default=None)
 
 
 def out_of_patience(args, rows):
     """Whether --patience is given and the best pass lies that many passes back."""
-    return bool(args.patience and rows) and rows[-1]["pass"] - best_of(rows)["pass"] >= args.patience
+    return bool(args.patience and rows) and rows[-1]["pass"] - best_of(args, rows)["pass"] >= args.patience
 
 
-def report_passes(args, trainer, config, parameters, item_freq, logs, stretches, rng, reading, checkpoint, recent):
-    """All passes, as the process sees them that talks to the user: train, evaluate, save, print."""
-    popularity = popularity_metrics(logs[1], item_freq)
-    rows, recent, instances = checkpoint.told, deque(recent, maxlen=args.average_passes), int(stretches.targets.sum())
-    checkpoint.catch_signals()
+def run_passes(args, trainer, config, item_freq, logs, stretches, run, reading):
+    """All passes that are left: train, evaluate, save, print."""
+    rows, instances = run.rows, int(stretches.targets.sum())
+    popularity = popularity_metrics(logs[1], item_freq, trainer.pool)
+    if len(rows) >= args.num_passes:
+        note(f"all {args.num_passes} passes are done; give more --num_passes to go on")
+    rngs = np.random.default_rng(args.seed).spawn(args.num_passes)  # one a pass: whatever was drawn before
+    run.catch_signals()
     while len(rows) < args.num_passes and not out_of_patience(args, rows):
-        checkpoint.start_clock()
-        cost = train_pass(trainer, logs[0], stretches, args.batch_size, rng, checkpoint,
-                          lambda: checkpoint.after_step(trainer, recent))
-        seconds = checkpoint.seconds() + (0 if rows else reading)
-        if not all(np.isfinite(value).all() for value in parameters.values()):
+        run.start_clock()
+        cost = train_pass(args, trainer, run, logs[0], stretches, rngs[len(rows)])
+        seconds = run.seconds() + (0 if rows else reading)
+        if not all(np.isfinite(value).all() for value in trainer.network.arrays().values()):
             raise InputError("training", None, "a parameter became infinite", "lower --learning_rate; the models of "
                              "earlier passes are as they were")
-        if args.average_passes > 1:
-            recent.append({name: value.copy() for name, value in parameters.items()})
         row = {"pass": len(rows), "cost": cost, "instances": instances, "seconds": seconds,
                "instances_per_second": instances / seconds, **popularity}
-        finish_pass(args, config, mean_parameters(list(recent) or [parameters]), item_freq, logs, row, rows)
-        checkpoint.begin_pass(rng)
-        checkpoint.after(0, trainer, recent)
-    checkpoint.remove()
-    best = best_of(rows)
+        finish_pass(args, trainer, config, item_freq, logs, row, rows)
+        run.begin_pass()
+        run.after_step(trainer, 0)
+    best, name = best_of(args, rows), args.select_metric
     if out_of_patience(args, rows):
-        print(f"no better valid_ndcg@10 for {args.patience} passes: stopped", file=sys.stderr)
+        note(f"no better valid_{name} for {args.patience} passes: stopped")
     if best:
-        print(f"best pass by valid_ndcg@10, saved as model_best.tar.gz: {pass_line(best)}")
-    if (best or rows[-1])["recall@10"] <= rows[-1]["popularity_recall@10"]:
-        print("warning: this model ranks no better than popularity; train it longer, or serve the top list",
-              file=sys.stderr)
+        print(f"best pass by valid_{name}, saved as model_best.tar.gz: {pass_line(best)}")
+    if (best or rows[-1])[name] <= popularity["popularity_" + name]:
+        note(f"warning: by {name} this model ranks no better than popularity; train it longer, or serve the top list")
 
 
 def main():
-    """Read, train on several processes, report each pass."""
+    """Read, train, report each pass."""
     args = parse_args()
     feature_dict = load_feature_dict(args.feature_dict)
     item_freq = load_item_freq(args.item_freq, feature_dict)
     *logs, reading = encode_logs(args, feature_dict)
-    log = logs[0]
-    stretches = INSTANCES[args.instances](log.lengths, args.window_size)
+    settle(args, logs)
     os.makedirs(args.model_output_dir, exist_ok=True)
+    tempfile.TemporaryFile(dir=args.model_output_dir).close()  # said now, not after the first pass
 
-    rng = np.random.default_rng(args.seed)  # of all that is random in the run
-    config = ModelConfig({name: len(feature_dict[name]) for name in EMBEDDING_DIMS}, fingerprint(feature_dict),
-                         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim,
-                         embedding_dims(args), args.last_click, args.last_state, args.tie_embeddings)
-    parameters = {}
-    for name, value in initial_parameters(config, item_freq, rng, args.initial_values).items():
-        parameters[name] = shared_array(value.shape)
-        parameters[name][:] = value
-    parameters = tied(config, parameters)
-    trainer = Trainer(args, parameters, rng)
-    checkpoint = Checkpoint(args, config, log, item_freq, rng)
-    recent = checkpoint.read(trainer) if args.resume else []
-    set_rng_state(rng, checkpoint.order)
-    if trainer.start(config, parameters, item_freq, args.num_passes * -(-len(log.clicks) // args.batch_size)):
-        for _ in range(len(checkpoint.told), args.num_passes):
-            train_pass(trainer, log, stretches, args.batch_size, rng, checkpoint)
-            checkpoint.begin_pass(rng)
-        os._exit(0)
+    import network_conf
     import paddle
-    settings = {**vars(args), **config._asdict(), "lines": len(log.users), "clicks": len(log.clicks),
-                "device": paddle.device.get_device(), "paddle": paddle.__version__}
-    print("\n".join(f"{name}: {value}" for name, value in settings.items()), file=sys.stderr)
-    report_passes(args, trainer, config, parameters, item_freq, logs, stretches, rng, reading, checkpoint, recent)
+    network_conf.use_device(args.device)
+    try:
+        network_class = network_conf.network_class(args.network)
+    except ValueError as error:
+        raise InputError("--network", None, str(error), "write it there, or name one of these") from error
+    dims = network_class.embedding_dims
+    dims = {**dims, ITEMS: args.dnn_layer_dims[1]} if args.tie_embeddings else dims
+    config = network_conf.ModelConfig(
+        {name: len(feature_dict[name]) for name in FEATURES}, dims, dictionary_fingerprint(feature_dict),
+        args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim, args.tie_embeddings, args.network)
+    paddle.seed(args.seed)  # of the initial values; all else is drawn by numpy
+    network = network_class(config, dropout=args.dropout)
+    network_conf.initialize(network, item_freq, args.initial_values)
+
+    stretches = INSTANCES[args.instances](logs[0].lengths, args.window_size)
+    steps = args.num_passes * -(-len(logs[0].clicks) // args.batch_size)
+    trainer = Trainer(args, network, item_freq, steps)
+    settings = {name: value for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
+    run = Run(args, fingerprint(json.dumps({**settings, **config._asdict()}, sort_keys=True, default=str), item_freq,
+                                *(log.fingerprint() for log in logs if log)))
+    if args.resume:
+        run.read(trainer)
+    shown = {**vars(args), **config._asdict(), "lines": len(logs[0].users), "clicks": len(logs[0].clicks),
+             "device": paddle.device.get_device(), "paddle": paddle.__version__}
+    print("\n".join(f"{name}: {value}" for name, value in shown.items()), file=sys.stderr)
+    run_passes(args, trainer, config, item_freq, logs, stretches, run, reading)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,20 @@ A user vector u becomes [1, u_1, ..., u_31, 0] divided by its norm: item_vector.
 with a video's vector orders the videos as the softmax does. Prints a vector a line, `,` between the
 numbers, in input order; --output_path writes a file with the user ids instead.
 """
+from concurrent.futures import ThreadPoolExecutor
 
-from data_processor import argument_parser, bad_lines_of, ordered_map, run_script
-from infer import add_infer_arguments, block_size, inference_network, user_vectors
-from item_vector import add_output_path, as_written, load_trained, write_vectors
-from reader import Reader, raw_blocks
+from infer import (
+    Served,
+    add_infer_arguments,
+    add_output_path,
+    block_size,
+    load_model,
+    start_network,
+    user_vectors,
+    write_vectors,
+)
+from reader import BadLines, Reader
+from utils import argument_parser, ordered_map, run_script
 
 import numpy as np
 
@@ -21,7 +30,11 @@ def parse_args():
     parser = argument_parser(__doc__)
     add_infer_arguments(parser)
     add_output_path(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.max_bad_lines and not args.output_path:
+        parser.error("--max_bad_lines needs --output_path: printed vectors have no ids, so a line left out would "
+                     "shift all that follow")
+    return args
 
 
 def simple_lsh_users(users):
@@ -34,18 +47,18 @@ def simple_lsh_users(users):
 def main():
     """Print or write the vector of each user of the log."""
     args = parse_args()
-    model, feature_dict = load_trained(args)
-    bad_lines = bad_lines_of(args, args.output_path)
-    reader = Reader(feature_dict, model.config.window_size, tail=True)
-    network = inference_network(model)
+    model = told, parameters, _, feature_dict = load_model(args)
+    network, served = start_network(args, told, parameters), Served()
 
-    def vectors_of(block):
-        log = reader.encode_raw(args.infer_set_path, block)
-        return as_written(args.output_path, log.users, simple_lsh_users(user_vectors(network, log)))
-    blocks = raw_blocks(args.infer_set_path, block_size(args), bad_lines)
-    write_vectors(args.output_path, model, ordered_map(vectors_of, blocks, args.processes))
-    if bad_lines:
-        bad_lines.write()
+    def vectors_of(log):
+        users = user_vectors(network, log)
+        served.add(users)
+        return log.users, simple_lsh_users(users)
+    blocks = Reader(feature_dict, BadLines(args.max_bad_lines)).encode(args.infer_set_path, block_size(args))
+    with ThreadPoolExecutor(args.threads) as pool:
+        write_vectors(args.output_path, model, ordered_map(pool, vectors_of, blocks, args.threads),
+                      parameters["nce_w"].shape[1] + 2)
+    served.tell()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,358 @@
+"""What every script shares: errors and exit codes, the command line, files, work spread over cores.
+
+Files appear whole or not at all; the dictionary and the frequencies are plain pickles, models are
+archives of plain arrays: none of them can run code. Imports no paddle.
+"""
+import argparse
+import collections
+import contextlib
+import glob
+import gzip
+import hashlib
+import io
+import json
+import math
+import os
+import pickle
+import signal
+import sys
+import tarfile
+import warnings
+
+# Read by numpy and paddle when they load. Threads of a script share its work already: BLAS gets one each.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as _cpuinfo:
+    _flags = _cpuinfo.read()
+    if "AuthenticAMD" in _flags:  # MKL takes its slow path there unless told what the processor can do
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512f" in _flags else "5")
+
+import numpy as np
+
+LOG_COLUMNS = ("user_id", "province", "city", "history", "phone")
+PROFILE_FEATURES = ("user_id", "province", "city", "phone")  # those of the columns that are features
+CLICK_FEATURES = ITEMS, CATEGORIES, TAGS = (
+    "history_clicked_items", "history_clicked_categories", "history_clicked_tags")
+FEATURES = PROFILE_FEATURES + CLICK_FEATURES
+UNKNOWN = "<unk>"
+FINGERPRINTS = "fingerprint.json"  # lies beside feature_dict.pkl and item_freq.pkl and ties them
+SPARE_MEMORY = 1 << 28  # bytes that reading any file may take
+
+
+# ---------------------------------------------------------------- errors and exit codes
+class InputError(Exception):
+    """Something that the user can mend: shown as one line on stderr, exit code 2."""
+
+    def __init__(self, path, line, what, mend):
+        where = f"{path}:{line}" if line else str(path)
+        super().__init__(" ".join(f"{where}: {what}; {mend}".split()))
+        self._all = (path, line, what, mend)
+
+    def __reduce__(self):  # on its way from one process to another
+        return InputError, self._all
+
+
+def said(error):
+    """What an exception says, in 200 letters at most; its name if it says nothing."""
+    return (str(error) or type(error).__name__)[:200]
+
+
+def note(message):
+    """A line for people, on stderr, after the script's name."""
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+
+
+def run_script(main):
+    """Run a script's `main()` and leave with its exit code; what a user can mend becomes one line."""
+    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # results, whatever the locale says
+    code, message = 2, None
+    try:
+        code = main() or 0
+        sys.stdout.flush()
+    except InputError as error:
+        message = error
+    except BrokenPipeError:  # `| head` went away: stop quietly
+        code = 0
+    except KeyboardInterrupt:
+        code, message = 128 + signal.SIGINT, "interrupted"
+    except OSError as error:
+        message = f"{error.filename or 'output'}: {error.strerror}; check the path, its rights and the free space"
+    except ModuleNotFoundError as error:
+        message = f"{error}; pip install -r requirements.txt"
+    except Exception as error:
+        if not isinstance(error, MemoryError) and "ResourceExhausted" not in str(error):  # paddle's word for it
+            raise
+        message = "out of memory; give a smaller --batch_size or a larger machine"
+    if message:
+        note(message)
+    try:
+        sys.stdout.flush()
+    except OSError:  # told already: keep the interpreter from trying again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+# ---------------------------------------------------------------- the command line
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):  # argparse's own prints the whole usage before the one line that matters
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def argument_parser(doc):
+    """Parser whose `--help` opens with a script's docstring and whose errors are one line."""
+    return _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+
+
+def number_type(kind, minimum, maximum=math.inf, above=False):
+    """argparse type: a finite `kind` (int or float) of at least `minimum` (above it, if `above`)."""
+    def convert(text):
+        value = kind(text)
+        if not (minimum < value or (value == minimum and not above)) or not value <= maximum or value == math.inf:
+            bounds = f"{'above' if above else 'at least'} {minimum}"
+            bounds += f" and at most {maximum}" if maximum < math.inf else ""
+            raise argparse.ArgumentTypeError(f"{text} is out of range: give {bounds}")
+        return value
+    convert.__name__ = kind.__name__
+    return convert
+
+
+path_type = os.path.expanduser  # of every flag that names a file: the shell leaves the ~ of --flag=~/file alone
+
+
+def add_max_bad_lines(parser):
+    """The flag of the scripts that read logs."""
+    parser.add_argument("--max_bad_lines", type=number_type(int, 0), default=0, metavar="N",
+                        help="leave out up to N malformed lines, each named on stderr, and go on (%(default)s)")
+
+
+def add_model_arguments(parser):
+    """The flags of every script that opens a model."""
+    parser.add_argument("--model_path", type=path_type, required=True, help="a model_pass_*.tar.gz of train.py")
+    parser.add_argument("--feature_dict", type=path_type, required=True,
+                        help="the feature_dict.pkl it was trained with")
+
+
+def add_device(parser):
+    """The flags of the scripts that run the network."""
+    parser.add_argument("--device", help="cpu, gpu, gpu:1, ... (default: a GPU if this paddle has one)")
+    parser.add_argument("--threads", type=number_type(int, 1), default=min(2, os.cpu_count() or 1),
+                        help="that share the work (%(default)s)")
+
+
+# ---------------------------------------------------------------- work spread over cores
+def ordered_map(pool, work, items, ahead):
+    """Yield work(item) of each item, in order, computed by an executor's workers up to `ahead` items early."""
+    waiting = collections.deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+# ---------------------------------------------------------------- files: whole or not at all
+@contextlib.contextmanager
+def atomic_write(path):
+    """Binary file that appears at `path` whole or not at all (temporary file, fsync, rename).
+
+    A symbolic link is written through; what is no file (a pipe, say) is written to as it is. The
+    temporary file is `path`.PID.tmp; what a killed process has left of such is removed.
+    """
+    real = os.path.realpath(path)
+    folder = os.path.dirname(real)
+    if not os.path.isdir(folder):
+        raise InputError(path, None, "its folder does not exist", f"create it: mkdir -p {folder}")
+    if os.path.exists(real) and not os.path.isfile(real):
+        with open(real, "wb") as stream:
+            yield stream
+        return
+    for left in glob.glob(glob.escape(real) + ".*.tmp"):
+        pid = left[len(real) + 1:-len(".tmp")]
+        if pid.isdigit() and not _is_running(int(pid)):
+            os.unlink(left)
+    temporary = f"{real}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, real)
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = path  # which file it was that the disk had no place for
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
+
+
+@contextlib.contextmanager
+def reading(path, mend):
+    """A file for reading bytes, within which whatever goes wrong becomes one `InputError`, a lack of memory too.
+
+    While it is open the process can take some multiple of the file's size more, so that no file fills the machine:
+    a pickle of 20 bytes can ask for gigabytes. Works where there are `resource` and /proc (Linux).
+    """
+    limits = None
+    try:
+        with open(path, "rb") as stream:
+            with contextlib.suppress(ImportError, OSError), open("/proc/self/statm", encoding="ascii") as statm:
+                import resource
+                limits = resource.getrlimit(resource.RLIMIT_AS)
+                allowed = SPARE_MEMORY + 64 * os.fstat(stream.fileno()).st_size
+                allowed += int(statm.read().split()[0]) * resource.getpagesize()
+                known = [limit for limit in (allowed, *limits) if limit != resource.RLIM_INFINITY]
+                resource.setrlimit(resource.RLIMIT_AS, (min(known), limits[1]))
+            with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+                warnings.simplefilter("ignore")  # what numpy and CPython have to say about strange content
+                yield stream
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(path, None, error.strerror or f"damaged ({said(error)})", mend) from error
+    except Exception as error:  # a damaged file can raise almost anything
+        raise InputError(path, None, f"damaged ({said(error)})", mend) from error
+    finally:
+        if limits:
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+# ---------------------------------------------------------------- the dictionary and the frequencies
+class _PlainUnpickler(pickle.Unpickler):
+    """Containers, strings and numbers need no lookup of a class: whatever asks for one is refused."""
+
+    def find_class(self, module, name):
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def load_feature_dict(path):
+    """Read and check feature_dict.pkl: {feature: {value: id}}, ids 0..n-1, 0 for `<unk>`; values in id order."""
+    mend = "give the feature_dict.pkl that data_processor.py wrote"
+    with reading(path, mend) as stream:
+        feature_dict = _PlainUnpickler(stream).load()
+        for feature in FEATURES:
+            values = feature_dict.get(feature) if isinstance(feature_dict, dict) else None
+            if not _is_dictionary(values):
+                raise InputError(path, None, f"no dictionary of {feature} with ids from 0 (= {UNKNOWN})", mend)
+            feature_dict[feature] = dict(sorted(values.items(), key=lambda item: item[1]))
+    return feature_dict
+
+
+def _is_dictionary(values):
+    """Whether these are {value: id} as made from a log: ids from 0 without a gap, values of UTF-8 without tabs."""
+    if (not isinstance(values, dict) or values.get(UNKNOWN) != 0 or {*map(type, values)} != {str}
+            or {*map(type, values.values())} != {int} or sorted(values.values()) != list(range(len(values)))):
+        return False
+    text = "\n".join(values)
+    text.encode()  # an error: half of a surrogate pair
+    return "\t" not in text and text.count("\n") == len(values) - 1
+
+
+def load_item_freq(path, feature_dict):
+    """Read and check item_freq.pkl against its dictionary: one probability a video, summing to 1.
+
+    The two must come from one run if there is a fingerprint.json beside item_freq.pkl, which says so.
+    """
+    mend = "give the item_freq.pkl that data_processor.py wrote together with the dictionary"
+    with reading(path, mend) as stream:
+        freq = _PlainUnpickler(stream).load()
+        if not isinstance(freq, list) or not all(isinstance(share, float) for share in freq):
+            raise InputError(path, None, "not a list of floats", mend)
+        if len(freq) != len(feature_dict[ITEMS]):
+            raise InputError(path, None, f"{len(freq)} frequencies for {len(feature_dict[ITEMS])} videos of the "
+                             "dictionary", mend)
+        if not all(share >= 0 for share in freq) or not math.isclose(sum(freq), 1, abs_tol=1e-6) or not any(freq[1:]):
+            raise InputError(path, None, "not probabilities that sum to 1", mend)
+    beside = os.path.join(os.path.dirname(path), FINGERPRINTS)
+    if os.path.exists(beside):
+        with reading(beside, "make it again with data_processor.py") as stream:
+            told = {name: str(value) for name, value in json.load(stream).items()}
+            if told["item_freq"] != fingerprint(freq):
+                raise InputError(path, None, f"not the one that the {FINGERPRINTS} beside it was written with", mend)
+            if told["feature_dict"] != dictionary_fingerprint(feature_dict):
+                raise InputError(path, None, "made with another dictionary than --feature_dict", mend)
+    return freq
+
+
+def dictionary_fingerprint(feature_dict):
+    """SHA-256, as hex, of the values of a feature dictionary in id order: ties models to their dictionary."""
+    digest = hashlib.sha256()
+    for feature in FEATURES:
+        digest.update(f"{feature}\t{len(feature_dict[feature])}\n".encode())
+        digest.update("\n".join(feature_dict[feature]).encode())
+    return digest.hexdigest()
+
+
+def fingerprint(*values):
+    """SHA-256, as hex, of lists or arrays of numbers and strings, their types and shapes."""
+    digest = hashlib.sha256()
+    for value in map(np.ascontiguousarray, values):
+        digest.update(f"{value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------- archives of plain arrays: models, checkpoints
+def write_archive(path, told, arrays):
+    """Write a gzip tar of model.json (`told`) and one .npy per array; the same input gives the same bytes.
+
+    Nothing is compressed (level 0): trained float32 weights shrink by some 7% and take 30 times as long to write.
+    """
+    def members():
+        yield "model.json", json.dumps(told, indent=1).encode()
+        for name, value in arrays.items():
+            content = io.BytesIO()
+            np.save(content, np.ascontiguousarray(value))
+            yield name + ".npy", content.getbuffer()
+    with atomic_write(path) as file, gzip.GzipFile("", "wb", 0, file, mtime=0) as packed, \
+            tarfile.open(mode="w", fileobj=packed, format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in members():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def read_archive(path, mend):
+    """Read what `write_archive` wrote, without unpickling anything; names are compared, never used as paths.
+
+    Returns
+    -------
+    told : dict, model.json.    arrays : {name: array of finite numbers}.
+
+    Raises
+    ------
+    InputError
+        For a missing, truncated or damaged file.
+    """
+    told, arrays = None, {}
+    with reading(path, mend) as file, gzip.open(file) as packed:
+        with tarfile.open(mode="r:", fileobj=packed) as tar:
+            for entry in tar:
+                if not entry.isreg() or entry.issparse() or entry.name in arrays:
+                    raise InputError(path, None, f"unexpected member {entry.name[:80]!r}", mend)
+                content = tar.extractfile(entry)
+                if told is None:
+                    if entry.name != "model.json":
+                        raise InputError(path, None, "does not begin with model.json", mend)
+                    told = dict(json.load(content))
+                    continue
+                array = np.lib.format.read_array(content, allow_pickle=False)
+                if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+                    raise InputError(path, None, f"{entry.name[:80]} has values that are not finite numbers", mend)
+                arrays[entry.name] = array
+        rest = packed.read(tarfile.RECORDSIZE + 1)  # to the end, where the checksum is compared
+        if len(rest) > tarfile.RECORDSIZE or rest.strip(b"\0"):  # more than what a tar is filled up with
+            raise InputError(path, None, "something follows the archive", mend)
+    if told is None:
+        raise InputError(path, None, "does not begin with model.json", mend)
+    return told, {name.removesuffix(".npy"): array for name, array in arrays.items()}

@@ -99,14 +99,14 @@ class DNNmodel(nn.Layer):
     def hidden_layer(self, embeddings, batch, rng=None):
         """User vectors [N, u] of the N targets: max and averages over all that precedes each, then two ReLUs."""
         states, _ = self.lstm(embeddings[ITEMS])  # [T, S, lstm]
-        window = [at_targets(running_max(states), batch),
-                  at_targets(paddle.cumsum(embeddings[CATEGORIES], 0), batch) / batch["clicks"],
-                  at_targets(paddle.cumsum(embeddings[TAGS], 0), batch) / batch["tag_counts"]]
-        profile = [paddle.gather(embeddings[feature], batch["stretch"]) for feature in PROFILE_FEATURES
-                   if feature in embeddings]  # [S, width] -> [N, width]
-        joined = self.drop(paddle.concat([*window, *profile], 1), rng)  # [N, 240]
-        hidden = F.relu(F.linear(joined, self.relu1_w, self.relu1_b))  # [N, 256]
-        return F.relu(F.linear(self.drop(hidden, rng), self.relu2_w, self.relu2_b))  # [N, 31]
+        window = paddle.concat([at_targets(running_max(states), batch),
+                                at_targets(paddle.cumsum(embeddings[CATEGORIES], 0), batch) / batch["clicks"],
+                                at_targets(paddle.cumsum(embeddings[TAGS], 0), batch) / batch["tag_counts"]], 1)
+        profile = paddle.concat([embeddings[name] for name in PROFILE_FEATURES if name in embeddings], 1)
+        of_window, of_profile = self.relu1_w[:window.shape[1]], self.relu1_w[window.shape[1]:]
+        hidden = F.linear(self.drop(window, rng), of_window, self.relu1_b)  # [N, 136] -> [N, 256]
+        hidden += paddle.gather(paddle.matmul(self.drop(profile, rng), of_profile), batch["stretch"])  # [S, 104] before
+        return F.relu(F.linear(self.drop(F.relu(hidden), rng), self.relu2_w, self.relu2_b))  # [N, 31]
 
     def output_layer(self, users, rows, batch, loss):
         """Costs [N] of user vectors [N, u] by `nce_loss` or `ranking_nce_loss`."""

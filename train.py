@@ -45,7 +45,6 @@ from utils import (
     load_item_freq,
     note,
     number_type,
-    ordered_map,
     path_type,
     read_archive,
     run_script,
@@ -153,7 +152,7 @@ class Trainer:
         import paddle
         self._args, self.network, self._replicas = args, network, [network]
         self._noise, self._loss = network_conf.NoiseSampler(item_freq), network_conf.LOSSES[args.loss]
-        self.pool, self._ahead = ThreadPoolExecutor(args.threads), ThreadPoolExecutor(1)
+        self.pool = ThreadPoolExecutor(args.threads)
         self.rate = paddle.optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps,
                                                              FINAL_RATE * args.learning_rate)
         # two of them, which two threads step: the largest table is as much work as all the rest
@@ -183,16 +182,12 @@ class Trainer:
         distinct["nce_b"] = distinct[self.network.output_table()]
         for part in parts:
             part["log_noise"] = self._noise.log_probability[distinct["nce_b"], None]
-        return Batch(int(stretches.targets.sum()), tensors(distinct), [tensors(part) for part in parts],
-                     rng.spawn(count))
-
-    def prepared(self, log, jobs):
-        """Yield the `Batch` of each (stretches, generator); a thread makes them some steps ahead."""
-        return ordered_map(self._ahead, lambda job: self.prepare(log, *job, self._args.user_dropout), jobs, 2)
+        return Batch(int(stretches.targets.sum()), tensors(distinct), parts, rng.spawn(count))
 
     def step(self, batch):
         """Train on a batch; returns the mean cost of its targets."""
         import paddle
+        from network_conf import tensors
         while len(self._replicas) < len(batch.parts):
             self._replicas.append(self.network.replica())
         networks = self._replicas[:len(batch.parts)]
@@ -205,6 +200,7 @@ class Trainer:
         def forward_backward(network, leaf, part, rng):
             for value in leaf.values():
                 value.stop_gradient = False
+            part = tensors(part)
             costs = network.output_layer(network(leaf, part, rng), leaf, part, self._loss)
             cost = costs.sum() / batch.targets
             cost.backward()
@@ -227,10 +223,12 @@ class Trainer:
     def mean_cost(self, log, rng):
         """Mean cost of predicting the last click of each line; lines whose last click is unknown are left out."""
         import paddle
+        from network_conf import tensors
         lines, size = np.flatnonzero(log.last_item > 0), self._args.batch_size
         windows, total = next_click_windows(log.before_last(), self._args.window_size), 0.0
 
         def cost(rows, part):
+            part = tensors(part)
             with paddle.no_grad():
                 return float(self.network.output_layer(self.network(rows, part), rows, part, self._loss).sum())
         for start in range(0, len(lines), size):
@@ -329,7 +327,8 @@ def train_pass(args, trainer, run, log, stretches, rng):
     batches = list(shuffled_batches(stretches, args.batch_size, rng))
     jobs = list(zip(batches, rng.spawn(len(batches))))[run.batches:]  # those before were taken before it was stopped
     done = instances - sum(int(batch.targets.sum()) for batch, _ in jobs)
-    for batch in trainer.prepared(log, jobs):
+    for stretches, generator in jobs:
+        batch = trainer.prepare(log, stretches, generator, args.user_dropout)
         cost = trainer.step(batch)
         done += batch.targets
         if not math.isfinite(cost):

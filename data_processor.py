@@ -6,7 +6,7 @@ feature_dict.pkl  {feature: {value: id}}; id 0 is `<unk>`, the others follow by 
                   value; values seen fewer than --feat_appear_limit times are left out.
 item_freq.pkl     one probability a video, in dictionary order, summing to 1: how likely a click on it is.
                   Index 0 holds the share of clicks on videos that were left out.
-fingerprint.json  SHA-256 of both, by which train.py knows that they belong together.
+utils.fingerprint.json  SHA-256 of both, by which train.py knows that they belong together.
 
 What belongs to a click (user, video, category, tags) is counted once a click; province, city and phone
 once a line.
@@ -23,26 +23,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 
+import utils
 from reader import PROFILE_COLUMNS, BadLines, parse_line, read_log, split_video_info
-from utils import (
-    CATEGORIES,
-    FEATURES,
-    FINGERPRINTS,
-    ITEMS,
-    PROFILE_FEATURES,
-    TAGS,
-    UNKNOWN,
-    InputError,
-    add_max_bad_lines,
-    argument_parser,
-    atomic_write,
-    dictionary_fingerprint,
-    fingerprint,
-    note,
-    number_type,
-    path_type,
-    run_script,
-)
+from utils import CATEGORIES, FEATURES, ITEMS, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
 BYTES_AT_ONCE = 1 << 20  # of lines that are counted in one go
 NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothing is known
@@ -50,15 +33,15 @@ NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothin
 
 def parse_args():
     """The settings of this run, from the command line."""
-    parser = argument_parser(__doc__)
-    parser.add_argument("--train_set_path", type=path_type, required=True,
+    parser = utils.argument_parser(__doc__)
+    parser.add_argument("--train_set_path", type=utils.path_type, required=True,
                         help="the training log (- for standard input)")
-    parser.add_argument("--output_dir", type=path_type, required=True, help="folder for the files, made if missing")
-    parser.add_argument("--feat_appear_limit", type=number_type(int, 1), default=20,
+    parser.add_argument("--output_dir", type=utils.path_type, required=True, help="folder for the files, made if missing")
+    parser.add_argument("--feat_appear_limit", type=utils.number_type(int, 1), default=20,
                         help="leave out values seen fewer times than this (default: 20)")
-    parser.add_argument("--processes", type=number_type(int, 1), default=min(2, os.cpu_count() or 1),
+    parser.add_argument("--processes", type=utils.number_type(int, 1), default=min(2, os.cpu_count() or 1),
                         help="that count a plain file together; changes no result (%(default)s)")
-    add_max_bad_lines(parser)
+    utils.add_max_bad_lines(parser)
     return parser.parse_args()
 
 
@@ -200,12 +183,12 @@ def item_frequencies(counts, dictionary):
 
 def write_files(folder, feature_dict, freq):
     """The three files: all are on the disk before the first gets its name."""
-    told = {"feature_dict": dictionary_fingerprint(feature_dict), "item_freq": fingerprint(freq)}
+    told = {"feature_dict": utils.dictionary_fingerprint(feature_dict), "item_freq": utils.fingerprint(freq)}
     files = {"feature_dict.pkl": pickle.dumps(feature_dict, 4), "item_freq.pkl": pickle.dumps(freq, 4),
-             FINGERPRINTS: json.dumps(told, indent=1).encode()}
+             utils.FINGERPRINTS: json.dumps(told, indent=1).encode()}
     with contextlib.ExitStack() as all_or_none:
         for name, content in files.items():
-            stream = all_or_none.enter_context(atomic_write(os.path.join(folder, name)))
+            stream = all_or_none.enter_context(utils.atomic_write(os.path.join(folder, name)))
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -232,4 +215,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_script(main)
+    utils.run_script(main)

@@ -10,32 +10,16 @@ sign within a video-id is printed as %2C or %25, so that a list can be split at 
 Also home of what the other scripts use to serve: reading a model, user vectors, top-N, ranking
 metrics, files of vectors.
 """
+import argparse
 import json
 import os
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import utils
 from reader import BadLines, Reader, make_batch, next_click_windows, share_rows
-from utils import (
-    ITEMS,
-    InputError,
-    add_device,
-    add_max_bad_lines,
-    add_model_arguments,
-    argument_parser,
-    atomic_write,
-    dictionary_fingerprint,
-    fingerprint,
-    load_feature_dict,
-    note,
-    number_type,
-    ordered_map,
-    path_type,
-    read_archive,
-    run_script,
-)
+from utils import ITEMS, InputError, note
 
 import numpy as np
 
@@ -48,7 +32,7 @@ MAX_NPZ_ID = 256  # letters: in a .npz each id takes as much place as the longes
 
 def parse_args():
     """The settings of this run, from the command line."""
-    parser = argument_parser(__doc__)
+    parser = utils.argument_parser(__doc__)
     add_infer_arguments(parser)
     add_top_n(parser)
     parser.add_argument("--remove_seen", action="store_true", help="leave out the videos of the user's history")
@@ -57,30 +41,36 @@ def parse_args():
 
 def add_infer_arguments(parser):
     """The flags of the scripts that look at users with their history."""
-    parser.add_argument("--infer_set_path", type=path_type, required=True,
+    parser.add_argument("--infer_set_path", type=utils.path_type, required=True,
                         help="log of the users to serve (- for standard input)")
-    add_model_arguments(parser)
+    utils.add_model_arguments(parser)
     add_batch_size(parser)
-    add_max_bad_lines(parser)
-    add_device(parser)
+    utils.add_max_bad_lines(parser)
+    utils.add_device(parser)
 
 
 def add_batch_size(parser):
     """The flag that bounds how many users are worked on together."""
-    parser.add_argument("--batch_size", type=number_type(int, 1), default=2048,
+    parser.add_argument("--batch_size", type=utils.number_type(int, 1), default=2048,
                         help=f"users read, computed and written at a time, rounded up to a multiple of {USER_BLOCK}; "
                         "changes no result (%(default)s)")
 
 
 def add_top_n(parser):
     """The flag of the scripts that print lists of videos."""
-    parser.add_argument("--top_n", type=number_type(int, 1), default=30, help="videos per user (%(default)s)")
+    parser.add_argument("--top_n", type=utils.number_type(int, 1), default=30, help="videos per user (%(default)s)")
 
 
 def add_output_path(parser):
     """The flag of the scripts that export vectors."""
-    parser.add_argument("--output_path", type=path_type, help="file with ids and vectors, in place of stdout: .tsv "
-                        "(id and numbers between tabs), .npz (arrays ids, vectors) or .vec (word2vec text)")
+    parser.add_argument("--output_path", type=_vector_path, help="file with ids and vectors, in place of stdout: "
+                        ".tsv (id and numbers between tabs), .npz (arrays ids, vectors) or .vec (word2vec text)")
+
+
+def _vector_path(text):
+    if not text.endswith(FORMATS):
+        raise argparse.ArgumentTypeError(f"{text}: unknown kind of file: end its name in {', '.join(FORMATS)}")
+    return utils.path_type(text)
 
 
 # ---------------------------------------------------------------- models
@@ -93,11 +83,11 @@ def load_model(args):
     item_freq : float32 [V], the frequencies it was trained with.   feature_dict : dict.
     """
     mend = "give a model_pass_*.tar.gz that train.py wrote"
-    feature_dict = load_feature_dict(args.feature_dict)
-    told, parameters = read_archive(args.model_path, mend)
+    feature_dict = utils.load_feature_dict(args.feature_dict)
+    told, parameters = utils.read_archive(args.model_path, mend)
     if told.pop("format_version", None) != 1:
         raise InputError(args.model_path, None, "not of format version 1", mend)
-    if told.get("dictionary_fingerprint") != dictionary_fingerprint(feature_dict):
+    if told.get("dictionary_fingerprint") != utils.dictionary_fingerprint(feature_dict):
         raise InputError(args.model_path, None, "trained with another dictionary than --feature_dict",
                          "give the feature_dict.pkl that this model was trained with")
     if told.get("dictionary_sizes") != {name: len(values) for name, values in feature_dict.items()}:
@@ -132,8 +122,9 @@ def user_vectors(network, log, clicks=None, run=map):
     float32 [L, u]. Users with windows of like length are computed together, always USER_BLOCK at a time: matrices of
     one height round alike, so that a user's vector is the same alone and in any company.
     """
-    import paddle
     from network_conf import tensors
+
+    import paddle
     windows = next_click_windows(log.lengths if clicks is None else clicks, network.config.window_size)
     lines, order = len(windows.line), np.argsort(windows.length, kind="stable")
     vectors = np.empty((lines, network.config.dnn_layer_dims[-1]), np.float32)
@@ -313,67 +304,55 @@ def vector_lines(vectors, separator, names=None):
     return "".join(lines if names is None else map("".join, zip(names, [separator] * len(lines), lines)))
 
 
-def write_vectors(path, model, blocks, width):
+def write_vectors(path, model, blocks):
     """Write blocks (ids, float64 [B, width]): lines of numbers to stdout, or with ids to a .tsv, .npz or .vec file.
 
     Beside a file, FILE.json has the fingerprints of dictionary and model: users and videos belong together if both
-    are equal. `model` is what `load_model` gave.
+    are equal. `model` is what `load_model` gave. A .npz and a .vec are put together in memory.
     """
     if path is None:
         for _, vectors in blocks:
             sys.stdout.write(vector_lines(vectors, ","))
         return
-    kind = os.path.splitext(path)[1]
-    with atomic_write(path) as stream:
-        if kind == ".npz":
-            all_ids, all_vectors = zip(([], np.zeros((0, width))), *blocks)
-            ids = [id_ for block in all_ids for id_ in block]
-            if max(map(len, ids), default=0) > MAX_NPZ_ID:
-                raise InputError(path, None, f"an id of more than {MAX_NPZ_ID} letters, and in a .npz each takes as "
-                                 "much place", "write a .tsv file")
-            np.savez(stream, ids=np.array(ids, str), vectors=np.concatenate(all_vectors))
+    kind, (told, parameters, *_) = os.path.splitext(path)[1], model
+    with utils.atomic_write(path) as stream:
+        if kind == ".tsv":
+            for ids, vectors in blocks:
+                stream.write(vector_lines(vectors, "\t", ids).encode())
         else:
-            _write_text(path, stream, kind, blocks, width)
-    with atomic_write(path + ".json") as stream:
-        told, parameters, _, _ = model
-        stream.write(json.dumps({"feature_dict": told["dictionary_fingerprint"], "model": fingerprint(
-            json.dumps(told, sort_keys=True), *(parameters[name] for name in sorted(parameters)))}, indent=1).encode())
+            _write_whole(path, stream, kind, list(blocks), parameters["nce_w"].shape[1] + 2)
+    model_print = utils.fingerprint(json.dumps(told, sort_keys=True), *(parameters[name] for name in sorted(parameters)))
+    with utils.atomic_write(path + ".json") as stream:
+        stream.write(json.dumps({"feature_dict": told["dictionary_fingerprint"], "model": model_print}).encode())
 
 
-def _write_text(path, stream, kind, blocks, width):
-    """Lines of a .tsv, or of a .vec, whose first line says how many there are: known when all are made."""
-    count, separator = 0, "\t" if kind == ".tsv" else " "
-    with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))) as body:
-        for ids, vectors in blocks:
-            if kind == ".vec" and any(" " in id_ for id_ in ids):
-                raise InputError(path, None, "the word2vec format cannot hold an id with a space",
-                                 "write a .tsv or .npz file")
-            (stream if kind == ".tsv" else body).write(vector_lines(vectors, separator, ids).encode())
-            count += len(ids)
-        if kind == ".vec":
-            stream.write(f"{count} {width}\n".encode())
-            body.seek(0)
-            stream.writelines(body)
+def _write_whole(path, stream, kind, blocks, width):
+    """A .npz, or a .vec, whose first line says how many vectors there are."""
+    ids = [id_ for block, _ in blocks for id_ in block]
+    vectors = np.concatenate([np.zeros((0, width)), *(block for _, block in blocks)])
+    if kind == ".npz":
+        if max(map(len, ids), default=0) > MAX_NPZ_ID:
+            raise InputError(path, None, f"an id of more than {MAX_NPZ_ID} letters, and in a .npz each takes as much "
+                             "place as the longest", "write a .tsv file")
+        np.savez(stream, ids=np.array(ids, str), vectors=vectors)
+        return
+    if any(" " in id_ for id_ in ids):
+        raise InputError(path, None, "the word2vec format cannot hold an id with a space", "write a .tsv or .npz file")
+    stream.write(f"{len(ids)} {width}\n".encode() + vector_lines(vectors, " ", ids).encode())
 
 
 # ---------------------------------------------------------------- serving
-class Served:
-    """Notices when all that was served to many users comes from one and the same user vector."""
-
-    def __init__(self):
-        self._first, self._users, self._same = None, 0, True
-
-    def add(self, users):
-        """Look at more user vectors, float32 [B, u]."""
-        if len(users):
-            self._first = users[:1] if self._first is None else self._first
-            self._users, self._same = self._users + len(users), self._same and bool((users == self._first).all())
-
-    def tell(self):
-        """Say so on stderr."""
-        if self._users > 1 and self._same:
-            note(f"warning: all {self._users} users have the same vector; if their histories differ, the network has "
-                 "collapsed: train it with a lower --learning_rate")
+def watched(served):
+    """Yield the result of each (user vectors, result); at the end say so if many users had one and the same vector."""
+    vectors, count = set(), 0
+    for users, result in served:
+        yield result
+        count += len(users)
+        if len(vectors) < 2:
+            vectors.update(row.tobytes() for row in users)
+    if count > 1 and len(vectors) == 1:
+        note(f"warning: all {count} users have the same vector; if their histories differ, the network has collapsed: "
+             "train it with a lower --learning_rate")
 
 
 def block_size(args):
@@ -385,7 +364,7 @@ def main():
     """Print the top-N videos of each user of the log."""
     args = parse_args()
     told, parameters, _, feature_dict = load_model(args)
-    videos, served = listed_names(feature_dict), Served()
+    videos = listed_names(feature_dict)
     top_n = TopN(parameters["nce_w"], parameters["nce_b"])
     network = start_network(args, told, parameters)
 
@@ -396,11 +375,9 @@ def main():
         return users, lists_text(log.users, ids, probabilities, videos)
     blocks = Reader(feature_dict, BadLines(args.max_bad_lines)).encode(args.infer_set_path, block_size(args))
     with ThreadPoolExecutor(args.threads) as pool:
-        for users, text in ordered_map(pool, serve, blocks, args.threads):
+        for text in watched(utils.ordered_map(pool, serve, blocks, args.threads)):
             sys.stdout.write(text)
-            served.add(users)
-    served.tell()
 
 
 if __name__ == "__main__":
-    run_script(main)
+    utils.run_script(main)

@@ -11,17 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from infer import (
-    TopN,
-    add_batch_size,
-    add_top_n,
-    block_size,
-    listed_names,
-    lists_text,
-    load_model,
-    start_network,
-    user_vectors,
-)
+import infer
 from reader import Reader, raw_lines
 from utils import InputError, add_device, add_model_arguments, argument_parser, note, ordered_map, path_type, run_script
 
@@ -34,8 +24,8 @@ def parse_args():
     add_model_arguments(parser)
     parser.add_argument("--user_ids", type=path_type, help="file with the ids to serve, one a line (- for standard "
                         "input); every user of the dictionary if not given")
-    add_batch_size(parser)
-    add_top_n(parser)
+    infer.add_batch_size(parser)
+    infer.add_top_n(parser)
     add_device(parser)
     return parser.parse_args()
 
@@ -62,21 +52,21 @@ def most_clicked(item_freq, n):
 def main():
     """Print the top-N videos of each user id."""
     args = parse_args()
-    told, parameters, item_freq, feature_dict = load_model(args)
-    known, videos = feature_dict["user_id"], listed_names(feature_dict)
+    told, parameters, item_freq, feature_dict = infer.load_model(args)
+    known, videos = feature_dict["user_id"], infer.listed_names(feature_dict)
     if len(known) == 1 and not args.user_ids:
         raise InputError(args.feature_dict, None, "it knows no user", "make it with a lower --feat_appear_limit, or "
                          "give --user_ids")
-    reader, top_n = Reader(feature_dict), TopN(parameters["nce_w"], parameters["nce_b"])
-    network, popular = start_network(args, told, parameters), most_clicked(item_freq, args.top_n)
+    reader, top_n = Reader(feature_dict), infer.TopN(parameters["nce_w"], parameters["nce_b"])
+    network, popular = infer.start_network(args, told, parameters), most_clicked(item_freq, args.top_n)
 
     def serve(block):
-        ids, _, probabilities = top_n(user_vectors(network, reader.encode_users(block)), args.top_n)
+        ids, _, probabilities = top_n(infer.user_vectors(network, reader.encode_users(block)), args.top_n)
         strangers = [row for row, user in enumerate(block) if not known.get(user)]
         ids[strangers], probabilities[strangers] = popular
-        return lists_text(block, ids, probabilities, videos), [block[row] for row in strangers]
+        return infer.lists_text(block, ids, probabilities, videos), [block[row] for row in strangers]
     users = read_user_ids(args.user_ids) if args.user_ids else islice(known, 1, None)
-    blocks, unknown = iter(lambda: list(islice(users, block_size(args))), []), 0
+    blocks, unknown = iter(lambda: list(islice(users, infer.block_size(args))), []), 0
     with ThreadPoolExecutor(args.threads) as pool:
         for text, strangers in ordered_map(pool, serve, blocks, args.threads):
             sys.stdout.write(text)

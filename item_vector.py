@@ -41,7 +41,7 @@ def main():
     vectors = simple_lsh_videos(parameters["nce_w"], parameters["nce_b"])
     write_vectors(args.output_path, model, (
         (videos[start:start + VIDEOS_AT_ONCE], vectors[start:start + VIDEOS_AT_ONCE])
-        for start in range(0, len(videos), VIDEOS_AT_ONCE)), vectors.shape[1])
+        for start in range(0, len(videos), VIDEOS_AT_ONCE)))
 
 
 if __name__ == "__main__":

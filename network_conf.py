@@ -165,7 +165,7 @@ def use_device(name):
     try:
         paddle.set_device(name or ("gpu" if paddle.device.cuda.device_count() else "cpu"))
     except (ValueError, RuntimeError) as error:
-        raise InputError("--device", None, f"{name} cannot be used ({said(error)})", "give cpu, gpu or gpu:1") from error
+        raise InputError("--device", None, f"no such device ({said(error)})", "give cpu, gpu or gpu:1") from error
 
 
 def table(size, width):
@@ -297,10 +297,10 @@ class NoiseSampler:
 
 
 # ---------------------------------------------------------------- the file of a model
-def save_model(path, config, arrays, item_freq):
+def save_model(path, network, item_freq):
     """Write model.json and one .npy per parameter; item_freq goes along: what a user unknown to the model is served."""
-    write_archive(path, {"format_version": FORMAT_VERSION, **config._asdict()},
-                  {**arrays, "item_freq": np.asarray(item_freq, np.float32)})
+    write_archive(path, {"format_version": FORMAT_VERSION, **network.config._asdict()},
+                  {**network.arrays(), "item_freq": np.asarray(item_freq, np.float32)})
 
 
 def network_class(name):

@@ -20,18 +20,8 @@ from array import array
 from itertools import chain, islice
 from typing import NamedTuple
 
-from utils import (
-    CATEGORIES,
-    CLICK_FEATURES,
-    ITEMS,
-    LOG_COLUMNS,
-    PROFILE_FEATURES,
-    TAGS,
-    InputError,
-    fingerprint,
-    note,
-    said,
-)
+import utils
+from utils import CATEGORIES, CLICK_FEATURES, ITEMS, LOG_COLUMNS, PROFILE_FEATURES, TAGS, InputError, note
 
 import numpy as np
 
@@ -90,7 +80,7 @@ def raw_lines(path):
                 yield number, raw
                 number += 1
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(path, number, f"damaged gzip data ({said(error)})", "copy the file again") from error
+            raise InputError(path, number, f"damaged gzip data ({utils.said(error)})", "copy the file again") from error
 
 
 def read_log(path, decode, bad_lines=None):
@@ -116,7 +106,7 @@ def read_log(path, decode, bad_lines=None):
                 continue
             decoded = decode(line)
         except ValueError as error:
-            bad_lines.add(InputError(path, number, said(error),
+            bad_lines.add(InputError(path, number, utils.said(error),
                                      "separate clicks by ';' and write NULL for an unknown category or tag"))
         except InputError as error:
             bad_lines.add(error)
@@ -226,7 +216,7 @@ class EncodedLog(NamedTuple):
 
     def fingerprint(self):
         """SHA-256 of all of it: users, profiles, clicks and what is known of the videos."""
-        return fingerprint(self.users, *self[1:5], *self.videos)
+        return utils.fingerprint(self.users, *self[1:5], *self.videos)
 
 
 class Reader:

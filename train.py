@@ -20,43 +20,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import reader
+import utils
 from infer import TopN, evaluate_ranking, user_vectors
-from reader import (
-    BadLines,
-    Reader,
-    make_batch,
-    next_click_windows,
-    sequence_stretches,
-    share_rows,
-    shuffled_batches,
-    sliding_windows,
-)
-from utils import (
-    FEATURES,
-    ITEMS,
-    InputError,
-    add_device,
-    add_max_bad_lines,
-    argument_parser,
-    atomic_write,
-    dictionary_fingerprint,
-    fingerprint,
-    load_feature_dict,
-    load_item_freq,
-    note,
-    number_type,
-    path_type,
-    read_archive,
-    run_script,
-    said,
-    write_archive,
-)
+from utils import FEATURES, ITEMS, InputError, note
 
 import numpy as np
 
-INSTANCES = {"window": sliding_windows, "sequence": sequence_stretches}
+INSTANCES = {"window": reader.sliding_windows, "sequence": reader.sequence_stretches}
 METRICS = [prefix + name for prefix in ("", "seen_kept_") for name in ("recall@10", "recall@50", "ndcg@10", "mrr@10")]
 FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
+EXPLODED = "lower --learning_rate; the models of earlier passes are as they were"
 LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
 FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
                   "num_passes", "patience", "resume", "checkpoint_minutes", "max_bad_lines"}  # when a run is resumed
@@ -64,24 +38,24 @@ FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_ou
 
 def parse_args():
     """The settings of this run, from the command line."""
-    parser = argument_parser(__doc__)
-    positive, add = number_type(int, 1), parser.add_argument
-    add("--train_set_path", type=path_type, required=True, help="the training log (- for standard input)")
-    add("--test_set_path", type=path_type, required=True, help="the test log: its last clicks are predicted")
-    add("--valid_set_path", type=path_type, help="validation log: the pass that ranks its last clicks best is kept as "
+    parser = utils.argument_parser(__doc__)
+    positive, add = utils.number_type(int, 1), parser.add_argument
+    add("--train_set_path", type=utils.path_type, required=True, help="the training log (- for standard input)")
+    add("--test_set_path", type=utils.path_type, required=True, help="the test log: its last clicks are predicted")
+    add("--valid_set_path", type=utils.path_type, help="validation log: the pass that ranks its last clicks best is kept as "
         "model_best.tar.gz")
-    add("--model_output_dir", type=path_type, required=True, help="folder for models and metrics, made if missing")
-    add("--feature_dict", type=path_type, required=True, help="feature_dict.pkl of data_processor.py")
-    add("--item_freq", type=path_type, required=True, help="item_freq.pkl of data_processor.py")
+    add("--model_output_dir", type=utils.path_type, required=True, help="folder for models and metrics, made if missing")
+    add("--feature_dict", type=utils.path_type, required=True, help="feature_dict.pkl of data_processor.py")
+    add("--item_freq", type=utils.path_type, required=True, help="item_freq.pkl of data_processor.py")
     add = parser.add_argument_group("settings, with defaults").add_argument
     add("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
-    add("--patience", type=number_type(int, 0), default=0,
+    add("--patience", type=utils.number_type(int, 0), default=0,
         help="stop after this many passes without a better one on --valid_set_path; 0: never (%(default)s)")
     add("--select_metric", choices=METRICS, help="what the best pass is chosen by, and compared with popularity "
         "(ndcg@10; seen_kept_ndcg@10 where most last clicks are on videos that the user has clicked before)")
     add("--batch_size", type=positive, help="instances per step (512; on a log of fewer than 51,200 clicks as many as "
         "make 100 steps a pass, at least 32)")
-    add("--learning_rate", type=number_type(float, 0, above=True), default=0.002,
+    add("--learning_rate", type=utils.number_type(float, 0, above=True), default=0.002,
         help="at the start; it falls to a tenth along a cosine (%(default)s)")
     add("--window_size", type=positive, default=20,
         help="positions that an instance looks back on at most (%(default)s)")
@@ -94,7 +68,7 @@ def parse_args():
     add("--initial_values", choices=["popularity", "v0.10"], default="popularity",
         help="start as a popularity ranking, or as the v0.10 example did (%(default)s)")
     add("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
-    add("--l2_rate", type=number_type(float, 0), default=0.0,
+    add("--l2_rate", type=utils.number_type(float, 0), default=0.0,
         help="L2 regularisation of all parameters, with adagrad (%(default)s)")
     add("--instances", choices=sorted(INSTANCES), default="window", help="window: every window on its own; sequence: "
         "histories in overlapping stretches, each click a target once (%(default)s)")
@@ -103,17 +77,17 @@ def parse_args():
     add("--num_negatives", type=positive, default=5, help="noise samples (%(default)s)")
     add("--shared_negatives", action="store_true",
         help="draw them once a batch, for all its instances, not once an instance")
-    add("--user_dropout", type=number_type(float, 0, 1), default=0.5,
+    add("--user_dropout", type=utils.number_type(float, 0, 1), default=0.5,
         help="share of training stretches whose user id is hidden (%(default)s)")
-    add("--dropout", type=number_type(float, 0, 0.99), default=0.0,
+    add("--dropout", type=utils.number_type(float, 0, 0.99), default=0.0,
         help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
     add("--resume", action="store_true", help="go on from the checkpoint of a run that was stopped, or of one that is "
         "done to more --num_passes; start anew if there is none")
-    add("--checkpoint_minutes", type=number_type(float, 0), default=10.0,
+    add("--checkpoint_minutes", type=utils.number_type(float, 0), default=10.0,
         help="time between checkpoints within a pass; there is one after each pass (%(default)s)")
-    add("--seed", type=number_type(int, 0), default=0, help="of all that is random (%(default)s)")
-    add_max_bad_lines(parser)
-    add_device(parser)
+    add("--seed", type=utils.number_type(int, 0), default=0, help="of all that is random (%(default)s)")
+    utils.add_max_bad_lines(parser)
+    utils.add_device(parser)
     args = parser.parse_args()
     if args.l2_rate and args.optimizer != "adagrad":
         parser.error("--l2_rate goes with --optimizer=adagrad: paddle's Adam has none for sparse tables")
@@ -128,10 +102,8 @@ def parse_args():
 
 # ---------------------------------------------------------------- steps
 class Batch(NamedTuple):
-    """What a step works on: how many targets, the distinct ids it needs of each table, and parts for the threads.
-
-    Each part is {name: tensor} and has a random generator of its own, for the dropout.
-    """
+    """`targets` in all; `distinct`, {table: ids} that are needed of the tables; `parts` of {name: array} for the
+    threads, and a generator for the dropout of each."""
 
     targets: int
     distinct: dict
@@ -143,131 +115,122 @@ class Trainer:
     """Takes training steps: threads compute parts of a batch, their gradients are added, one update follows.
 
     The parts, all that is random in them and the order of the sums do not depend on which thread is first.
-    Gradients of one tensor must not be accumulated by two threads: each part has leaves of the looked-up
-    rows and a copy of the dense layers.
+    Two threads must not add to the gradient of one tensor: each part has leaves of the rows that were looked
+    up, and a copy of the dense layers.
     """
 
     def __init__(self, args, network, item_freq, steps):
-        import network_conf
-        import paddle
-        self._args, self.network, self._replicas = args, network, [network]
-        self._noise, self._loss = network_conf.NoiseSampler(item_freq), network_conf.LOSSES[args.loss]
+        import network_conf as conf
+        from paddle import optimizer, regularizer
+        self._args, self.network, self._copies = args, network, [network]
+        self._noise, self._loss = conf.NoiseSampler(item_freq), conf.LOSSES[args.loss]
         self.pool = ThreadPoolExecutor(args.threads)
-        self.rate = paddle.optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps,
-                                                             FINAL_RATE * args.learning_rate)
-        # two of them, which two threads step: the largest table is as much work as all the rest
-        groups = [[], []]
+        self._rate = optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps, FINAL_RATE * args.learning_rate)
+        groups = [[], []]  # for two threads: the largest table is as much work as all the rest
         for parameter in network.parameters():
-            groups[parameter.name == network_conf.VIDEO_TABLE].append(parameter)
+            groups[parameter.name == conf.VIDEO_TABLE].append(parameter)
         if args.optimizer == "adam":
-            self.optimizers = [paddle.optimizer.Adam(self.rate, parameters=group, lazy_mode=True) for group in groups]
+            self._optimizers = [optimizer.Adam(self._rate, parameters=group, lazy_mode=True) for group in groups]
         else:
-            decay = paddle.regularizer.L2Decay(args.l2_rate) if args.l2_rate else None
-            self.optimizers = [paddle.optimizer.Adagrad(self.rate, parameters=group, weight_decay=decay)
-                               for group in groups]
+            decay = regularizer.L2Decay(args.l2_rate) if args.l2_rate else None
+            self._optimizers = [optimizer.Adagrad(self._rate, parameters=group, weight_decay=decay) for group in groups]
 
     def prepare(self, log, stretches, rng, user_dropout=0.0):
-        """The `Batch` of some stretches: hides user ids, draws noise, makes tensors."""
-        from network_conf import tensors
+        """The `Batch` of some stretches: hides users, draws noise, finds the distinct ids."""
         args, lines = self._args, len(stretches.line)
         count = min(max(args.threads, -(-lines // LARGEST_PART)), lines)
-        parts = [make_batch(log, stretches.take(slice(k, None, count))) for k in range(count)]
+        parts = [reader.make_batch(log, stretches.take(slice(k, None, count))) for k in range(count)]
         shared = self._noise.draw(args.num_negatives, rng)
         for part in parts:
             # hidden users train `<unk>` for whoever is new, and keep the network from leaning on the id alone
             part["user_id"][rng.random(len(part["user_id"])) < user_dropout] = 0
             part["negatives"] = shared if args.shared_negatives else self._noise.draw(
                 (len(part["target"]), args.num_negatives), rng)
-        distinct = share_rows(parts, self.network.table_ids())
+        distinct = reader.share_rows(parts, self.network.table_ids())
         distinct["nce_b"] = distinct[self.network.output_table()]
         for part in parts:
             part["log_noise"] = self._noise.log_probability[distinct["nce_b"], None]
-        return Batch(int(stretches.targets.sum()), tensors(distinct), parts, rng.spawn(count))
+        return Batch(int(stretches.targets.sum()), distinct, parts, rng.spawn(count))
+
+    def cost(self, batch, train=False):
+        """Mean cost of the targets of a batch; with `train` gradients of all parameters are left behind."""
+        import paddle
+        from network_conf import tensors
+        while len(self._copies) < len(batch.parts):
+            self._copies.append(self.network.replica())
+        networks = self._copies[:len(batch.parts)]
+        dense = [each.dense_parameters() for each in networks]
+        for mine, *copies in zip(*dense):
+            for theirs in copies:
+                theirs.copy_(mine, True)
+        with paddle.set_grad_enabled(train):
+            rows = self.network.look_up(tensors(batch.distinct))
+        leaves = [{name: value.detach() for name, value in rows.items()} for _ in networks]
+
+        def part_cost(network, leaf, part, rng):
+            for value in leaf.values():
+                value.stop_gradient = not train
+            with paddle.set_grad_enabled(train):
+                part = tensors(part)
+                users = network(leaf, part, rng if train else None)
+                cost = network.output_layer(users, leaf, part, self._loss).sum() / batch.targets
+                if train:
+                    cost.backward()
+            return float(cost)
+        cost = sum(self.pool.map(part_cost, networks, leaves, batch.parts, batch.rngs))
+        if train:
+            names = [name for name in rows if leaves[0][name].grad is not None]
+            paddle.autograd.backward([rows[name] for name in names], [
+                sum((leaf[name].grad for leaf in leaves[1:]), leaves[0][name].grad) for name in names])
+            for mine, *copies in zip(*dense):
+                for theirs in copies:
+                    if theirs.grad is not None:
+                        mine.grad = mine.grad + theirs.grad
+                        theirs.clear_gradient(set_to_zero=False)
+        return cost
 
     def step(self, batch):
         """Train on a batch; returns the mean cost of its targets."""
-        import paddle
-        from network_conf import tensors
-        while len(self._replicas) < len(batch.parts):
-            self._replicas.append(self.network.replica())
-        networks = self._replicas[:len(batch.parts)]
-        for replica in networks[1:]:
-            for mine, theirs in zip(self.network.dense_parameters(), replica.dense_parameters()):
-                theirs.copy_(mine, True)
-        rows = self.network.look_up(batch.distinct)
-        leaves = [{name: value.detach() for name, value in rows.items()} for _ in networks]
-
-        def forward_backward(network, leaf, part, rng):
-            for value in leaf.values():
-                value.stop_gradient = False
-            part = tensors(part)
-            costs = network.output_layer(network(leaf, part, rng), leaf, part, self._loss)
-            cost = costs.sum() / batch.targets
-            cost.backward()
-            return float(cost)
-        cost = sum(self.pool.map(forward_backward, networks, leaves, batch.parts, batch.rngs))
-        used = [name for name in rows if leaves[0][name].grad is not None]
-        paddle.autograd.backward([rows[name] for name in used], [
-            sum((leaf[name].grad for leaf in leaves[1:]), leaves[0][name].grad) for name in used])
-        for replica in networks[1:]:
-            for mine, theirs in zip(self.network.dense_parameters(), replica.dense_parameters()):
-                if theirs.grad is not None:
-                    mine.grad = mine.grad + theirs.grad
-                    theirs.clear_gradient(set_to_zero=False)
-        list(self.pool.map(lambda optimizer: optimizer.step(), self.optimizers))
-        for optimizer in self.optimizers:
+        cost = self.cost(batch, train=True)
+        list(self.pool.map(lambda optimizer: optimizer.step(), self._optimizers))
+        for optimizer in self._optimizers:
             optimizer.clear_grad(set_to_zero=False)
-        self.rate.step()
+        self._rate.step()
         return cost
-
-    def mean_cost(self, log, rng):
-        """Mean cost of predicting the last click of each line; lines whose last click is unknown are left out."""
-        import paddle
-        from network_conf import tensors
-        lines, size = np.flatnonzero(log.last_item > 0), self._args.batch_size
-        windows, total = next_click_windows(log.before_last(), self._args.window_size), 0.0
-
-        def cost(rows, part):
-            part = tensors(part)
-            with paddle.no_grad():
-                return float(self.network.output_layer(self.network(rows, part), rows, part, self._loss).sum())
-        for start in range(0, len(lines), size):
-            batch = self.prepare(log, windows.take(lines[start:start + size]), rng)
-            with paddle.no_grad():
-                rows = self.network.look_up(batch.distinct)
-            total += sum(self.pool.map(lambda part, rows=rows: cost(rows, part), batch.parts))
-        return total / len(lines) if len(lines) else None
 
     def state(self):
         """(arrays, told): all that training changes, to be written down."""
-        states = [optimizer.state_dict() for optimizer in self.optimizers]
         arrays = {f"parameter {name}": value for name, value in self.network.arrays().items()}
-        arrays.update({f"state {name}": value.numpy() for state in states for name, value in state.items()
-                       if name != "LR_Scheduler"})
-        return arrays, self.rate.state_dict()
+        for optimizer in self._optimizers:
+            arrays.update({f"state {name}": value.numpy() for name, value in optimizer.state_dict().items()
+                           if name != "LR_Scheduler"})
+        return arrays, self._rate.state_dict()
 
     def restore(self, arrays, told):
         """Go on from what `state` gave."""
         import paddle
-        of = {kind: {name[len(kind) + 1:]: value for name, value in arrays.items() if name.startswith(kind)}
-              for kind in ("parameter", "state")}
-        self.network.set_arrays(of["parameter"])
-        for optimizer in self.optimizers:
-            optimizer.set_state_dict({name: paddle.to_tensor(value) for name, value in of["state"].items()})
-        self.rate.set_state_dict(told)
+        self.network.set_arrays({name.partition(" ")[2]: value for name, value in arrays.items()
+                                 if name.startswith("parameter ")})
+        state = {name.partition(" ")[2]: paddle.to_tensor(value) for name, value in arrays.items()
+                 if name.startswith("state ")}
+        for optimizer in self._optimizers:
+            optimizer.set_state_dict(state)
+        self._rate.set_state_dict(told)
 
 
 # ---------------------------------------------------------------- checkpoints
 class Run:
-    """Where a run stands, in model_output_dir/checkpoint.tar.gz: written now and then, read by --resume.
+    """Where a run stands: written down now and then, in model_output_dir/checkpoint.tar.gz, for --resume.
 
-    `rows` are those of metrics.jsonl, `batches` and `total` how far the pass is and the sum of its costs.
+    `rows` are those of metrics.jsonl; `batches`, `total` and `seconds` tell how far the pass is, the sum of its costs,
+    and the time it took.
     """
 
     def __init__(self, args, identity):
         self._path, self._identity = os.path.join(args.model_output_dir, "checkpoint.tar.gz"), identity
         self._between, self._written, self._took = 60 * args.checkpoint_minutes, time.monotonic(), 0.0
-        self.rows, self.batches, self.total, self._before, self._stopped = [], 0, 0.0, 0.0, []
+        self._stopped, self.rows = [], []
+        self.begin_pass()
 
     def catch_signals(self):
         """From now on SIGTERM and Ctrl-C wait for the end of a step, then leave a checkpoint; a second one kills."""
@@ -277,24 +240,17 @@ class Run:
 
     def begin_pass(self):
         """The pass before is done."""
-        self.batches, self.total, self._before = 0, 0.0, 0.0
+        self.batches, self.total, self.seconds = 0, 0.0, 0.0
 
-    def start_clock(self):
-        """Training begins, or goes on: what came before was loading, evaluating, saving."""
-        self._began = time.monotonic()
-
-    def seconds(self):
-        """Time spent on this pass, before the run was stopped and since."""
-        return self._before + time.monotonic() - self._began
-
-    def after_step(self, trainer, between=None):
-        """Write one if the last is old, and they do not take more than 5% of the time; stop if asked to."""
+    def write(self, trainer, between=None):
+        """Write it if the last one is old, and they do not take more than 5% of the time; stop if asked to."""
         between = self._between if between is None else between
         if self._stopped or time.monotonic() - self._written > max(between, 20 * self._took):
             started = time.monotonic()
             arrays, rate = trainer.state()
-            write_archive(self._path, {"identity": self._identity, "rows": self.rows, "batches": self.batches,
-                                       "total": self.total, "seconds": self.seconds(), "rate": rate}, arrays)
+            utils.write_archive(self._path, {
+                "identity": self._identity, "rows": self.rows, "batches": self.batches, "total": self.total,
+                "seconds": self.seconds, "rate": rate}, arrays)
             self._written = time.monotonic()
             self._took = self._written - started
         if self._stopped:
@@ -305,48 +261,55 @@ class Run:
         """Go on from the last one, if there is one."""
         if not os.path.exists(self._path):
             return
-        mend = "remove it, or train without --resume"
-        told, arrays = read_archive(self._path, mend)
+        mend = "give the settings it was made with, or train without --resume"
+        told, arrays = utils.read_archive(self._path, mend)
         if told.get("identity") != self._identity:
-            raise InputError(self._path, None, "made by a run with other settings or another log",
-                             "give the settings it was made with, or train without --resume")
+            raise InputError(self._path, None, "made by a run with other settings or another log", mend)
         try:
             trainer.restore(arrays, told["rate"])
-            self.rows, self.batches, self.total = told["rows"], told["batches"], told["total"]
-            self._before = told["seconds"]
+            self.rows, self.batches, self.total, self.seconds = (
+                told[name] for name in ("rows", "batches", "total", "seconds"))
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(self._path, None, f"damaged ({said(error)})", mend) from error
+            raise InputError(self._path, None, f"damaged ({utils.said(error)})", mend) from error
 
 
 # ---------------------------------------------------------------- passes
 def train_pass(args, trainer, run, log, stretches, rng):
     """One pass over all instances in random order, from where the run stands; returns their mean cost."""
     from paddle.hapi.progressbar import ProgressBar
-    instances = int(stretches.targets.sum())
+    instances, done = int(stretches.targets.sum()), 0
     bar = ProgressBar(instances, file=sys.stderr, name="instance") if sys.stderr.isatty() else None
-    batches = list(shuffled_batches(stretches, args.batch_size, rng))
-    jobs = list(zip(batches, rng.spawn(len(batches))))[run.batches:]  # those before were taken before it was stopped
-    done = instances - sum(int(batch.targets.sum()) for batch, _ in jobs)
-    for stretches, generator in jobs:
-        batch = trainer.prepare(log, stretches, generator, args.user_dropout)
+    batches = list(reader.shuffled_batches(stretches, args.batch_size, rng))
+    for number, (part, generator) in enumerate(zip(batches, rng.spawn(len(batches)))):
+        done += int(part.targets.sum())
+        if number < run.batches:
+            continue  # taken before the run was stopped
+        started = time.perf_counter()
+        batch = trainer.prepare(log, part, generator, args.user_dropout)
         cost = trainer.step(batch)
-        done += batch.targets
+        run.batches, run.total = number + 1, run.total + cost * batch.targets
+        run.seconds += time.perf_counter() - started
         if not math.isfinite(cost):
-            raise InputError("training", None, f"the cost became {cost} at instance {done}",
-                             "lower --learning_rate; the models of earlier passes are as they were")
-        run.total += cost * batch.targets
-        run.batches += 1
+            raise InputError("training", None, f"the cost became {cost} at instance {done}", EXPLODED)
         if bar:
             bar.update(done, [("cost", run.total / done)])
-        run.after_step(trainer)
+        run.write(trainer)
+    if not all(np.isfinite(value).all() for value in trainer.network.arrays().values()):
+        raise InputError("training", None, "a parameter became infinite", EXPLODED)
     return run.total / instances
 
 
-def evaluate(trainer, log, item_freq, rng):
+def evaluate(args, trainer, log):
     """{metric: value} on the last clicks of a log: cost, ranking metrics, signs of a network that has collapsed."""
     arrays = trainer.network.arrays()
     users = user_vectors(trainer.network, log, log.before_last(), trainer.pool.map)
-    return {"test_cost": trainer.mean_cost(log, rng),
+    known, total = np.flatnonzero(log.last_item > 0), 0.0
+    windows = reader.next_click_windows(log.before_last(), args.window_size)
+    rng = np.random.default_rng(args.seed)  # always the same noise: costs of two passes differ by what was learned
+    for start in range(0, len(known), args.batch_size):
+        batch = trainer.prepare(log, windows.take(known[start:start + args.batch_size]), rng)
+        total += trainer.cost(batch) * batch.targets
+    return {"test_cost": total / len(known) if len(known) else None,
             **evaluate_ranking(TopN(arrays["nce_w"], arrays["nce_b"]), users, log, trainer.pool),
             "distinct_users": len(np.unique(users, axis=0)), "live_units": int((users > 0).any(0).sum())}
 
@@ -369,67 +332,32 @@ def pass_line(row):
             f"{row['instances_per_second']:.0f} instances/s")
 
 
-def encode_logs(args, feature_dict):
-    """(train log, test log, validation log or None, seconds of reading the first); InputError if one has no use."""
-    bad_lines, logs, started = BadLines(args.max_bad_lines), [], time.perf_counter()
-    for path in (args.train_set_path, args.test_set_path, args.valid_set_path):
-        logs += Reader(feature_dict, bad_lines).encode(path) if path else [None]
-        if len(logs) == 1:
-            seconds = time.perf_counter() - started
-            if not len(logs[0].clicks):
-                raise InputError(path, None, "no click on a video of the dictionary",
-                                 "give the log that feature_dict.pkl was made from")
-        elif path and not (logs[-1].last_item >= 0).any():
-            raise InputError(path, None, "no line with a click", "give users with a history")
-    return (*logs, seconds)
-
-
-def repeats(log):
-    """Share of the lines with a click whose last one is on a video that the line has earlier."""
-    lines = np.flatnonzero(log.last_item >= 0)
-    return float(np.mean([log.last_item[line] in log.items(line, count)
-                          for line, count in zip(lines, log.before_last()[lines])]))
-
-
-def settle(args, logs):
-    """Give the settings that follow the logs their values."""
-    train_log, *held_out = [log for log in logs if log]
-    args.batch_size = args.batch_size or min(512, max(32, len(train_log.clicks) // 100))
-    args.select_metric = args.select_metric or ("seen_kept_" * (repeats(held_out[-1]) > 0.5) + "ndcg@10")
-
-
-def clear(folder):
-    """Remove what an earlier run has left, as the first pass of another one is about to be saved."""
-    left = [name for name in os.listdir(folder) if re.fullmatch(r"model_(pass_\d{5}|best)\.tar\.gz", name)]
-    for name in left:
-        os.unlink(os.path.join(folder, name))
-    if left:
-        note(f"removed the {len(left)} models of an earlier run in {folder}")
-
-
-def finish_pass(args, trainer, config, item_freq, logs, row, rows):
+def finish_pass(args, trainer, item_freq, logs, row, rows):
     """Evaluate and save what a pass has given; its `row` joins the others, in metrics.jsonl too."""
-    def save(name):
-        save_model(os.path.join(args.model_output_dir, name), config, trainer.network.arrays(), item_freq)
     from network_conf import save_model
-    # always the same noise: the test costs of two passes differ by what was learned alone
-    for prefix, log in (("", logs[1]), ("valid_", logs[2])):
-        if log:
-            found = evaluate(trainer, log, item_freq, np.random.default_rng(args.seed))
-            row.update({prefix + name: value for name, value in found.items()})
-    if not rows:
-        clear(args.model_output_dir)
+
+    def save(name):
+        save_model(os.path.join(args.model_output_dir, name), trainer.network, item_freq)
+    row.update(evaluate(args, trainer, logs[1]))
+    if logs[2]:
+        row.update({"valid_" + name: value for name, value in evaluate(args, trainer, logs[2]).items()})
+    if not rows:  # now is the time to remove what an earlier run has left
+        left = [name for name in os.listdir(args.model_output_dir)
+                if re.fullmatch(r"model_(pass_\d{5}|best)\.tar\.gz", name)]
+        for name in left:
+            os.unlink(os.path.join(args.model_output_dir, name))
+        note(f"removed {len(left)} models of an earlier run" if left else f"writing to {args.model_output_dir}")
     save(f"model_pass_{row['pass']:05d}.tar.gz")
-    if best_of(args, [*rows, row]) is row:
-        save("model_best.tar.gz")
     rows.append(row)
-    with atomic_write(os.path.join(args.model_output_dir, "metrics.jsonl")) as stream:
-        stream.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+    if best_of(args, rows) is row:
+        save("model_best.tar.gz")
+    with utils.atomic_write(os.path.join(args.model_output_dir, "metrics.jsonl")) as stream:
+        stream.write("".join(json.dumps(each) + "\n" for each in rows).encode())
     print(pass_line(row), flush=True)
-    users = int((logs[1].last_item >= 0).sum())
-    if row["distinct_users"] < users / 10 or row["live_units"] < config.dnn_layer_dims[1] / 2:
+    users, units = int((logs[1].last_item >= 0).sum()), args.dnn_layer_dims[1]
+    if row["distinct_users"] < users / 10 or row["live_units"] < units / 2:
         note(f"warning: the network collapses: {row['distinct_users']} different vectors for {users} test users, "
-             f"{row['live_units']} of {config.dnn_layer_dims[1]} units alive; train with a lower --learning_rate")
+             f"{row['live_units']} of {units} units of the user vector alive; train it with a lower --learning_rate")
 
 
 def best_of(args, rows):
@@ -443,26 +371,22 @@ def out_of_patience(args, rows):
     return bool(args.patience and rows) and rows[-1]["pass"] - best_of(args, rows)["pass"] >= args.patience
 
 
-def run_passes(args, trainer, config, item_freq, logs, stretches, run, reading):
-    """All passes that are left: train, evaluate, save, print."""
-    rows, instances = run.rows, int(stretches.targets.sum())
+def run_passes(args, trainer, item_freq, logs, run, reading):
+    """All passes that are left: train, evaluate, save, print; `reading` took that many seconds of the first."""
+    rows, stretches = run.rows, INSTANCES[args.instances](logs[0].lengths, args.window_size)
     popularity = popularity_metrics(logs[1], item_freq, trainer.pool)
     if len(rows) >= args.num_passes:
-        note(f"all {args.num_passes} passes are done; give more --num_passes to go on")
-    rngs = np.random.default_rng(args.seed).spawn(args.num_passes)  # one a pass: whatever was drawn before
+        note(f"all {args.num_passes} passes are done; a larger --num_passes goes on")
+    rngs = np.random.default_rng(args.seed).spawn(args.num_passes)  # a generator for each pass
     run.catch_signals()
     while len(rows) < args.num_passes and not out_of_patience(args, rows):
-        run.start_clock()
-        cost = train_pass(args, trainer, run, logs[0], stretches, rngs[len(rows)])
-        seconds = run.seconds() + (0 if rows else reading)
-        if not all(np.isfinite(value).all() for value in trainer.network.arrays().values()):
-            raise InputError("training", None, "a parameter became infinite", "lower --learning_rate; the models of "
-                             "earlier passes are as they were")
+        cost, instances = train_pass(args, trainer, run, logs[0], stretches, rngs[len(rows)]), len(logs[0].clicks)
+        seconds = run.seconds + (0 if rows else reading)
         row = {"pass": len(rows), "cost": cost, "instances": instances, "seconds": seconds,
                "instances_per_second": instances / seconds, **popularity}
-        finish_pass(args, trainer, config, item_freq, logs, row, rows)
+        finish_pass(args, trainer, item_freq, logs, row, rows)
         run.begin_pass()
-        run.after_step(trainer, 0)
+        run.write(trainer, 0)
     best, name = best_of(args, rows), args.select_metric
     if out_of_patience(args, rows):
         note(f"no better valid_{name} for {args.patience} passes: stopped")
@@ -472,16 +396,33 @@ def run_passes(args, trainer, config, item_freq, logs, stretches, run, reading):
         note(f"warning: by {name} this model ranks no better than popularity; train it longer, or serve the top list")
 
 
-def main():
-    """Read, train, report each pass."""
-    args = parse_args()
-    feature_dict = load_feature_dict(args.feature_dict)
-    item_freq = load_item_freq(args.item_freq, feature_dict)
-    *logs, reading = encode_logs(args, feature_dict)
-    settle(args, logs)
-    os.makedirs(args.model_output_dir, exist_ok=True)
-    tempfile.TemporaryFile(dir=args.model_output_dir).close()  # said now, not after the first pass
+# ---------------------------------------------------------------- the run
+def encode_logs(args, feature_dict):
+    """(train log, test log, validation log or None, seconds of reading the first); InputError if one has no use."""
+    bad_lines, logs, started = reader.BadLines(args.max_bad_lines), [], time.perf_counter()
+    for path in (args.train_set_path, args.test_set_path, args.valid_set_path):
+        logs += reader.Reader(feature_dict, bad_lines).encode(path) if path else [None]
+        if len(logs) == 1:
+            seconds = time.perf_counter() - started
+            if not len(logs[0].clicks):
+                raise InputError(path, None, "no click on a video of the dictionary",
+                                 "give the log that feature_dict.pkl was made from")
+        elif path and not (logs[-1].last_item >= 0).any():
+            raise InputError(path, None, "no line with a click", "give users with a history")
+    return (*logs, seconds)
 
+
+def settle(args, logs):
+    """Give the settings that follow the logs their values."""
+    held_out = logs[2] or logs[1]
+    again = [held_out.last_item[line] in held_out.items(line, count) for line, count in
+             enumerate(held_out.before_last()) if held_out.last_item[line] >= 0]
+    args.select_metric = args.select_metric or ("seen_kept_" if np.mean(again) > 0.5 else "") + "ndcg@10"
+    args.batch_size = args.batch_size or min(512, max(32, len(logs[0].clicks) // 100))
+
+
+def make_network(args, feature_dict, item_freq):
+    """A network of --network, with its initial parameters."""
     import network_conf
     import paddle
     network_conf.use_device(args.device)
@@ -489,28 +430,38 @@ def main():
         network_class = network_conf.network_class(args.network)
     except ValueError as error:
         raise InputError("--network", None, str(error), "write it there, or name one of these") from error
-    dims = network_class.embedding_dims
-    dims = {**dims, ITEMS: args.dnn_layer_dims[1]} if args.tie_embeddings else dims
+    dims = {**network_class.embedding_dims, **({ITEMS: args.dnn_layer_dims[1]} if args.tie_embeddings else {})}
     config = network_conf.ModelConfig(
-        {name: len(feature_dict[name]) for name in FEATURES}, dims, dictionary_fingerprint(feature_dict),
+        {name: len(feature_dict[name]) for name in FEATURES}, dims, utils.dictionary_fingerprint(feature_dict),
         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim, args.tie_embeddings, args.network)
     paddle.seed(args.seed)  # of the initial values; all else is drawn by numpy
     network = network_class(config, dropout=args.dropout)
     network_conf.initialize(network, item_freq, args.initial_values)
+    return network
 
-    stretches = INSTANCES[args.instances](logs[0].lengths, args.window_size)
-    steps = args.num_passes * -(-len(logs[0].clicks) // args.batch_size)
-    trainer = Trainer(args, network, item_freq, steps)
-    settings = {name: value for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
-    run = Run(args, fingerprint(json.dumps({**settings, **config._asdict()}, sort_keys=True, default=str), item_freq,
-                                *(log.fingerprint() for log in logs if log)))
-    if args.resume:
-        run.read(trainer)
-    shown = {**vars(args), **config._asdict(), "lines": len(logs[0].users), "clicks": len(logs[0].clicks),
+
+def main():
+    """Read, train, report each pass."""
+    args = parse_args()
+    feature_dict = utils.load_feature_dict(args.feature_dict)
+    item_freq = utils.load_item_freq(args.item_freq, feature_dict)
+    *logs, reading = encode_logs(args, feature_dict)
+    settle(args, logs)
+    os.makedirs(args.model_output_dir, exist_ok=True)
+    tempfile.TemporaryFile(dir=args.model_output_dir).close()  # whether it can be written to is told now
+    network = make_network(args, feature_dict, item_freq)
+    import paddle
+    shown = {**vars(args), **network.config._asdict(), "lines": len(logs[0].users), "clicks": len(logs[0].clicks),
              "device": paddle.device.get_device(), "paddle": paddle.__version__}
     print("\n".join(f"{name}: {value}" for name, value in shown.items()), file=sys.stderr)
-    run_passes(args, trainer, config, item_freq, logs, stretches, run, reading)
+    trainer = Trainer(args, network, item_freq, args.num_passes * -(-len(logs[0].clicks) // args.batch_size))
+    settings = {name: value for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
+    run = Run(args, utils.fingerprint(json.dumps([settings, network.config], sort_keys=True), item_freq,
+                                      *(log.fingerprint() for log in logs if log)))
+    if args.resume:
+        run.read(trainer)
+    run_passes(args, trainer, item_freq, logs, run, reading)
 
 
 if __name__ == "__main__":
-    run_script(main)
+    utils.run_script(main)

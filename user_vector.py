@@ -9,16 +9,7 @@ numbers, in input order; --output_path writes a file with the user ids instead.
 """
 from concurrent.futures import ThreadPoolExecutor
 
-from infer import (
-    Served,
-    add_infer_arguments,
-    add_output_path,
-    block_size,
-    load_model,
-    start_network,
-    user_vectors,
-    write_vectors,
-)
+import infer
 from reader import BadLines, Reader
 from utils import argument_parser, ordered_map, run_script
 
@@ -28,8 +19,8 @@ import numpy as np
 def parse_args():
     """The settings of this run, from the command line."""
     parser = argument_parser(__doc__)
-    add_infer_arguments(parser)
-    add_output_path(parser)
+    infer.add_infer_arguments(parser)
+    infer.add_output_path(parser)
     args = parser.parse_args()
     if args.max_bad_lines and not args.output_path:
         parser.error("--max_bad_lines needs --output_path: printed vectors have no ids, so a line left out would "
@@ -47,18 +38,15 @@ def simple_lsh_users(users):
 def main():
     """Print or write the vector of each user of the log."""
     args = parse_args()
-    model = told, parameters, _, feature_dict = load_model(args)
-    network, served = start_network(args, told, parameters), Served()
+    model = told, parameters, _, feature_dict = infer.load_model(args)
+    network = infer.start_network(args, told, parameters)
 
     def vectors_of(log):
-        users = user_vectors(network, log)
-        served.add(users)
-        return log.users, simple_lsh_users(users)
-    blocks = Reader(feature_dict, BadLines(args.max_bad_lines)).encode(args.infer_set_path, block_size(args))
+        users = infer.user_vectors(network, log)
+        return users, (log.users, simple_lsh_users(users))
+    blocks = Reader(feature_dict, BadLines(args.max_bad_lines)).encode(args.infer_set_path, infer.block_size(args))
     with ThreadPoolExecutor(args.threads) as pool:
-        write_vectors(args.output_path, model, ordered_map(pool, vectors_of, blocks, args.threads),
-                      parameters["nce_w"].shape[1] + 2)
-    served.tell()
+        infer.write_vectors(args.output_path, model, infer.watched(ordered_map(pool, vectors_of, blocks, args.threads)))
 
 
 if __name__ == "__main__":

@@ -339,7 +339,7 @@ def read_archive(path, mend):
             for entry in tar:
                 if not entry.isreg() or entry.issparse() or entry.name in arrays:
                     raise InputError(path, None, f"unexpected member {entry.name[:80]!r}", mend)
-                content = tar.extractfile(entry)
+                content = io.BytesIO(tar.extractfile(entry).read())
                 if told is None:
                     if entry.name != "model.json":
                         raise InputError(path, None, "does not begin with model.json", mend)

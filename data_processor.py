@@ -36,7 +36,7 @@ def parse_args():
     parser = utils.argument_parser(__doc__)
     parser.add_argument("--train_set_path", type=utils.path_type, required=True,
                         help="the training log (- for standard input)")
-    parser.add_argument("--output_dir", type=utils.path_type, required=True, help="folder for the files, made if missing")
+    parser.add_argument("--output_dir", type=utils.path_type, required=True, help="folder for files, made if missing")
     parser.add_argument("--feat_appear_limit", type=utils.number_type(int, 1), default=20,
                         help="leave out values seen fewer times than this (default: 20)")
     parser.add_argument("--processes", type=utils.number_type(int, 1), default=min(2, os.cpu_count() or 1),

@@ -321,9 +321,10 @@ def write_vectors(path, model, blocks):
                 stream.write(vector_lines(vectors, "\t", ids).encode())
         else:
             _write_whole(path, stream, kind, list(blocks), parameters["nce_w"].shape[1] + 2)
-    model_print = utils.fingerprint(json.dumps(told, sort_keys=True), *(parameters[name] for name in sorted(parameters)))
+    values = [json.dumps(told, sort_keys=True), *(parameters[name] for name in sorted(parameters))]
+    prints = {"feature_dict": told["dictionary_fingerprint"], "model": utils.fingerprint(*values)}
     with utils.atomic_write(path + ".json") as stream:
-        stream.write(json.dumps({"feature_dict": told["dictionary_fingerprint"], "model": model_print}).encode())
+        stream.write(json.dumps(prints, indent=1).encode())
 
 
 def _write_whole(path, stream, kind, blocks, width):

@@ -68,8 +68,6 @@ class DNNmodel(nn.Layer):
             self.nce_b = table(config.dictionary_sizes[ITEMS], 1)
             if not config.tie_embeddings:
                 self.nce_w = table(config.dictionary_sizes[ITEMS], user)
-        for path, parameter in self.named_parameters():  # "lstm.weight_ih_l0": optimisers and files know it by name
-            parameter.name = path.removesuffix(".weight").removesuffix("_l0").replace(".", "_")
 
     def forward(self, rows, batch, rng=None):
         """User vectors [N, u] of a batch.
@@ -135,28 +133,33 @@ class DNNmodel(nn.Layer):
         """Name of the table that holds the vectors of the recommended videos."""
         return VIDEO_TABLE if self.config.tie_embeddings else "nce_w"
 
+    def named(self):
+        """{name: parameter}, named as in a model's archive: "lstm.weight_ih_l0" is lstm_weight_ih there."""
+        return {path.removesuffix(".weight").removesuffix("_l0").replace(".", "_"): parameter
+                for path, parameter in self.named_parameters()}
+
     def dense_parameters(self):
         """Parameters of all layers that are no tables."""
         tables = self.tables()
-        return [parameter for parameter in self.parameters() if parameter.name not in tables]
+        return [parameter for name, parameter in self.named().items() if name not in tables]
 
     def replica(self):
         """A network with the same tables and a copy of everything else, for another thread."""
         return copy.deepcopy(self, {id(layer): layer for layer in self.tables().values()})
 
     def arrays(self):
-        """{name: float32 array} of all parameters, as they stand in a model's archive; see README, "Models"."""
-        found = {parameter.name: parameter.numpy() for parameter in self.parameters()}
+        """{name: float32 array} of all parameters, as they stand in a model's archive."""
+        found = {name: parameter.numpy() for name, parameter in self.named().items()}
         found["nce_b"] = found["nce_b"].T
         return {**found, "nce_w": found[VIDEO_TABLE]} if self.config.tie_embeddings else found
 
     def set_arrays(self, arrays):
         """Take over parameters from `arrays`; ValueError if one is missing or has another shape or type."""
-        for parameter in self.parameters():
-            value = arrays.get(parameter.name, np.zeros(0))
-            value = value.T if parameter.name == "nce_b" else value
+        for name, parameter in self.named().items():
+            value = arrays.get(name, np.zeros(0))
+            value = value.T if name == "nce_b" else value
             if list(value.shape) != list(parameter.shape) or value.dtype != np.float32:
-                raise ValueError(f"{parameter.name} is {value.dtype} {value.shape} in place of {parameter.shape}")
+                raise ValueError(f"{name} is {value.dtype} {value.shape} in place of {parameter.shape}")
             parameter.set_value(value)
 
 
@@ -204,7 +207,7 @@ def initialize(network, item_freq, kind="popularity"):
     """
     init, old = nn.initializer, kind == "v0.10"
     tables = network.tables()
-    for name, parameter in ((each.name, each) for each in network.parameters()):
+    for name, parameter in network.named().items():
         if name in tables:
             init.Normal(0, 0.001 if old else INITIAL_STD.get(name, 0.1))(parameter)
         elif len(parameter.shape) == 1:

@@ -286,43 +286,40 @@ class Stretches(NamedTuple):
         return Stretches(*(column[index] for column in self))
 
 
-def sliding_windows(lengths, window_size):
-    """Every training window of every line; those from position 0 of a line share one stretch.
+def cut_stretches(lengths, window_size, hop):
+    """Histories as stretches in which every click is a target once; a target sees window_size - hop positions or more.
+
+    The first stretch of a line predicts from all its positions, each later one from its last `hop` (the last one
+    from what is left).
 
     Parameters
     ----------
     lengths : int [L], known clicks per line.
-    window_size : int, positions in a window at most.
+    window_size : int, positions in a stretch at most.
+    hop : int, at most window_size.
 
     Returns
     -------
     Stretches, ordered by line, then by target; sum(targets) == sum(lengths).
     """
     prefix = np.minimum(lengths, window_size)
-    single = lengths - prefix  # windows that begin after position 0
-    rows = (lengths > 0) + single
+    rows = (lengths > 0) + -(-(lengths - prefix) // hop)
     line = np.repeat(np.arange(len(lengths)), rows)
-    start = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)  # 0, 1, 2, ... in each line
-    first = start == 0
-    return Stretches(line, start, np.where(first, prefix[line], window_size), np.where(first, prefix[line], 1))
+    number = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)  # 0, 1, 2, ... in each line
+    first_target = np.where(number > 0, window_size + (number - 1) * hop, 0)
+    start = np.where(number > 0, first_target + hop - window_size, 0)
+    length = np.minimum(lengths[line] - start, window_size)
+    return Stretches(line, start, length, length - (first_target - start))
+
+
+def sliding_windows(lengths, window_size):
+    """Every training window of every line; those from position 0 of a line share one stretch."""
+    return cut_stretches(lengths, window_size, 1)
 
 
 def sequence_stretches(lengths, window_size):
-    """Histories cut into overlapping stretches of at most `window_size`: every click is a target exactly once.
-
-    The first stretch of a line predicts from all its positions, each later one from its last window_size // 2
-    (the last stretch from what is left), so that a target sees more than half a window, or all there is.
-    Parameters and result as in `sliding_windows`.
-    """
-    half = max(1, window_size // 2)
-    prefix = np.minimum(lengths, window_size)
-    rows = (lengths > 0) + -(-(lengths - prefix) // half)
-    line = np.repeat(np.arange(len(lengths)), rows)
-    number = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)  # 0, 1, 2, ... in each line
-    first_target = np.where(number > 0, window_size + (number - 1) * half, 0)
-    start = np.where(number > 0, first_target + half - window_size, 0)
-    length = np.minimum(lengths[line] - start, window_size)
-    return Stretches(line, start, length, length - (first_target - start))
+    """Overlapping stretches, so that one LSTM pass does for all the targets of half a window."""
+    return cut_stretches(lengths, window_size, max(1, window_size // 2))
 
 
 def next_click_windows(lengths, window_size):

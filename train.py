@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import reader
 import utils
@@ -38,27 +37,23 @@ FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_ou
 
 def parse_args():
     """The settings of this run, from the command line."""
-    parser = utils.argument_parser(__doc__)
-    positive, add = utils.number_type(int, 1), parser.add_argument
-    add("--train_set_path", type=utils.path_type, required=True, help="the training log (- for standard input)")
-    add("--test_set_path", type=utils.path_type, required=True, help="the test log: its last clicks are predicted")
-    add("--valid_set_path", type=utils.path_type, help="validation log: the pass that ranks its last clicks best is kept as "
-        "model_best.tar.gz")
-    add("--model_output_dir", type=utils.path_type, required=True, help="folder for models and metrics, made if missing")
-    add("--feature_dict", type=utils.path_type, required=True, help="feature_dict.pkl of data_processor.py")
-    add("--item_freq", type=utils.path_type, required=True, help="item_freq.pkl of data_processor.py")
-    add = parser.add_argument_group("settings, with defaults").add_argument
+    parser, path, positive = utils.argument_parser(__doc__), utils.path_type, utils.number_type(int, 1)
+    add = parser.add_argument
+    add("--train_set_path", type=path, required=True, help="the training log (- for standard input)")
+    add("--test_set_path", type=path, required=True, help="the test log: its last clicks are predicted")
+    add("--valid_set_path", type=path, help="log by whose last clicks the best pass is chosen, for model_best.tar.gz")
+    add("--model_output_dir", type=path, required=True, help="folder for models and metrics, made if missing")
+    add("--feature_dict", type=path, required=True, help="feature_dict.pkl of data_processor.py")
+    add("--item_freq", type=path, required=True, help="item_freq.pkl of data_processor.py")
     add("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
-    add("--patience", type=utils.number_type(int, 0), default=0,
-        help="stop after this many passes without a better one on --valid_set_path; 0: never (%(default)s)")
-    add("--select_metric", choices=METRICS, help="what the best pass is chosen by, and compared with popularity "
+    add("--patience", type=positive, help="stop after so many passes without a better one on --valid_set_path")
+    add("--select_metric", choices=METRICS, help="by which the best pass is chosen, and compared with popularity "
         "(ndcg@10; seen_kept_ndcg@10 where most last clicks are on videos that the user has clicked before)")
     add("--batch_size", type=positive, help="instances per step (512; on a log of fewer than 51,200 clicks as many as "
         "make 100 steps a pass, at least 32)")
     add("--learning_rate", type=utils.number_type(float, 0, above=True), default=0.002,
         help="at the start; it falls to a tenth along a cosine (%(default)s)")
-    add("--window_size", type=positive, default=20,
-        help="positions that an instance looks back on at most (%(default)s)")
+    add("--window_size", type=positive, default=20, help="positions an instance looks back on at most (%(default)s)")
     add("--dnn_layer_dims", type=positive, nargs=2, default=(256, 31), metavar=("HIDDEN", "USER"),
         help="widths of the two ReLU layers %(default)s")
     add("--lstm_dim", type=positive, default=64, help="width of the LSTM (%(default)s)")
@@ -70,19 +65,18 @@ def parse_args():
     add("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
     add("--l2_rate", type=utils.number_type(float, 0), default=0.0,
         help="L2 regularisation of all parameters, with adagrad (%(default)s)")
-    add("--instances", choices=sorted(INSTANCES), default="window", help="window: every window on its own; sequence: "
-        "histories in overlapping stretches, each click a target once (%(default)s)")
+    add("--instances", choices=sorted(INSTANCES), default="window", help="every window on its own, or histories in "
+        "overlapping stretches, each click a target once (%(default)s)")
     add("--loss", choices=["nce", "ranking_nce"], default="nce",
         help="noise-contrastive estimation, or its ranking form: a sampled softmax (%(default)s)")
     add("--num_negatives", type=positive, default=5, help="noise samples (%(default)s)")
-    add("--shared_negatives", action="store_true",
-        help="draw them once a batch, for all its instances, not once an instance")
+    add("--shared_negatives", action="store_true", help="draw them once a batch, not for each of its instances")
     add("--user_dropout", type=utils.number_type(float, 0, 1), default=0.5,
         help="share of training stretches whose user id is hidden (%(default)s)")
     add("--dropout", type=utils.number_type(float, 0, 0.99), default=0.0,
         help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
-    add("--resume", action="store_true", help="go on from the checkpoint of a run that was stopped, or of one that is "
-        "done to more --num_passes; start anew if there is none")
+    add("--resume", action="store_true", help="go on from the checkpoint of a run that was stopped, or that is done, "
+        "to more --num_passes; start anew if there is none")
     add("--checkpoint_minutes", type=utils.number_type(float, 0), default=10.0,
         help="time between checkpoints within a pass; there is one after each pass (%(default)s)")
     add("--seed", type=utils.number_type(int, 0), default=0, help="of all that is random (%(default)s)")
@@ -93,24 +87,12 @@ def parse_args():
         parser.error("--l2_rate goes with --optimizer=adagrad: paddle's Adam has none for sparse tables")
     if args.patience and not args.valid_set_path:
         parser.error("--patience needs --valid_set_path")
-    if args.tie_embeddings and args.initial_values == "v0.10":
-        parser.error("--tie_embeddings: the v0.10 example had no such thing; leave out --initial_values")
     if [args.train_set_path, args.test_set_path, args.valid_set_path].count("-") > 1:
         parser.error("only one log can be standard input (-)")
     return args
 
 
 # ---------------------------------------------------------------- steps
-class Batch(NamedTuple):
-    """`targets` in all; `distinct`, {table: ids} that are needed of the tables; `parts` of {name: array} for the
-    threads, and a generator for the dropout of each."""
-
-    targets: int
-    distinct: dict
-    parts: list
-    rngs: list
-
-
 class Trainer:
     """Takes training steps: threads compute parts of a batch, their gradients are added, one update follows.
 
@@ -121,14 +103,16 @@ class Trainer:
 
     def __init__(self, args, network, item_freq, steps):
         import network_conf as conf
+
         from paddle import optimizer, regularizer
         self._args, self.network, self._copies = args, network, [network]
         self._noise, self._loss = conf.NoiseSampler(item_freq), conf.LOSSES[args.loss]
         self.pool = ThreadPoolExecutor(args.threads)
         self._rate = optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps, FINAL_RATE * args.learning_rate)
         groups = [[], []]  # for two threads: the largest table is as much work as all the rest
-        for parameter in network.parameters():
-            groups[parameter.name == conf.VIDEO_TABLE].append(parameter)
+        for name, parameter in network.named().items():
+            parameter.name = name  # by which an optimiser writes down its state
+            groups[name == conf.VIDEO_TABLE].append(parameter)
         if args.optimizer == "adam":
             self._optimizers = [optimizer.Adam(self._rate, parameters=group, lazy_mode=True) for group in groups]
         else:
@@ -136,7 +120,13 @@ class Trainer:
             self._optimizers = [optimizer.Adagrad(self._rate, parameters=group, weight_decay=decay) for group in groups]
 
     def prepare(self, log, stretches, rng, user_dropout=0.0):
-        """The `Batch` of some stretches: hides users, draws noise, finds the distinct ids."""
+        """A batch of some stretches: hides users, draws noise, finds distinct ids.
+
+        Returns
+        -------
+        targets : int.    distinct : {table: ids that are needed}.    parts : list of {name: array}, for the threads.
+        rngs : a generator for the dropout of each part.
+        """
         args, lines = self._args, len(stretches.line)
         count = min(max(args.threads, -(-lines // LARGEST_PART)), lines)
         parts = [reader.make_batch(log, stretches.take(slice(k, None, count))) for k in range(count)]
@@ -150,21 +140,22 @@ class Trainer:
         distinct["nce_b"] = distinct[self.network.output_table()]
         for part in parts:
             part["log_noise"] = self._noise.log_probability[distinct["nce_b"], None]
-        return Batch(int(stretches.targets.sum()), distinct, parts, rng.spawn(count))
+        return int(stretches.targets.sum()), distinct, parts, rng.spawn(count)
 
-    def cost(self, batch, train=False):
-        """Mean cost of the targets of a batch; with `train` gradients of all parameters are left behind."""
-        import paddle
+    def cost(self, targets, distinct, parts, rngs, train=False):
+        """Mean cost of the targets of a batch (`prepare`); with `train` gradients of all parameters are left behind."""
         from network_conf import tensors
-        while len(self._copies) < len(batch.parts):
+
+        import paddle
+        while len(self._copies) < len(parts):
             self._copies.append(self.network.replica())
-        networks = self._copies[:len(batch.parts)]
-        dense = [each.dense_parameters() for each in networks]
-        for mine, *copies in zip(*dense):
-            for theirs in copies:
-                theirs.copy_(mine, True)
+        networks = self._copies[:len(parts)]
+        dense = list(zip(*(each.dense_parameters() for each in networks)))  # (ours, copies ...) of each
+        for ours, *copies in dense:
+            for copy in copies:
+                copy.copy_(ours, True)
         with paddle.set_grad_enabled(train):
-            rows = self.network.look_up(tensors(batch.distinct))
+            rows = self.network.look_up(tensors(distinct))
         leaves = [{name: value.detach() for name, value in rows.items()} for _ in networks]
 
         def part_cost(network, leaf, part, rng):
@@ -173,25 +164,25 @@ class Trainer:
             with paddle.set_grad_enabled(train):
                 part = tensors(part)
                 users = network(leaf, part, rng if train else None)
-                cost = network.output_layer(users, leaf, part, self._loss).sum() / batch.targets
+                cost = network.output_layer(users, leaf, part, self._loss).sum() / targets
                 if train:
                     cost.backward()
             return float(cost)
-        cost = sum(self.pool.map(part_cost, networks, leaves, batch.parts, batch.rngs))
+        cost = sum(self.pool.map(part_cost, networks, leaves, parts, rngs))
         if train:
             names = [name for name in rows if leaves[0][name].grad is not None]
-            paddle.autograd.backward([rows[name] for name in names], [
-                sum((leaf[name].grad for leaf in leaves[1:]), leaves[0][name].grad) for name in names])
-            for mine, *copies in zip(*dense):
-                for theirs in copies:
-                    if theirs.grad is not None:
-                        mine.grad = mine.grad + theirs.grad
-                        theirs.clear_gradient(set_to_zero=False)
+            paddle.autograd.backward([rows[name] for name in names],
+                                     [sum_of([leaf[name].grad for leaf in leaves]) for name in names])
+            for ours, *copies in dense:
+                if ours.grad is not None:
+                    ours.grad = sum_of([ours.grad, *(copy.grad for copy in copies)])
+                for copy in copies:
+                    copy.clear_gradient(set_to_zero=False)
         return cost
 
-    def step(self, batch):
-        """Train on a batch; returns the mean cost of its targets."""
-        cost = self.cost(batch, train=True)
+    def step(self, *batch):
+        """Train on a batch (`prepare`); returns the mean cost of its targets."""
+        cost = self.cost(*batch, train=True)
         list(self.pool.map(lambda optimizer: optimizer.step(), self._optimizers))
         for optimizer in self._optimizers:
             optimizer.clear_grad(set_to_zero=False)
@@ -199,23 +190,25 @@ class Trainer:
         return cost
 
     def state(self):
-        """(arrays, told): all that training changes, to be written down."""
-        arrays = {f"parameter {name}": value for name, value in self.network.arrays().items()}
+        """({name: array}, rate): all that training changes, to be written down."""
+        arrays = self.network.arrays()
         for optimizer in self._optimizers:
-            arrays.update({f"state {name}": value.numpy() for name, value in optimizer.state_dict().items()
+            arrays.update({name: value.numpy() for name, value in optimizer.state_dict().items()
                            if name != "LR_Scheduler"})
         return arrays, self._rate.state_dict()
 
-    def restore(self, arrays, told):
+    def restore(self, arrays, rate):
         """Go on from what `state` gave."""
         import paddle
-        self.network.set_arrays({name.partition(" ")[2]: value for name, value in arrays.items()
-                                 if name.startswith("parameter ")})
-        state = {name.partition(" ")[2]: paddle.to_tensor(value) for name, value in arrays.items()
-                 if name.startswith("state ")}
+        self.network.set_arrays(arrays)
         for optimizer in self._optimizers:
-            optimizer.set_state_dict(state)
-        self._rate.set_state_dict(told)
+            optimizer.set_state_dict({name: paddle.to_tensor(value) for name, value in arrays.items()})
+        self._rate.set_state_dict(rate)
+
+
+def sum_of(values):
+    """Their sum, in order."""
+    return sum(values[1:], values[0])
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -230,23 +223,26 @@ class Run:
         self._path, self._identity = os.path.join(args.model_output_dir, "checkpoint.tar.gz"), identity
         self._between, self._written, self._took = 60 * args.checkpoint_minutes, time.monotonic(), 0.0
         self._stopped, self.rows = [], []
-        self.begin_pass()
+        self.batches, self.total, self.seconds = 0, 0.0, 0.0
 
     def catch_signals(self):
         """From now on SIGTERM and Ctrl-C wait for the end of a step, then leave a checkpoint; a second one kills."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: (self._stopped.append(number),
-                                                     signal.signal(number, signal.SIG_DFL)))
+        def stop(number, _):
+            self._stopped.append(number)
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
 
-    def begin_pass(self):
-        """The pass before is done."""
+    def end_pass(self, trainer):
+        """A pass is done, its row among the `rows`."""
         self.batches, self.total, self.seconds = 0, 0.0, 0.0
+        self.write(trainer, 0)
 
     def write(self, trainer, between=None):
         """Write it if the last one is old, and they do not take more than 5% of the time; stop if asked to."""
-        between = self._between if between is None else between
-        if self._stopped or time.monotonic() - self._written > max(between, 20 * self._took):
-            started = time.monotonic()
+        started = time.monotonic()
+        if self._stopped or started - self._written > max(self._between if between is None else between,
+                                                          20 * self._took):
             arrays, rate = trainer.state()
             utils.write_archive(self._path, {
                 "identity": self._identity, "rows": self.rows, "batches": self.batches, "total": self.total,
@@ -285,9 +281,9 @@ def train_pass(args, trainer, run, log, stretches, rng):
         if number < run.batches:
             continue  # taken before the run was stopped
         started = time.perf_counter()
-        batch = trainer.prepare(log, part, generator, args.user_dropout)
-        cost = trainer.step(batch)
-        run.batches, run.total = number + 1, run.total + cost * batch.targets
+        targets, *batch = trainer.prepare(log, part, generator, args.user_dropout)
+        cost = trainer.step(targets, *batch)
+        run.batches, run.total = number + 1, run.total + cost * targets
         run.seconds += time.perf_counter() - started
         if not math.isfinite(cost):
             raise InputError("training", None, f"the cost became {cost} at instance {done}", EXPLODED)
@@ -307,8 +303,8 @@ def evaluate(args, trainer, log):
     windows = reader.next_click_windows(log.before_last(), args.window_size)
     rng = np.random.default_rng(args.seed)  # always the same noise: costs of two passes differ by what was learned
     for start in range(0, len(known), args.batch_size):
-        batch = trainer.prepare(log, windows.take(known[start:start + args.batch_size]), rng)
-        total += trainer.cost(batch) * batch.targets
+        targets, *batch = trainer.prepare(log, windows.take(known[start:start + args.batch_size]), rng)
+        total += trainer.cost(targets, *batch) * targets
     return {"test_cost": total / len(known) if len(known) else None,
             **evaluate_ranking(TopN(arrays["nce_w"], arrays["nce_b"]), users, log, trainer.pool),
             "distinct_users": len(np.unique(users, axis=0)), "live_units": int((users > 0).any(0).sum())}
@@ -385,8 +381,7 @@ def run_passes(args, trainer, item_freq, logs, run, reading):
         row = {"pass": len(rows), "cost": cost, "instances": instances, "seconds": seconds,
                "instances_per_second": instances / seconds, **popularity}
         finish_pass(args, trainer, item_freq, logs, row, rows)
-        run.begin_pass()
-        run.write(trainer, 0)
+        run.end_pass(trainer)
     best, name = best_of(args, rows), args.select_metric
     if out_of_patience(args, rows):
         note(f"no better valid_{name} for {args.patience} passes: stopped")
@@ -424,6 +419,7 @@ def settle(args, logs):
 def make_network(args, feature_dict, item_freq):
     """A network of --network, with its initial parameters."""
     import network_conf
+
     import paddle
     network_conf.use_device(args.device)
     try:

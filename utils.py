@@ -168,8 +168,7 @@ def atomic_write(path):
             yield stream
         return
     for left in glob.glob(glob.escape(real) + ".*.tmp"):
-        pid = left[len(real) + 1:-len(".tmp")]
-        if pid.isdigit() and not _is_running(int(pid)):
+        if os.path.exists("/proc/self") and not os.path.exists(f"/proc/{left.split('.')[-2]}"):
             os.unlink(left)
     temporary = f"{real}.{os.getpid()}.tmp"
     try:
@@ -184,16 +183,6 @@ def atomic_write(path):
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-
-
-def _is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # somebody else's
-    return True
 
 
 @contextlib.contextmanager

@@ -96,13 +96,13 @@ def count_log(path, processes=1, bad_lines=None):
     if parts:
         try:
             counts = count_parts(path, parts)
-            return counts.by_feature(), counts.lines, counts.infos.total()
+            return counts.by_feature(), counts.lines, sum(counts.infos.values())
         except (InputError, ValueError):
             pass  # a malformed line: read again, line by line, to name it or leave it out
     counts = Counts()
     for line in read_log(path, checked, bad_lines):
         counts.add([line])
-    return counts.by_feature(), counts.lines, counts.infos.total()
+    return counts.by_feature(), counts.lines, sum(counts.infos.values())
 
 
 def checked(line):

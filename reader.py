@@ -216,7 +216,7 @@ class EncodedLog(NamedTuple):
 
     def fingerprint(self):
         """SHA-256 of all of it: users, profiles, clicks and what is known of the videos."""
-        return utils.fingerprint(self.users, *self[1:5], *self.videos)
+        return utils.fingerprint("\n".join(self.users), *self[1:5], *self.videos)
 
 
 class Reader:

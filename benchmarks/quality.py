@@ -4,8 +4,9 @@
     python benchmarks/quality.py --name=sample --log_dir=./data --feat_appear_limit=20
     python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1 --ablation
 
---log_dir holds train.txt, test.txt and, if there is one, valid.txt, by which the recipe's pass is chosen; every other
-row reports its last pass. --ablation takes one setting at a time out of the recipe, and compares on valid.txt alone.
+--log_dir holds train.txt, test.txt and, if there is one, valid.txt (or .txt.gz), by which the recipe's pass is chosen;
+every other row reports its last pass. --ablation takes one setting at a time out of the recipe, and compares on the
+validation log alone.
 Prints Markdown; without --ablation writes docs/curves-NAME.svg too (needs matplotlib). Runs follow one after the
 other; models and metrics stay in --work_dir.
 """
@@ -19,34 +20,36 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 V010 = "--initial_values=v0.10 --optimizer=adagrad --learning_rate=0.1 --l2_rate=0.001 --batch_size=50 " \
        "--user_dropout=0 --num_passes=1"
-RECIPE = "--instances=sequence --loss=ranking_nce --num_negatives=1024 --shared_negatives --last_click --last_state " \
-         "--tie_embeddings --dnn_layer_dims 512 64 --dropout=0.5 --user_dropout=0.9 --average_passes=5 --num_passes=20"
+RECIPE = "--instances=sequence --loss=ranking_nce --num_negatives=1024 --shared_negatives --tie_embeddings " \
+         "--dnn_layer_dims 512 64 --dropout=0.5 --user_dropout=0.9 --num_passes=20"
 ROWS = {"v0.10 settings": V010, "defaults": "", "recipe": RECIPE}
 WITHOUT = {  # name of the row: (what the recipe says, what stands in its place)
     "recipe": ("", ""),
-    "without --last_click": ("--last_click", ""),
-    "without --last_state": ("--last_state", ""),
     "--loss=nce": ("--loss=ranking_nce", ""),
     "5 negatives an instance": ("--num_negatives=1024 --shared_negatives", ""),
     "without --tie_embeddings": ("--tie_embeddings", ""),
     "--dnn_layer_dims 256 31": ("--dnn_layer_dims 512 64", ""),
     "--dropout=0": ("--dropout=0.5", ""),
     "--user_dropout=0.5": ("--user_dropout=0.9", ""),
-    "--average_passes=1": ("--average_passes=5", ""),
 }
 ABLATION = {name: RECIPE.replace(old, new).replace("--num_passes=20", "--num_passes=8")  # enough to compare
             for name, (old, new) in WITHOUT.items()}
 METRICS = ("recall@10", "ndcg@10", "recall@50", "mrr@10", "coverage@10", "seen_kept_recall@10", "seen_kept_ndcg@10")
 
 
+def log_of(folder, name):
+    """Path of a log in a folder, plain or gzip; None if there is none."""
+    return next((path for path in (folder / f"{name}.txt", folder / f"{name}.txt.gz") if path.exists()), None)
+
+
 def train(folder, logs, test, settings, seed, valid):
     """Run train.py once; returns the objects of its metrics.jsonl."""
     output = folder / "_".join([*settings.replace("-", "").replace("=", "").split(), str(seed)])
-    command = [sys.executable, ROOT / "train.py", f"--train_set_path={logs / 'train.txt'}",
-               f"--test_set_path={logs / test}", f"--model_output_dir={output}", f"--seed={seed}",
+    command = [sys.executable, ROOT / "train.py", f"--train_set_path={log_of(logs, 'train')}",
+               f"--test_set_path={log_of(logs, test)}", f"--model_output_dir={output}", f"--seed={seed}",
                f"--feature_dict={folder}/feature_dict.pkl", f"--item_freq={folder}/item_freq.pkl", *settings.split()]
-    if valid and (logs / "valid.txt").exists():
-        command.append(f"--valid_set_path={logs / 'valid.txt'}")
+    if valid and log_of(logs, "valid"):
+        command.append(f"--valid_set_path={log_of(logs, 'valid')}")
     print("$", " ".join(map(str, command)), file=sys.stderr)
     subprocess.run(command, check=True, stdout=sys.stderr)
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
@@ -88,17 +91,17 @@ def draw(path, runs, title):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="of the data set, for the files")
-    parser.add_argument("--log_dir", required=True, type=Path, help="folder of train.txt, test.txt, perhaps valid.txt")
+    parser.add_argument("--log_dir", required=True, type=Path, help="folder of the logs, .txt or .txt.gz")
     parser.add_argument("--feat_appear_limit", default="20", help="for data_processor.py")
     parser.add_argument("--work_dir", default="output/quality", type=Path, help="where models and metrics go")
     parser.add_argument("--seeds", type=int, default=3, help="runs per row")
     parser.add_argument("--ablation", action="store_true", help="the recipe without one of its settings at a time")
     args = parser.parse_args()
     folder = args.work_dir / args.name
-    subprocess.run([sys.executable, ROOT / "data_processor.py", f"--train_set_path={args.log_dir}/train.txt",
+    subprocess.run([sys.executable, ROOT / "data_processor.py", f"--train_set_path={log_of(args.log_dir, 'train')}",
                     f"--output_dir={folder}", f"--feat_appear_limit={args.feat_appear_limit}"],
                    check=True, stdout=sys.stderr)
-    rows, test = (ABLATION, "valid.txt") if args.ablation else (ROWS, "test.txt")
+    rows, test = (ABLATION, "valid") if args.ablation else (ROWS, "test")
     runs = {name: [train(folder, args.log_dir, test, settings, seed, valid=name == "recipe" and not args.ablation)
                    for seed in range(args.seeds)] for name, settings in rows.items()}
     print(f"| {args.name} | {' | '.join(METRICS)} | passes | minutes |\n|---{'|---' * (len(METRICS) + 2)}|")

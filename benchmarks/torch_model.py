@@ -1,14 +1,14 @@
 """The same network in PyTorch, as somebody who knows PyTorch well would write it: the peer of the benchmarks.
 
-Sparse tables with SparseAdam, the fused LSTM, EmbeddingBag for averages of tags, all threads. `instances` is a list
-of arrays that are ready before the clock starts.
+Sparse tables with SparseAdam, the fused LSTM, EmbeddingBag for averages of tags. Batches are made of those of
+`reader.make_batch`.
 """
+from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import embedding, embedding_bag, softplus
-
-PROFILE = ("user_id", "province", "city", "phone")
 
 
 class Network(nn.Module):
@@ -45,70 +45,71 @@ class Network(nn.Module):
             joined = torch.relu(torch.addmm(self.dense[layer + "_b"], joined, self.dense[layer + "_w"]))
         return joined
 
-    def profile(self, ids):
-        return torch.cat([self.look_up(name, ids[:, column]) for column, name in enumerate(PROFILE)], 1)
+    def profile(self, batch):
+        return torch.cat([self.look_up(name, batch[name]) for name in PROFILE_FEATURES], 1)
 
     def window_users(self, batch):
-        """User vectors of windows [N, T]: `length` [N], tags flat with the offset of each window."""
-        states, _ = self.lstm(self.look_up("history_clicked_items", batch["items"]))
-        real = torch.arange(states.shape[1]) < batch["length"][:, None]
-        top = states.masked_fill(~real[:, :, None], -2).amax(1)
-        categories = self.look_up("history_clicked_categories", batch["categories"]) * real[:, :, None]
-        tags = embedding_bag(batch["tags"], self.tables["_proj_history_clicked_tags"], batch["tag_offsets"],
-                             mode="mean", sparse=True)
-        return self.relu_layers(torch.cat([top, categories.sum(1) / batch["length"][:, None], tags,
-                                           self.profile(batch["profile"])], 1))
+        """User vectors of the windows [N, T] of `window_batch`."""
+        states, _ = self.lstm(self.look_up(ITEMS, batch[ITEMS]))
+        real = (torch.arange(states.shape[1]) < batch["clicks"])[:, :, None]
+        top = states.masked_fill(~real, -2).amax(1)
+        categories = (self.look_up(CATEGORIES, batch[CATEGORIES]) * real).sum(1)
+        tags = embedding_bag(batch[TAGS], self.tables["_proj_" + TAGS], batch["offsets"], mode="mean", sparse=True)
+        return self.relu_layers(torch.cat([top, categories / batch["clicks"], tags, self.profile(batch)], 1))
 
     def sequence_users(self, batch):
-        """User vectors of all targets of stretches [S, T]: running max and sums, then the rows of the targets."""
-        states, _ = self.lstm(self.look_up("history_clicked_items", batch["items"]))
-        rows, columns = batch["stretch"], batch["position"]
+        """User vectors of all targets of the stretches [S, T] of `sequence_batch`: running max and sums, then rows."""
+        states, _ = self.lstm(self.look_up(ITEMS, batch[ITEMS]))
+        rows, columns = batch["stretch"], batch["clicks"][:, 0] - 1
         top = states.cummax(1).values[rows, columns]
-        categories = self.look_up("history_clicked_categories", batch["categories"]).cumsum(1)[rows, columns]
-        tags = embedding_bag(batch["tags"], self.tables["_proj_history_clicked_tags"], batch["tag_offsets"],
-                             mode="sum", sparse=True).view(*batch["items"].shape, -1).cumsum(1)[rows, columns]
-        counts = batch["tag_counts"][rows, columns][:, None]
-        return self.relu_layers(torch.cat([top, categories / (columns[:, None] + 1), tags / counts,
-                                           self.profile(batch["profile"])[rows]], 1))
+        categories = self.look_up(CATEGORIES, batch[CATEGORIES]).cumsum(1)[rows, columns]
+        tags = embedding_bag(batch[TAGS], self.tables["_proj_" + TAGS], batch["offsets"], mode="sum", sparse=True)
+        tags = tags.view(*batch[ITEMS].shape, -1).cumsum(1)[rows, columns]
+        return self.relu_layers(torch.cat([top, categories / batch["clicks"], tags / batch["tag_counts"],
+                                           self.profile(batch)[rows]], 1))
 
     def cost(self, batch, negatives):
         """Mean NCE cost, with negatives [N, k] or shared ones [k]."""
         user = self.sequence_users(batch) if "stretch" in batch else self.window_users(batch)
-        targets, k = batch["target_item"], negatives.shape[-1]
+        target, k = batch["target"], negatives.shape[-1]
 
         def offset(ids):
             return embedding(ids, self.tables["nce_b"], sparse=True)[..., 0] - self.log_noise[ids] - np.log(k)
-        real = (user * embedding(targets, self.tables["nce_w"], sparse=True)).sum(1) + offset(targets)
+        real = (user * embedding(target, self.tables["nce_w"], sparse=True)).sum(1) + offset(target)
         weights = embedding(negatives, self.tables["nce_w"], sparse=True)
         noise = user @ weights.T if negatives.ndim == 1 else (weights @ user[:, :, None])[:, :, 0]
         return (softplus(-real) + softplus(noise + offset(negatives)).sum(1)).mean()
 
 
 def window_batch(batch, window_size):
-    """A reader.Batch as separate windows, each computed on its own: {name: tensor}."""
-    rows, last = batch.stretch, batch.position
-    seen = np.arange(window_size) <= last[:, None]  # [N, T]
-    pick = (np.minimum(np.arange(window_size), len(batch.items) - 1), rows[:, None])
-    starts = np.searchsorted(batch.tag_video, np.arange(batch.video.max() + 2))
-    videos = batch.video[pick][seen]
-    counts = np.diff(starts)[videos]
-    flat = np.repeat(starts[videos], counts) + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    per_window = batch.tag_counts[last, rows]
-    return tensors(profile=batch.profile[rows], items=batch.items[pick] * seen,
-                   categories=batch.categories[pick] * seen, length=last + 1, tags=batch.tags[flat],
-                   tag_offsets=np.cumsum(per_window) - per_window, target_item=batch.target_item)
+    """A batch of `reader.make_batch` as separate windows [N, T], one for each target: {name: tensor}.
+
+    `clicks` [N, 1] are their lengths; `TAGS` are those of all windows, one after the other, from `offsets` [N] on.
+    """
+    rows, time = batch["stretch"][:, None], np.minimum(np.arange(window_size), len(batch[ITEMS]) - 1)
+    real = np.arange(window_size) < batch["clicks"]
+    tags, _ = tags_of(batch, batch["video"][time, rows][real])
+    counts = batch["tag_counts"][:, 0]
+    return tensors(clicks=batch["clicks"], tags=tags, offsets=np.cumsum(counts) - counts, target=batch.get("target"),
+                   **{name: batch[name][time, rows] * real for name in (ITEMS, CATEGORIES)},
+                   **{name: batch[name][rows[:, 0]] for name in PROFILE_FEATURES})
 
 
 def sequence_batch(batch):
-    """A reader.Batch as it is, tags flat for every position of every stretch."""
-    starts = np.searchsorted(batch.tag_video, np.arange(batch.video.max() + 2))
-    videos = batch.video.T.ravel()
+    """A batch of `reader.make_batch` as it is, but batch first, [S, T], and with the tags of every position."""
+    tags, offsets = tags_of(batch, batch["video"].T.ravel())
+    return tensors(tags=tags, offsets=offsets, **{name: batch[name].T for name in (ITEMS, CATEGORIES)},
+                   **{name: batch[name] for name in ("clicks", "tag_counts", "stretch", "target", *PROFILE_FEATURES)})
+
+
+def tags_of(batch, videos):
+    """(tags of these of the batch's distinct videos, one after the other, the place where each begins)."""
+    starts = np.searchsorted(batch["tag_video"], np.arange(batch["tag_video"][-1] + 2))
     counts = np.diff(starts)[videos]
-    flat = np.repeat(starts[videos], counts) + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return tensors(profile=batch.profile, items=batch.items.T, categories=batch.categories.T, tags=batch.tags[flat],
-                   tag_offsets=np.cumsum(counts) - counts, tag_counts=batch.tag_counts.T, stretch=batch.stretch,
-                   position=batch.position, target_item=batch.target_item)
+    offsets = np.cumsum(counts) - counts
+    return batch[TAGS][np.repeat(starts[videos] - offsets, counts) + np.arange(counts.sum())], offsets
 
 
-def tensors(**arrays):
-    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
+def tensors(tags, **arrays):
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in {TAGS: tags, **arrays}.items()
+            if value is not None}

@@ -1,9 +1,12 @@
 """What the tests share: commands run as a user types them, small random logs, one pipeline trained on the sample."""
+import math
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from utils import FEATURES
 
 import numpy as np
 import pytest
@@ -11,8 +14,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[1]
-FEATURES = ("user_id", "province", "city", "phone", "history_clicked_items", "history_clicked_categories",
-            "history_clicked_tags")
 MODEL = "./output/model/model_pass_00000.tar.gz"
 COMMANDS = f"""
 cd data; tar -zxvf data.tar; cd ..
@@ -75,8 +76,42 @@ def small(tmp_path_factory):
 
 
 def train_command(output, flags="", log="log.txt"):
+    """train.py for two passes over a log that is the test log as well, in a folder like that of `small`."""
     return (f"python train.py --train_set_path={log} --test_set_path={log} --model_output_dir={output} "
             f"--feature_dict=output/feature_dict.pkl --item_freq=output/item_freq.pkl --num_passes=2 {flags}")
+
+
+def lists_of(out):
+    """[(user, [(video, probability), ...]), ...] of the output of infer.py and infer_user.py."""
+    rows = [line.split("\t") for line in out.splitlines()]
+    pairs = [(user, [pair.rpartition(":") for pair in row.split(",")] if row else []) for user, row in rows]
+    return [(user, [(video, float(share)) for video, _, share in row]) for user, row in pairs]
+
+
+def clicked(log):
+    """Video ids of each line of a log, oldest first."""
+    histories = [line.split("\t")[3] for line in log.splitlines()]
+    return [[] if history == "NULL" else [info.rsplit(":", 2)[0] for info in history.split(";")]
+            for history in histories]
+
+
+def without_last_clicks(log):
+    """The lines of a log that have clicks, each without its last one."""
+    lines = []
+    for line in log.splitlines():
+        columns = line.split("\t")
+        if columns[3] != "NULL":
+            columns[3] = ";".join(columns[3].split(";")[:-1]) or "NULL"
+            lines.append("\t".join(columns) + "\n")
+    return "".join(lines)
+
+
+def metrics_of_ranks(ranks, prefix=""):
+    """{metric: value} of the rank of each user's target, infinite for a miss."""
+    return {prefix + "recall@10": sum(rank <= 10 for rank in ranks) / len(ranks),
+            prefix + "recall@50": sum(rank <= 50 for rank in ranks) / len(ranks),
+            prefix + "ndcg@10": sum(1 / math.log2(1 + rank) for rank in ranks if rank <= 10) / len(ranks),
+            prefix + "mrr@10": sum(1 / rank for rank in ranks if rank <= 10) / len(ranks)}
 
 
 def small_log(users, seed=0):

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of everything that reads a file: logs, dictionaries, frequencies, models.
+"""Coverage-guided fuzzing of everything that reads a file: logs, dictionaries, frequencies, models. Needs no paddle.
 
     make fuzz                                                        # installs atheris; 100,000 inputs and more
     python tests/fuzz.py log --corpus_dir=output/fuzz -runs=50000    # one target, flags of libFuzzer behind it
@@ -8,15 +8,19 @@ refused with an InputError of one line; every other exception is a find. atheris
 crash-*: once mended it moves into tests/corpus/TARGET/, which test_fuzz.py replays.
 """
 import argparse
+import contextlib
 import gzip
 import io
 import json
+import math
 import os
 import pickle
+import re
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -25,8 +29,8 @@ CORPUS = Path(__file__).resolve().parent / "corpus"
 FEATURES = ("user_id", "province", "city", "phone", "history_clicked_items", "history_clicked_categories",
             "history_clicked_tags")
 DICTIONARY = {name: {"<unk>": 0, "a": 1, "b": 2} for name in FEATURES}
-SMALLEST = {"dictionary_sizes": dict.fromkeys(FEATURES, 2), "embedding_dims": dict.fromkeys(FEATURES, 1),
-            "dnn_layer_dims": (1, 1), "lstm_dim": 1}
+SMALLEST = {"format_version": 1, "dictionary_sizes": dict.fromkeys(FEATURES, 3), "embedding_dims": dict.fromkeys(
+    FEATURES, 1), "window_size": 2, "dnn_layer_dims": [1, 2], "lstm_dim": 1, "tie_embeddings": False}
 FOLDER = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 
 
@@ -40,9 +44,10 @@ def file_of(data, name="input"):
 
 def accepted(read, *arguments):
     """(True, what `read` gives), or (False, None) if it refuses the file in one line that names it."""
-    from reader import InputError
+    from utils import InputError
     try:
-        return True, read(*arguments)
+        with contextlib.redirect_stderr(io.StringIO()):  # each line left out is named there
+            return True, read(*arguments)
     except InputError as error:
         message = str(error)
         assert message.startswith(FOLDER.name) and "\n" not in message and "; " in message, message
@@ -51,61 +56,76 @@ def accepted(read, *arguments):
 
 
 def log(data):
-    """Counting and encoding accept the same logs; with all bad lines set aside what is left counts as if alone."""
+    """Counting and encoding accept the same logs; with all bad lines left out what is left counts as if alone."""
     from data_processor import count_log
     from reader import BadLines, Reader, raw_lines
-    path, aside = file_of(data), os.path.join(FOLDER.name, "bad_lines.txt")
 
-    def encode(bad_lines=None):
-        return next(Reader(DICTIONARY, 3, bad_lines).encode(path))
-
+    def encode(path, bad_lines=None):
+        [block] = Reader(DICTIONARY, bad_lines).encode(path)
+        return block
+    path = file_of(data)
     counted, found = accepted(count_log, path)
-    encoded, block = accepted(encode)
+    encoded, block = accepted(encode, path)
     assert counted == encoded
     if counted:
-        assert found[1] == {"lines": len(block.users), "clicks": sum(found[0]["history_clicked_items"].values())}
-        assert sum(found[0]["user_id"].values()) == found[1]["clicks"]
-    bad_lines = BadLines(aside, len(data) + 1)
-    readable, sifted = accepted(lambda: list(raw_lines(path, bad_lines)))
-    if readable:  # every line of it is either good or set aside
-        bad = bad_lines.count
-        assert counted == (bad == 0)
-        good = b"\xef\xbb\xbf" * (data[:3] == b"\xef\xbb\xbf") + b"".join(
-            raw if raw.endswith(b"\n") else raw + b"\n" for _, raw in sifted)
-        again, refound = accepted(count_log, file_of(good, "good"))
-        assert again and refound[1]["lines"] <= len(sifted)
+        counts, lines, clicks = found
+        assert (lines, clicks) == (len(block.users), sum(counts["history_clicked_items"].values()))
+        assert sum(counts["user_id"].values()) == clicks
+        assert len(block.clicks) == sum(counts["history_clicked_items"].get(video, 0) for video in ("a", "b"))
+    bad_lines, again = BadLines(len(data) + 1), BadLines(len(data) + 1)
+    readable, sifted = accepted(count_log, path, 1, bad_lines)
+    assert (readable, readable and bad_lines.count) == (accepted(encode, path, again)[0], readable and again.count)
+    if readable:  # every line of it is either good or left out
+        assert counted == (bad_lines.count == 0)
+        lines = [re.sub(b"^(\xef\xbb\xbf)*" if number == 1 else b"", b"", raw.rstrip(b"\r\n"))
+                 for number, raw in raw_lines(path)]
+        assert sifted[1] + bad_lines.count == sum(map(bool, lines))
+        assert not counted or sifted == found
 
 
 def dictionary(data):
     """A dictionary that is accepted has a fingerprint, serves a Reader, and is the same when written and read again."""
-    from data_processor import fingerprint, load_feature_dict
     from reader import Reader
+    from utils import dictionary_fingerprint, load_feature_dict
     good, feature_dict = accepted(load_feature_dict, file_of(data))
     if good:
-        assert len(fingerprint(feature_dict)) == 64
+        assert len(dictionary_fingerprint(feature_dict)) == 64
         Reader(feature_dict).encode_users(["a"])
         assert load_feature_dict(file_of(pickle.dumps(feature_dict))) == feature_dict
 
 
 def frequencies(data):
-    """Frequencies that are accepted can be drawn from; <unk> never is."""
-    from data_processor import load_item_freq
-    from network_conf import NoiseSampler
+    """Frequencies that are accepted can be drawn from: none is negative, and not all lies on <unk>."""
+    from utils import load_item_freq
     good, freq = accepted(load_item_freq, file_of(data), DICTIONARY)
     if good:
-        assert (NoiseSampler(freq).draw(50, np.random.default_rng(0)) > 0).all()
+        assert len(freq) == 3 and min(freq) >= 0 < max(freq[1:]) and math.isclose(sum(freq), 1, abs_tol=1e-6)
 
 
 def model(data):
-    """A model that is accepted is the same when written and read again."""
-    from network_conf import load_model, save_model
-    good, loaded = accepted(load_model, file_of(data, "model.tar.gz"))
+    """An archive that is accepted holds finite numbers, and is the same when written and read again; a model that is
+    accepted fits its dictionary, and can be ranked with."""
+    from infer import TopN, load_model
+    from utils import read_archive, write_archive
+    path, again = file_of(data, "model.tar.gz"), os.path.join(FOLDER.name, "again.tar.gz")
+    good, archive = accepted(read_archive, path, "mend it")
     if good:
-        path = os.path.join(FOLDER.name, "again.tar.gz")
-        save_model(path, *loaded)
-        again = load_model(path)
-        assert again.config == loaded.config and np.array_equal(again.item_freq, loaded.item_freq)
-        assert all(np.array_equal(again.parameters[name], value) for name, value in loaded.parameters.items())
+        told, arrays = archive
+        assert isinstance(told, dict) and all(np.isfinite(value).all() for value in arrays.values())
+        if all(name.isascii() and 0 < len(name) < 90 for name in arrays):
+            write_archive(again, told, arrays)
+            retold, found = read_archive(again, "mend it")
+            assert json.dumps(retold) == json.dumps(told) and found.keys() == arrays.keys()
+            assert all(np.array_equal(found[name], np.atleast_1d(value)) for name, value in arrays.items())
+    feature_dict = file_of(pickle.dumps(DICTIONARY), "feature_dict.pkl")
+    fits, loaded = accepted(load_model, SimpleNamespace(model_path=path, feature_dict=feature_dict))
+    assert good or not fits
+    if fits:
+        _, parameters, item_freq, _ = loaded
+        assert item_freq.shape == (3,) and parameters["nce_b"].shape == (1, 3) and len(parameters["nce_w"]) == 3
+        if parameters["nce_w"].dtype == np.float32 == parameters["nce_b"].dtype:
+            ids, *_ = TopN(parameters["nce_w"], parameters["nce_b"])(np.zeros((1, parameters["nce_w"].shape[1])), 2)
+            assert sorted(ids[0]) == [1, 2]
 
 
 def archive(data):
@@ -128,14 +148,14 @@ def tar_of(name, content):
 
 def seeds():
     """{target: [good files to start from]}"""
-    from network_conf import ModelConfig, initial_parameters, save_model
-    config = ModelConfig(**SMALLEST)
+    from utils import dictionary_fingerprint, write_archive
     path = os.path.join(FOLDER.name, "seed.tar.gz")
-    freq = [0.25, 0.75]
-    save_model(path, config, initial_parameters(config, freq, np.random.default_rng(0)), freq)
+    shapes = {"relu1_b": (1,), "nce_w": (3, 2), "nce_b": (1, 3), "item_freq": (3,)}
+    told = {**SMALLEST, "dictionary_fingerprint": dictionary_fingerprint(DICTIONARY)}
+    write_archive(path, told, {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()})
     good_model = Path(path).read_bytes()
     good_log = "\ufeffa\tb\tc\ta:b:a_b;b:a:NULL\tNULL\n\nü\t\t\tNULL\t\r\nx\ty\tz\ta:b:c:d\t \n".encode()
-    json_only = tar_of("model.json", json.dumps({"format_version": 1, **SMALLEST}).encode())
+    json_only = tar_of("model.json", json.dumps(told).encode())
     return {"log": [good_log, gzip.compress(good_log), b"a\tb\tc\td\n", b"a\tb\tc\ta:b\te\na\tb\tc\t\te\n"],
             "dictionary": [pickle.dumps(DICTIONARY, protocol) for protocol in (0, 2, 4)],
             "frequencies": [pickle.dumps([0.0, 0.5, 0.5], protocol) for protocol in (0, 2, 4)],
@@ -149,8 +169,9 @@ def main():
     parser.add_argument("--corpus_dir", type=Path, default=Path("output/fuzz"), help="where inputs are kept")
     args, of_libfuzzer = parser.parse_known_args()
     import atheris
-    with atheris.instrument_imports(include=["reader", "data_processor", "network_conf"]):
-        import network_conf  # noqa: F401
+    with atheris.instrument_imports(include=["utils", "reader", "data_processor", "infer"]):
+        import data_processor  # noqa: F401
+        import infer  # noqa: F401
     corpus = args.corpus_dir / args.target
     corpus.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(seeds()[args.target]):

@@ -1,4 +1,5 @@
 """Files made to do harm, or that came to harm: each ends in one line and exit code 2, in little memory and time."""
+import bz2
 import gzip
 import io
 import json
@@ -9,11 +10,18 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from types import SimpleNamespace
+
+import infer
+import infer_user
+import utils
+from utils import InputError
 
 import numpy as np
 import pytest
 
 MEMORY = 700 << 20  # bytes that a refusal may take; the interpreter with numpy takes some 40 MB
+PADDLE = 300 << 20  # what paddle takes more
 SECONDS = 60
 # runs a command from a small process: the peak of one forked from the tests' own would begin with their size
 WATCH = """
@@ -28,13 +36,13 @@ TRAIN = "train.py --train_set_path=log.txt --test_set_path=log.txt --model_outpu
         "--feature_dict=output/feature_dict.pkl --item_freq=output/item_freq.pkl"
 
 
-def refused(folder, command):
+def refused(folder, command, memory=MEMORY):
     """The line on stderr of a command that must refuse: exit code 2, nothing on stdout, bounded memory and time."""
     result = subprocess.run([sys.executable, "-c", WATCH, sys.executable, *command.split()], cwd=folder,
                             capture_output=True, timeout=SECONDS)
     errors = result.stderr.decode()
     assert (result.returncode, result.stdout, errors.count("\n")) == (2, b"", 1), errors[-2000:]
-    assert int((folder / "peak").read_text()) << 10 < MEMORY
+    assert int((folder / "peak").read_text()) << 10 < memory
     assert not (folder / "pwned").exists() and not (folder / "hostile-out").exists()
     return errors
 
@@ -188,6 +196,12 @@ def pack(members, compress=gzip.compress):
     return compress(stream.getvalue())
 
 
+def members_of(folder):
+    """[(entry, content), ...] of the archive of the small model."""
+    with tarfile.open(folder / MODEL, "r:gz") as tar:
+        return [(entry, tar.extractfile(entry).read()) for entry in tar]
+
+
 def with_member(name, content):
     """The archive with one member's content replaced."""
     return lambda good: pack([(entry, old) if entry.name != name else member(name, content) for entry, old in good])
@@ -246,8 +260,6 @@ def declared(name, size):
     return change
 
 
-SIZES = dict.fromkeys(("user_id", "province", "city", "phone", "history_clicked_items", "history_clicked_categories",
-                       "history_clicked_tags"), 1 << 30)
 MODELS = {
     "out of the folder": with_more(member("../../pwned", b"x")),
     "an absolute path": with_more(member("/tmp/pwned.npy", b"x")),
@@ -257,7 +269,6 @@ MODELS = {
     "a folder": with_more(member("nce_w.npy", type=tarfile.DIRTYPE)),
     "a device": with_more(member("nce_w.npy", type=tarfile.CHRTYPE)),
     "a pipe": with_more(member("nce_w.npy", type=tarfile.FIFOTYPE)),
-    "a stranger": with_more(member("surprise.npy", npy(np.zeros(3)))),
     "a member twice": lambda good: pack([*good, good[-1]]),
     "a member missing": lambda good: pack(good[:-1]),
     "no member": lambda _: pack([]),
@@ -269,25 +280,23 @@ MODELS = {
     "model.json is not UTF-8": with_member("model.json", b"\xff\xfe{"),
     "model.json with a huge number": with_member("model.json", b'{"format_version": ' + b"9" * 100000 + b"}"),
     "another version": config_with(format_version=99),
-    "huge tables declared": config_with(dictionary_sizes=SIZES),
-    "a huge layer declared": config_with(dnn_layer_dims=[1 << 40, 31]),
-    "a huge window declared": config_with(window_size=1 << 40),
-    "a negative size": config_with(lstm_dim=-64),
-    "no video": config_with(dictionary_sizes=dict.fromkeys(SIZES, 1)),
-    "a size of 0": config_with(lstm_dim=0),
-    "a size that is text": config_with(lstm_dim="64"),
-    "a size that is a float": config_with(lstm_dim=64.0),
-    "a flag that is a number": config_with(last_click=2),
+    "huge tables declared": config_with(dictionary_sizes=dict.fromkeys(utils.FEATURES, 1 << 30)),
+    "no video": config_with(dictionary_sizes=dict.fromkeys(utils.FEATURES, 1)),
+    "sizes that are text": config_with(dictionary_sizes="41"),
     "sizes that are no object": config_with(dictionary_sizes=[1, 2, 3]),
-    "three layers": config_with(dnn_layer_dims=[8, 8, 8]),
     "another dictionary's": config_with(dictionary_fingerprint="0" * 64),
-    "tied, and not as wide": config_with(tie_embeddings=True),
-    "swapped parameters": swapped,
+    "no dictionary's": config_with(dictionary_fingerprint=None),
+    "vectors of fewer videos": with_member("nce_w.npy", npy(np.zeros((40, 31), np.float32))),
+    "vectors in three dimensions": with_member("nce_w.npy", npy(np.zeros((41, 31, 1), np.float32))),
+    "a single number for all vectors": with_member("nce_w.npy", npy(np.float32(1))),
+    "biases that stand upright": with_member("nce_b.npy", npy(np.zeros((41, 1), np.float32))),
+    "frequencies of fewer videos": with_member("item_freq.npy", npy(np.zeros(40, np.float32))),
+    "complex numbers": with_member("relu1_b.npy", npy(np.zeros(256, np.complex64))),
+    "text in an array": with_member("relu1_b.npy", npy(np.full(256, "a"))),
+    "dates in an array": with_member("relu1_b.npy", npy(np.zeros(256, "M8[s]"))),
+    "records in an array": with_member("relu1_b.npy", npy(np.zeros(256, [("a", "<f4")]))),
     "NaN": with_member("relu1_b.npy", npy(np.full(256, np.nan, np.float32))),
     "infinite": with_member("relu1_b.npy", npy(np.full(256, np.inf, np.float32))),
-    "float64": with_member("relu1_b.npy", npy(np.zeros(256))),
-    "big-endian": with_member("relu1_b.npy", npy(np.zeros(256, ">f4"))),
-    "Fortran order": with_member("relu1_w.npy", npy(np.zeros((240, 256), np.float32, order="F"))),
     "a pickled array": with_member("relu1_b.npy", npy(np.array([Call(os.system, SHELL)] * 256), allow_pickle=True)),
     "too short": with_member("relu1_b.npy", npy(np.zeros(256, np.float32))[:-4]),
     "empty member": with_member("relu1_b.npy", b""),
@@ -317,21 +326,113 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models(small, name):
-    with tarfile.open(small / MODEL, "r:gz") as tar:
-        good = [(entry, tar.extractfile(entry).read()) for entry in tar]
-    (small / "hostile.tar.gz").write_bytes(MODELS[name](good))
+    (small / "hostile.tar.gz").write_bytes(MODELS[name](members_of(small)))
     line = refused(small, f"item_vector.py {MODEL_FLAGS} --model_path=hostile.tar.gz")
     assert line.startswith("item_vector.py: hostile.tar.gz: ") and len(line) < 600
     assert not os.path.exists("/tmp/pwned.npy")
 
 
+STRANGERS = ("../../pwned.npy", "/tmp/pwned.npy", "x/../nce_w.npy", "./nce_w.npy", "surprise.npy")
+
+
 def test_the_model_unharmed(small):
-    """What the cases above were made from is accepted when put together again."""
-    with tarfile.open(small / MODEL, "r:gz") as tar:
-        good = [(entry, tar.extractfile(entry).read()) for entry in tar]
+    """What the cases above were made from is accepted when put together again; arrays under other names, whatever
+    paths they look like, change nothing and are written nowhere."""
+    good = members_of(small)
     (small / "harmless.tar.gz").write_bytes(pack(good))
-    subprocess.run([sys.executable, "item_vector.py", *MODEL_FLAGS.split(), "--model_path=harmless.tar.gz"],
-                   cwd=small, check=True, stdout=subprocess.DEVNULL)
+    array = npy(np.zeros((41, 31), np.float32))
+    (small / "strangers.tar.gz").write_bytes(with_more(*(member(name, array) for name in STRANGERS))(good))
+    outputs = {subprocess.run([sys.executable, "item_vector.py", *MODEL_FLAGS.split(), f"--model_path={path}"],
+                              cwd=small, check=True, stdout=subprocess.PIPE).stdout
+               for path in (MODEL, "harmless.tar.gz", "strangers.tar.gz")}
+    assert len(outputs) == 1 and outputs.pop().count(b"\n") == 40
+    for pwned in ("surprise.npy", "pwned.npy", "../pwned.npy", "../../pwned.npy", "/tmp/pwned.npy"):
+        assert not (small / pwned).exists()
+
+
+# ---------------------------------------------------------------- models whose network cannot be built
+def without(name):
+    return lambda good: pack([(entry, content) for entry, content in good if entry.name != name])
+
+
+def dims_with(**changes):
+    def change(good):
+        return config_with(embedding_dims={**json.loads(good[0][1])["embedding_dims"], **changes})(good)
+    return change
+
+
+NETWORKS = {
+    "a huge layer declared": config_with(dnn_layer_dims=[1 << 40, 31]),
+    "a huge LSTM declared": config_with(lstm_dim=1 << 40),
+    "a huge embedding declared": dims_with(user_id=1 << 40),
+    "a negative size": config_with(lstm_dim=-64),
+    "a size of 0": config_with(lstm_dim=0),
+    "a size that is text": config_with(lstm_dim="64"),
+    "a size that is a float": config_with(lstm_dim=64.0),
+    "a size that is true": config_with(lstm_dim=True),
+    "an embedding of no width": dims_with(city=0),
+    "an embedding of a strange feature": dims_with(**{"a.b": 8}),
+    "no embeddings": config_with(embedding_dims={}),
+    "embeddings that are a list": config_with(embedding_dims=[64, 8]),
+    "a window of 0": config_with(window_size=0),
+    "a window that is text": config_with(window_size="20"),
+    "one layer": config_with(dnn_layer_dims=[31]),
+    "three layers": config_with(dnn_layer_dims=[8, 8, 8]),
+    "layers that are text": config_with(dnn_layer_dims="ab"),
+    "no layers": config_with(dnn_layer_dims=None),
+    "a strange setting": config_with(surprise=1),
+    "an old setting": config_with(last_click=True),
+    "a network of another name": config_with(network="Surprise"),
+    "a network that is a path": config_with(network="os.system"),
+    "a network that is a list": config_with(network=["DNNmodel"]),
+    "a network with a long name": config_with(network="N" * 10 ** 6),
+    "wider than its parameters": config_with(lstm_dim=65),
+    "swapped parameters": swapped,
+    "a parameter missing": without("lstm_bias_hh.npy"),
+    "float64": with_member("relu1_b.npy", npy(np.zeros(256))),
+    "big-endian": with_member("relu1_b.npy", npy(np.zeros(256, ">f4"))),
+    "whole numbers": with_member("relu1_b.npy", npy(np.zeros(256, np.int32))),
+}
+
+
+def loaded(folder, content):
+    """The network of an archive, as infer.py loads it."""
+    (folder / "hostile.tar.gz").write_bytes(content)
+    args = SimpleNamespace(model_path=str(folder / "hostile.tar.gz"), device="cpu",
+                           feature_dict=str(folder / "output" / "feature_dict.pkl"))
+    told, parameters, *_ = infer.load_model(args)
+    return infer.start_network(args, told, parameters)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks(small, name):
+    with pytest.raises(InputError) as caught:
+        loaded(small, NETWORKS[name](members_of(small)))
+    message = str(caught.value)
+    assert message.startswith(f"{small}/hostile.tar.gz: its parameters do not fit model.json (") and "; " in message
+    assert "\n" not in message and len(message) < 600
+
+
+def test_a_network_that_cannot_be_built(small):
+    """One line from the command as well, and none of it is served."""
+    (small / "hostile.tar.gz").write_bytes(NETWORKS["a huge layer declared"](members_of(small)))
+    line = refused(small, f"infer.py {MODEL_FLAGS} --model_path=hostile.tar.gz --infer_set_path=log.txt",
+                   MEMORY + PADDLE)
+    assert line.startswith("infer.py: hostile.tar.gz: its parameters do not fit model.json (a size that no network ")
+
+
+@pytest.mark.parametrize("name", ["relu1_w", "nce_w", "_proj_history_clicked_tags"])
+def test_the_order_of_numbers_in_a_file(small, name):
+    """A parameter that lies column by column (Fortran order) is the same parameter."""
+    good = members_of(small)
+    [stored] = [np.load(io.BytesIO(content)) for entry, content in good if entry.name == f"{name}.npy"]
+    content = npy(np.asfortranarray(stored))
+    assert b"'fortran_order': True" in content
+    network = loaded(small, with_member(f"{name}.npy", content)(good))
+    np.testing.assert_array_equal(utils.read_archive(str(small / "hostile.tar.gz"), "")[1][name], stored)
+    for parameter in network.parameters():  # those of the output layer are not among them
+        if parameter.name == name:
+            np.testing.assert_array_equal(parameter.numpy(), stored)
 
 
 # ---------------------------------------------------------------- logs
@@ -345,19 +446,58 @@ def bomb(size):
 
 LOGS = {
     "a line of a gigabyte, packed": lambda: bomb(1 << 30),
-    "gzip: truncated": lambda: gzip.compress(b"U1\tP1\tC1\tV1:C1:T1\tM1\n" * 9999)[:-20],
+    "gzip: truncated": lambda: gzip.compress(b"U1\tP1\tC1\tV1:C1:T1\tM1\n" * 2000)[:-20],
     "gzip: nothing but the header": lambda: gzip.compress(b"")[:5],
-    "gzip: a changed byte": lambda: gzip.compress(os.urandom(9999))[:500] + b"!" + gzip.compress(b"")[501:],
+    "gzip: a changed byte": lambda: gzip.compress(np.random.default_rng(0).bytes(9999))[:500] + b"!",
     "zeros": lambda: bytes(1 << 20),
     "zeros in the middle": lambda: b"U1\tP1\tC1\tV1:C1:T1\tM1\nU2\tP1\t" + bytes(4096) + b"\tV1:C1:T1\tM1\n",
     "noise": lambda: bytes(range(256)) * 99,
 }
 
 
-@pytest.mark.parametrize("script", [
-    "data_processor.py --output_dir=hostile-out --feat_appear_limit=1 --train_set_path=hostile.log",
-    f"infer.py {MODEL_FLAGS} --infer_set_path=hostile.log", f"{TRAIN} --train_set_path=hostile.log"])
 @pytest.mark.parametrize("name", LOGS)
-def test_logs(small, name, script):
+def test_logs(small, name):
     (small / "hostile.log").write_bytes(LOGS[name]())
-    assert refused(small, script).startswith(f"{script.split()[0]}: hostile.log:")
+    for script in ("data_processor.py --output_dir=hostile-out --feat_appear_limit=1 --train_set_path=hostile.log",
+                   f"{TRAIN} --train_set_path=hostile.log"):
+        assert refused(small, script).startswith(f"{script.split()[0]}: hostile.log:")
+
+
+@pytest.mark.parametrize("name", ["a line of a gigabyte, packed", "gzip: truncated"])
+def test_logs_of_users_to_serve(small, name):
+    (small / "hostile.log").write_bytes(LOGS[name]())
+    line = refused(small, f"infer.py {MODEL_FLAGS} --infer_set_path=hostile.log", MEMORY + PADDLE)
+    assert line.startswith("infer.py: hostile.log:")
+
+
+@pytest.mark.parametrize("script", [
+    "data_processor.py --output_dir=hostile-out --feat_appear_limit=1 --processes=1 --train_set_path=hostile.log",
+    f"{TRAIN} --train_set_path=hostile.log"])
+def test_a_plain_line_of_a_gigabyte(small, script):
+    with open(small / "hostile.log", "wb") as stream:
+        stream.truncate(1 << 30)  # zeros that take no place on the disk
+    try:
+        assert refused(small, script).startswith(f"{script.split()[0]}: hostile.log:1: a line of 268435456 bytes ")
+    finally:
+        (small / "hostile.log").unlink()
+
+
+USER_IDS = {
+    "gzip: truncated": lambda: gzip.compress(b"U1\n" * 99)[:-9], "bzip2": lambda: bz2.compress(b"U1\n"),
+    "gzip: a changed byte": lambda: gzip.compress(b"U1\nU2\n")[:10] + b"!!" + gzip.compress(b"U1\nU2\n")[12:],
+    "not UTF-8": lambda: b"U1\nU\xff\n", "a log": lambda: b"U1\tP1\tC1\tNULL\tM1\n",
+}
+
+
+@pytest.mark.parametrize("name", USER_IDS)
+def test_user_ids(tmp_path, name):
+    (tmp_path / "ids").write_bytes(USER_IDS[name]())
+    with pytest.raises(InputError) as caught:
+        list(infer_user.read_user_ids(str(tmp_path / "ids")))
+    assert str(caught.value).startswith(f"{tmp_path}/ids:") and "; " in str(caught.value)
+
+
+def test_user_ids_that_are_damaged(small):
+    (small / "hostile.ids").write_bytes(USER_IDS["gzip: truncated"]())
+    line = refused(small, f"infer_user.py {MODEL_FLAGS} --user_ids=hostile.ids", MEMORY + PADDLE)
+    assert line.startswith("infer_user.py: hostile.ids:") and "damaged gzip data" in line

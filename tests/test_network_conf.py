@@ -1,122 +1,118 @@
-"""The network and its loss against independent numpy references; gradients; sampling; the file of a model."""
-import gzip
+"""The network, its losses and its gradients against a plain float64 reference; the noise; the file of a model."""
+import argparse
 import io
 import json
+import pickle
 import tarfile
 from collections import Counter
 
+import infer
 import network_conf
 import reader
+import train
 from conftest import SMALL_DICT, log_text
-from network_conf import DNNmodel, ModelConfig, Sampling
-from reader import InputError, Reader
+from network_conf import DNNmodel, ModelConfig
+from reader import Reader
+from utils import CATEGORIES, CLICK_FEATURES, ITEMS, PROFILE_FEATURES, TAGS, InputError, dictionary_fingerprint
 
 import numpy as np
+import paddle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 FREQ = [0.1, 0.4, 0.2, 0.2, 0.1]
-DIMS = {"user_id": 3, "province": 2, "city": 2, "phone": 2, "history_clicked_items": 4,
-        "history_clicked_categories": 2, "history_clicked_tags": 3}
-CONFIG = ModelConfig({name: len(SMALL_DICT[name]) for name in DIMS}, "print", 4, (6, 5), 4, DIMS)
+DIMS = {"user_id": 3, "province": 2, "city": 2, "phone": 2, ITEMS: 4, CATEGORIES: 2, TAGS: 3}
+CONFIG = ModelConfig({name: len(SMALL_DICT[name]) for name in DIMS}, DIMS, dictionary_fingerprint(SMALL_DICT),
+                     window_size=4, dnn_layer_dims=(6, 5), lstm_dim=4)
+TIED = CONFIG._replace(tie_embeddings=True, dnn_layer_dims=(6, 4))
 LINES = [("u1", "p1", "c1", ["v1:a:s_t", "v2:b:t", "v1:a:s_t", "v3:z:q_s_t", "v4:a:s", "v2:b:t", "v3:b:t"], "m1"),
          ("u9", "p9", "c2", ["v4:NULL:NULL", "new:a:s", "v2:b:t"], "m9"),
          ("u2", "p1", "", [], "m1"),
          ("u2", "p1", "c1", ["v3:a:s_t_t"], "m1")]
-
-
-@pytest.fixture(scope="module")
-def paddle():
-    return network_conf.load_paddle()
+CUTS = [reader.sliding_windows, reader.sequence_stretches]
 
 
 @pytest.fixture
-def log_path(tmp_path):
-    path = tmp_path / "log.txt"
-    path.write_text(log_text(LINES), encoding="utf-8")
-    return str(path)
+def log(tmp_path):
+    (tmp_path / "log.txt").write_text(log_text(LINES), encoding="utf-8")
+    [log] = Reader(SMALL_DICT).encode(str(tmp_path / "log.txt"))
+    return log
 
 
-def random_parameters(config, seed=0):
-    """Parameters large enough for every part of the network to matter, half of the ReLUs to be closed."""
-    rng = np.random.default_rng(seed)
-    return network_conf.tied(config, {name: rng.normal(0, 0.7, shape).astype(np.float32)
-                                      for name, shape in network_conf.parameter_shapes(config).items()})
+def random_network(config, **options):
+    """Parameters large enough for every part of the network to matter, some of the ReLUs to be closed."""
+    network, rng = DNNmodel(config, **options), np.random.default_rng(0)
+    for parameter in network.parameters():
+        parameter.set_value(rng.normal(0, 0.7, parameter.shape).astype(np.float32))
+    return network
 
 
+def shapes_of(config):
+    """{name: shape} of the arrays of a model, as the README has them."""
+    dims, (hidden, user) = config.embedding_dims, config.dnn_layer_dims
+    joined = config.lstm_dim + sum(dims[name] for name in dims if name != ITEMS)
+    videos = config.dictionary_sizes[ITEMS]
+    return {
+        **{f"_proj_{name}": (config.dictionary_sizes[name], width) for name, width in dims.items()},
+        "lstm_weight_ih": (4 * config.lstm_dim, dims[ITEMS]), "lstm_weight_hh": (4 * config.lstm_dim, config.lstm_dim),
+        "lstm_bias_ih": (4 * config.lstm_dim,), "lstm_bias_hh": (4 * config.lstm_dim,),
+        "relu1_w": (joined, hidden), "relu1_b": (hidden,), "relu2_w": (hidden, user), "relu2_b": (user,),
+        "nce_w": (videos, user), "nce_b": (1, videos)}
+
+
+# ---------------------------------------------------------------- the reference
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def plain_user_vector(p, config, instance):
-    """u of one instance of the reader's generators, step by step in float64."""
-    user, province, city, items, categories, tags, phone = instance[:7]
-    p = {name: value.astype(np.float64) for name, value in p.items()}
-    h = c = np.zeros(config.lstm_dim)
+def plain_instance(line, start, end):
+    """(profile ids, [(item, category, tags)] of positions start..end - 1 of [<unk>, c1, ...], item after those)."""
+    user, province, city, infos, phone = LINES[line]
+    profile = [SMALL_DICT[name].get(value, 0) for name, value in zip(PROFILE_FEATURES, (user, province, city, phone))]
+    clicks = [(0, 0, [0])]
+    for video, category, tags in (info.split(":") for info in infos):
+        item, *others = (SMALL_DICT[name].get(value, 0) for name, value in zip(CLICK_FEATURES, (video, category)))
+        if item:
+            clicks.append((item, *others, [SMALL_DICT[TAGS].get(tag, 0) for tag in tags.split("_")]))
+    return profile, clicks[start:end], clicks[end][0] if end < len(clicks) else None
+
+
+def plain_instances(stretches):
+    """The instances of some stretches: for each target all that precedes it there."""
+    return [plain_instance(line, start, start + end)
+            for line, start, length, targets in zip(*(column.tolist() for column in stretches))
+            for end in range(length - targets + 1, length + 1)]
+
+
+def plain_user_vector(p, instance):
+    """u of one instance, step by step in float64, from {name: array}."""
+    profile, clicks, _ = instance
+    h = c = np.zeros(p["lstm_weight_hh"].shape[1])
     states = []
-    for item in items:
-        gates = (p["lstm_weight_ih"] @ p["_proj_history_clicked_items"][item] + p["lstm_bias_ih"]
+    for item, _, _ in clicks:
+        gates = (p["lstm_weight_ih"] @ p[f"_proj_{ITEMS}"][item] + p["lstm_bias_ih"]
                  + p["lstm_weight_hh"] @ h + p["lstm_bias_hh"])
         i, f, g, o = np.split(gates, 4)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
         states.append(h)
-    joined = [np.max(states, axis=0), np.mean([p["_proj_history_clicked_categories"][c] for c in categories], axis=0),
-              np.mean([p["_proj_history_clicked_tags"][t] for t in tags], axis=0)]
-    if config.last_click:
-        joined.append(p["_proj_history_clicked_items"][items[-1]])
-    if config.last_state:
-        joined.append(states[-1])
-    joined += [p["_proj_user_id"][user], p["_proj_province"][province], p["_proj_city"][city], p["_proj_phone"][phone]]
+    joined = [np.max(states, axis=0),
+              np.mean([p[f"_proj_{CATEGORIES}"][category] for _, category, _ in clicks], axis=0),
+              np.mean([p[f"_proj_{TAGS}"][tag] for _, _, tags in clicks for tag in tags], axis=0),
+              *(p[f"_proj_{name}"][id_] for name, id_ in zip(PROFILE_FEATURES, profile))]
     hidden = np.maximum(0, np.concatenate(joined) @ p["relu1_w"] + p["relu1_b"])
     return np.maximum(0, hidden @ p["relu2_w"] + p["relu2_b"])
 
 
-@pytest.mark.parametrize("engine", sorted(network_conf.ENGINES))
-@pytest.mark.parametrize("cut", [reader.sliding_windows, reader.sequence_stretches])
-@pytest.mark.parametrize("inputs", [{}, {"last_click": True, "last_state": True}], ids=["max", "max+last"])
-def test_forward_pass(paddle, log_path, cut, inputs, engine):
-    """LSTM, max and averages over windows of different lengths, padded or not, and both ReLU layers."""
-    config = CONFIG._replace(**inputs)
-    parameters = random_parameters(config)
-    network = DNNmodel(config=config, parameters=parameters, is_infer=True, engine=engine)
-    source = Reader(SMALL_DICT, config.window_size)
-    [log] = source.encode(log_path)
-    stretches = cut(log.lengths, config.window_size)
-    if cut is reader.sliding_windows:
-        instances = list(source.train(log_path))
-    else:  # the generator has no such instances: a window that starts where the stretch does
-        everything = list(Reader(SMALL_DICT, 100).train(log_path))
-        starts = np.repeat(stretches.start, stretches.targets)
-        instances = [_without_first(instance, start) for instance, start in zip(everything, starts)]
-    expected = [plain_user_vector(parameters, config, instance) for instance in instances]
-    assert len({len(instance[3]) for instance in instances}) > 2
-    batch = reader.make_batch(log, stretches)
-    np.testing.assert_allclose(network(batch), expected, rtol=1e-4, atol=1e-5)
-    if engine == "numpy":  # and without computing the padding
-        np.testing.assert_allclose(network.layers.users(batch), expected, rtol=1e-4, atol=1e-5)
-    assert 0.1 < np.mean(np.array(expected) == 0) < 0.9
-
-
-def _without_first(instance, start):
-    """A whole-history instance from position `start` on; every video has as many tags as LINES gives it."""
-    user, province, city, items, categories, tags, phone, target = instance
-    infos = next(line[3] for line in LINES if len([i for i in line[3] if not i.startswith("new")]) >= len(items)
-                 and SMALL_DICT["user_id"].get(line[0], 0) == user)
-    counts = [1] + [len(info.split(":")[2].split("_")) for info in infos if not info.startswith("new")]
-    return user, province, city, items[start:], categories[start:], tags[sum(counts[:start]):], phone, target
-
-
-# ---------------------------------------------------------------- losses
-def plain_cost(kind, users, targets, negatives, w, b, freq):
-    """Mean cost, instance by instance, straight from the formulas."""
+def plain_costs(kind, users, targets, negatives, w, b, freq):
+    """Costs, instance by instance, straight from the formulas."""
     q = np.array(freq, np.float64)
     q[0] = 0
     q /= q.sum()
     costs = []
     for n, (u, target) in enumerate(zip(users, targets)):
-        noise = negatives[n] if negatives.ndim == 2 else negatives
+        noise = negatives[n] if np.ndim(negatives) == 2 else negatives
         k = len(noise)
         if kind == "nce":
             def is_data(v, u=u, k=k):
@@ -126,371 +122,413 @@ def plain_cost(kind, users, targets, negatives, w, b, freq):
             weight = {v: np.exp(w[v] @ u + b[v]) / q[v] for v in range(1, len(q))}
             total = weight[target] + sum(weight[v] for v in noise if v != target)
             costs.append(-np.log(weight[target] / total))
-    return np.mean(costs)
+    return costs
 
 
-def loss_case(shared, seed=0):
-    rng = np.random.default_rng(seed)
-    shape = 6 if shared else (8, 6)
-    return (rng.normal(size=(8, 5)), rng.integers(1, 5, 8), rng.integers(1, 5, shape), rng.normal(size=(5, 5)),
-            rng.normal(size=(5, 1)))
+# ---------------------------------------------------------------- forward
+def forward(network, log, stretches, rng=None):
+    batch = reader.make_batch(log, stretches)
+    distinct = reader.share_rows([batch], network.table_ids(training=False))
+    return network(network.look_up(network_conf.tensors(distinct)), network_conf.tensors(batch), rng).numpy()
 
 
+@pytest.mark.parametrize("window_size", [3, 5, 20])
+@pytest.mark.parametrize("cut", CUTS)
+def test_forward_pass(log, cut, window_size):
+    """LSTM, max and averages over windows of different lengths, padded or not, and both ReLU layers."""
+    network, stretches = random_network(CONFIG), cut(log.lengths, window_size)
+    parameters = {name: value.astype(np.float64) for name, value in network.arrays().items()}
+    instances = plain_instances(stretches)
+    expected = np.array([plain_user_vector(parameters, instance) for instance in instances])
+    assert len({len(clicks) for _, clicks, _ in instances}) > 2
+    np.testing.assert_allclose(forward(network, log, stretches), expected, rtol=1e-4, atol=1e-5)
+    assert 0.1 < np.mean(expected == 0) < 0.9
+
+
+def test_parameters(log):
+    """Names and shapes; a network that only infers needs no output layer."""
+    for config in (CONFIG, TIED):
+        assert {name: value.shape for name, value in DNNmodel(config).arrays().items()} == shapes_of(config)
+    assert DNNmodel(CONFIG, is_infer=True).named().keys() == shapes_of(CONFIG).keys() - {"nce_w", "nce_b"}
+
+
+def test_running_max():
+    """Values against numpy; a gradient goes to where the max was found, of equal ones to one of them."""
+    rng = np.random.default_rng(0)
+    for values in (rng.permutation(7 * 3 * 4).reshape(7, 3, 4), rng.integers(0, 3, (7, 3, 4))):
+        values = values.astype(np.float32)
+        weights = rng.normal(size=values.shape).astype(np.float32)
+        states = paddle.to_tensor(values, stop_gradient=False)
+        best = network_conf.running_max(states)
+        np.testing.assert_array_equal(best.numpy(), np.maximum.accumulate(values))
+        (best * paddle.to_tensor(weights)).sum().backward()
+        found, expected = states.grad.numpy(), np.zeros_like(values)
+        for time, row, column in np.ndindex(values.shape):
+            expected[values[:time + 1, row, column].argmax(), row, column] += weights[time, row, column]
+        if len(np.unique(values)) == values.size:
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found.sum(0), expected.sum(0), rtol=1e-4, atol=1e-5)
+        assert not found[values < np.maximum.accumulate(values)].any()
+
+
+# ---------------------------------------------------------------- losses
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("kind", sorted(network_conf.LOSSES))
-def test_loss_and_its_gradient(paddle, kind, shared):
-    """The cost against the formulas, its gradient against finite differences, all in float64."""
-    users, targets, negatives, w, b = loss_case(shared)
-    log_noise = np.log(np.array(FREQ) / (1 - FREQ[0]))
-    tensors = [paddle.to_tensor(value, stop_gradient=False) for value in (users, w, b)]
-    cost = network_conf.LOSSES[kind](tensors[0], paddle.to_tensor(targets), paddle.to_tensor(negatives), tensors[1],
-                                     tensors[2], paddle.to_tensor(log_noise))
-    assert cost.shape == [8]
-    assert float(cost.mean()) == pytest.approx(plain_cost(kind, users, targets, negatives, w, b[:, 0], FREQ), abs=1e-9)
+def test_loss_and_its_gradient(kind, shared):
+    """The costs against the formulas, their gradient against finite differences, all in float64."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(8, 5)), rng.normal(size=(5, 5)), rng.normal(size=(5, 1))
+    targets, negatives = rng.integers(1, 5, 8), rng.integers(1, 5, 6 if shared else (8, 6))
+    log_noise = np.log(np.array(FREQ) / (1 - FREQ[0]))[:, None]
+    users, w, b = (paddle.to_tensor(value, stop_gradient=False) for value in values)
+    costs = network_conf.LOSSES[kind](users, paddle.to_tensor(targets), paddle.to_tensor(negatives), w, b,
+                                      paddle.to_tensor(log_noise))
+    expected = plain_costs(kind, values[0], targets, negatives, values[1], values[2][:, 0], FREQ)
+    np.testing.assert_allclose(costs.numpy(), expected, rtol=0, atol=1e-9)
 
     def mean_cost(u, w, b):
-        return plain_cost(kind, u, targets, negatives, w, b[:, 0], FREQ)
-    cost.mean().backward()
-    for number, gradient in enumerate(tensor.grad.numpy() for tensor in tensors):
+        return np.mean(plain_costs(kind, u, targets, negatives, w, b[:, 0], FREQ))
+    costs.mean().backward()
+    for number, gradient in enumerate(tensor.grad.numpy() for tensor in (users, w, b)):
         for index in np.ndindex(gradient.shape):
-            values = [[value.copy() for value in (users, w, b)] for _ in range(2)]
-            values[0][number][index] += 1e-5
-            values[1][number][index] -= 1e-5
-            slope = (mean_cost(*values[0]) - mean_cost(*values[1])) / 2e-5
+            around = [[value.copy() for value in values] for _ in range(2)]
+            around[0][number][index] += 1e-5
+            around[1][number][index] -= 1e-5
+            slope = (mean_cost(*around[0]) - mean_cost(*around[1])) / 2e-5
             assert gradient[index] == pytest.approx(slope, abs=1e-7)
 
 
-def summed_gradients(network, batch, rng, targets):
-    """Cost, and {name: (distinct ids or None, gradient)}."""
-    cost, found = network.gradients(batch, rng, targets)
-    return cost, {name: network_conf.sum_gradients(parts, np.empty(200, np.int32)) for name, parts in found.items()}
+def test_a_cost_worked_out_by_hand():
+    """u = 0 and nce_b = log q: every video's odds are 1 : k, so NCE costs log(1 + k) + k log(1 + 1 / k)."""
+    q = np.array([[0.5], [0.5], [0.25], [0.25]], np.float32)
+    arrays = np.zeros((1, 2), np.float32), np.array([1]), np.array([[2, 3, 3]]), np.ones((4, 2), np.float32)
+    users, target, negatives, w = map(paddle.to_tensor, arrays)
+    log_q = paddle.to_tensor(np.log(q))
+    cost = network_conf.nce_loss(users, target, negatives, w, log_q, log_q)
+    assert cost.item() == pytest.approx(np.log(4) + 3 * np.log(4 / 3), rel=1e-6)
+    ranking = network_conf.ranking_nce_loss(users, target, negatives, w, log_q, log_q)
+    assert ranking.item() == pytest.approx(np.log(4), rel=1e-6)  # one in four
+    hit = network_conf.ranking_nce_loss(users, target, paddle.to_tensor(np.array([1, 2])), w, log_q, log_q)
+    assert hit.item() == pytest.approx(np.log(2), rel=1e-6)  # noise that hits the target does not count
 
 
-@pytest.mark.parametrize("engine", sorted(network_conf.ENGINES))
-@pytest.mark.parametrize("inputs", [{}, {"last_click": True}, {"last_state": True},
-                                    {"last_click": True, "last_state": True},
-                                    {"tie_embeddings": True, "dnn_layer_dims": (6, 4)}],
-                         ids=["max", "last click", "last state", "both", "tied"])
-def test_gradient_of_the_network(paddle, log_path, inputs, engine):
-    """Backward through everything, against the slope of the float64 reference along random directions."""
-    config = CONFIG._replace(**inputs)
-    parameters = random_parameters(config)
-    network = DNNmodel(config=config, item_freq=FREQ, parameters=parameters, sampling=Sampling(num_negatives=3),
-                       engine=engine)
-    negatives = np.random.default_rng(1).integers(1, 5, (10, 3))
-    network.noise.draw = lambda shape, rng: negatives[:shape[0]]
-    source = Reader(SMALL_DICT, config.window_size)
-    [log] = source.encode(log_path)
-    instances = list(source.train(log_path))
-    batch = reader.make_batch(log, reader.sliding_windows(log.lengths, config.window_size))
-    targets = [instance[7] for instance in instances]
-
-    def cost_at(p):
-        users = [plain_user_vector(p, config, instance) for instance in instances]
-        return plain_cost("nce", users, targets, negatives[:len(targets)], p["nce_w"].astype(np.float64),
-                          p["nce_b"][0].astype(np.float64), FREQ)
-    rng = np.random.default_rng(2)
-    cost, found = summed_gradients(network, batch, rng, len(targets))
-    assert cost == pytest.approx(cost_at(parameters), rel=1e-4)
-    gradient = {name: np.zeros_like(value) for name, value in parameters.items()}
-    for name, (ids, rows) in found.items():
-        assert ids is None or len(set(ids.tolist())) == len(ids) == len(rows)
-        network_conf.table_rows(name, gradient[name])[... if ids is None else ids] = rows
-    if config.tie_embeddings:
-        assert "nce_w" not in found
-        del gradient["nce_w"]
-    for name, (_, again) in summed_gradients(network, batch, rng, len(targets))[1].items():
-        np.testing.assert_array_equal(again, found[name][1])  # nothing is left of the step before
-    for name in gradient:
-        direction = rng.normal(size=gradient[name].shape)
-        ends = [network_conf.tied(config, {**parameters, name: parameters[name].astype(np.float64) + step * direction})
-                for step in (1e-6, -1e-6)]
-        slope = (cost_at(ends[0]) - cost_at(ends[1])) / 2e-6
-        assert (gradient[name] * direction).sum() == pytest.approx(slope, rel=2e-3, abs=2e-4), name
-        assert np.abs(gradient[name]).sum() > 0, name
+# ---------------------------------------------------------------- gradients of the whole network
+def trainer_of(network, threads, freq=FREQ, **settings):
+    args = {"threads": threads, "loss": "nce", "learning_rate": 0.01, "optimizer": "adam", "l2_rate": 0.0,
+            "num_negatives": 3, "shared_negatives": False, **settings}
+    return train.Trainer(argparse.Namespace(**args), network, freq, 10)
 
 
-def test_an_untrained_network_ranks_by_popularity(paddle):
-    config = ModelConfig(dict.fromkeys(DIMS, 50))
+def dense_gradient(parameter):
+    """A gradient as an array: that of a table is the ids of some rows and their numbers."""
+    if not parameter.grad.is_selected_rows():
+        return parameter.grad.numpy()
+    rows, found = parameter.grad.get_selected_rows(), np.zeros(parameter.shape, np.float32)
+    np.add.at(found, rows.rows(), np.array(rows.get_tensor()))
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("cut, config, settings", [
+    (reader.sliding_windows, CONFIG, {}),
+    (reader.sequence_stretches, CONFIG, {"loss": "ranking_nce", "shared_negatives": True, "num_negatives": 4}),
+    (reader.sliding_windows, TIED, {"loss": "ranking_nce"}),
+    (reader.sequence_stretches, TIED, {"shared_negatives": True}),
+], ids=["windows", "sequences", "tied windows", "tied sequences"])
+def test_gradients(log, cut, config, settings, threads):
+    """Cost and slopes along random directions, parameter by parameter, against the reference in float64."""
+    network = random_network(config)
+    trainer, stretches = trainer_of(network, threads, **settings), cut(log.lengths, 4)
+    targets, distinct, parts, _ = batch = trainer.prepare(log, stretches, np.random.default_rng(1))
+    assert len(parts) == threads and targets == 10
+    videos = distinct[network.output_table()]
+    cases = []  # what the reference has to look at: each part's instances with the noise drawn for them
+    for number, part in enumerate(parts):
+        instances = plain_instances(stretches.take(slice(number, None, threads)))
+        assert videos[part["target"]].tolist() == [target for _, _, target in instances]
+        cases.append((instances, videos[part["negatives"]]))
+    assert settings.get("shared_negatives", False) == (cases[0][1].ndim == 1)
+
+    def plain_cost(p):
+        w = p[f"_proj_{ITEMS}"] if config.tie_embeddings else p["nce_w"]
+        return np.sum(np.concatenate([plain_costs(
+            settings.get("loss", "nce"), [plain_user_vector(p, instance) for instance in instances],
+            [target for _, _, target in instances], negatives, w, p["nce_b"][:, 0], FREQ)
+            for instances, negatives in cases])) / 10
+    start = {name: parameter.numpy().astype(np.float64) for name, parameter in network.named().items()}
+    assert trainer.cost(*batch, train=True) == pytest.approx(plain_cost(start), rel=1e-5)
+    rng, sparse = np.random.default_rng(2), set()
+    for name, parameter in network.named().items():
+        gradient = dense_gradient(parameter)
+        sparse |= {name} if parameter.grad.is_selected_rows() else set()
+        assert np.abs(gradient).sum() > 0, name
+        for _ in range(3):
+            way = rng.normal(size=gradient.shape)
+            ahead, behind = ({**start, name: start[name] + by * way} for by in (1e-6, -1e-6))
+            slope = (plain_cost(ahead) - plain_cost(behind)) / 2e-6
+            assert (gradient * way).sum() == pytest.approx(slope, rel=1e-3, abs=1e-4), name
+    assert sparse == network.tables().keys()  # only of tables, since those can be large
+    before = [dense_gradient(parameter) for parameter in network.parameters()]
+    assert trainer.cost(*batch) == pytest.approx(plain_cost(start), rel=1e-5)
+    for parameter, gradient in zip(network.parameters(), before):  # a cost that is only looked at adds none
+        np.testing.assert_array_equal(dense_gradient(parameter), gradient)
+
+
+@given(st.lists(st.lists(st.integers(0, 20), max_size=12), min_size=1, max_size=4), st.integers(0, 9))
+def test_share_rows(ids, seed):
+    """Every id of every part is found where its place points to; each stands there once, in order."""
+    rng = np.random.default_rng(seed)
+    parts = [{"a": np.array(part, np.int64), "b": rng.integers(0, 20, (2, len(part))), "other": np.arange(3)}
+             for part in ids]
+    before = [dict(part) for part in parts]
+    distinct = reader.share_rows(parts, {"table": ["a", "b"], "alone": ["other"]})
+    assert distinct["alone"].tolist() == [0, 1, 2] and distinct.keys() == {"table", "alone"}
+    wanted = {int(id_) for part in before for name in "ab" for id_ in part[name].ravel()}
+    assert distinct["table"].tolist() == sorted(wanted)
+    for part, old in zip(parts, before):
+        for name in "ab":
+            assert part[name].shape == old[name].shape
+            np.testing.assert_array_equal(distinct["table"][part[name]] if old[name].size else old[name], old[name])
+
+
+# ---------------------------------------------------------------- initial values, dropout
+def fresh(config, freq, kind="popularity"):
+    paddle.seed(0)
+    network = DNNmodel(config)
+    network_conf.initialize(network, freq, kind)
+    return network.arrays()
+
+
+def test_an_untrained_network_ranks_by_popularity():
     freq = np.random.default_rng(0).dirichlet(np.ones(50) * 0.3) + 1e-4
     freq = list(freq / freq.sum())
-    p = network_conf.initial_parameters(config, freq, np.random.default_rng(0))
-    user = plain_user_vector(p, config, (3, 2, 1, [0, 4, 5], [0, 2, 3], [0, 1, 2], 1))
+    p = fresh(ModelConfig(dict.fromkeys(DIMS, 50), DNNmodel.embedding_dims), freq)
+    user = plain_user_vector(p, ([3, 2, 1, 1], [(0, 0, [0]), (4, 2, [1, 2]), (5, 3, [1])], None))
+    assert user.any()
     scores = p["nce_w"] @ user + p["nce_b"][0]
     softmax = np.exp(scores[1:]) / np.exp(scores[1:]).sum()
     popularity = np.array(freq[1:]) / sum(freq[1:])
     # random weights of a hundredth shift a probability by some percent
     assert np.abs(np.log(softmax / popularity)).max() < 0.2
     assert list(np.argsort(-softmax)[:5]) == list(np.argsort(-popularity)[:5])
-    old = network_conf.initial_parameters(config, freq, np.random.default_rng(0), "v0.10")
-    assert not old["nce_b"].any() and np.std(old["_proj_city"]) == pytest.approx(0.001, rel=0.1)
 
 
-def test_dropout_is_for_training_only(paddle, log_path):
-    parameters = random_parameters(CONFIG)
-    [log] = Reader(SMALL_DICT, 4).encode(log_path)
-    batch = reader.make_batch(log, reader.sliding_windows(log.lengths, 4))
-    network = DNNmodel(config=CONFIG, parameters=parameters, is_infer=True, dropout=0.5)
-    plain = DNNmodel(config=CONFIG, parameters=parameters, is_infer=True)
-    np.testing.assert_array_equal(network(batch), plain(batch))
-    rng = np.random.default_rng(0)
-    dropped = [network(batch, rng) for _ in range(2)]
-    assert not np.array_equal(*dropped)
-    mask = network_conf.dropout_mask((400, 500), 0.5, rng)
-    assert set(np.unique(mask)) == {0, 2} and abs(mask.mean() - 1) < 0.02
+def test_initial_values():
+    """As documented: spread of tables and weights, biases, the forget gate; and those of the v0.10 example."""
+    config, freq = ModelConfig(dict.fromkeys(DIMS, 900), DNNmodel.embedding_dims), [1 / 900] * 900
+    p, old = fresh(config, freq), fresh(config, freq, "v0.10")
+    for name in p:
+        if name.startswith("_proj_") or name == "nce_w":
+            small = name in ("_proj_user_id", "nce_w")
+            assert np.std(p[name]) == pytest.approx(0.01 if small else 0.1, rel=0.05), name
+            assert np.std(old[name]) == pytest.approx(0.001, rel=0.05), name
+        elif p[name].ndim == 2 and name != "nce_b":
+            fan_in = p[name].shape[name.startswith("lstm")]
+            limit = np.sqrt(6 / (fan_in + 64 * name.startswith("lstm")))
+            assert 0.98 * limit < np.abs(p[name]).max() <= limit * (1 + 1e-6), name
+            assert np.std(old[name]) == pytest.approx(fan_in ** -0.5, rel=0.05), name
+    assert p["lstm_bias_ih"].tolist() == [0] * 64 + [1] * 64 + [0] * 128  # gates i, f, c, o
+    assert not any(p[name].any() for name in ("lstm_bias_hh", "relu1_b", "relu2_b"))
+    assert not any(old[name].any() for name in old if "bias" in name or name.endswith("_b"))
 
 
-@pytest.mark.parametrize("cut", [reader.sliding_windows, reader.sequence_stretches])
-@pytest.mark.parametrize("dropout", [0, 0.4])
-def test_both_engines_compute_the_same(paddle, cut, dropout):
-    """Random histories of all lengths; the same dropout; costs, and gradients of all parameters."""
-    rng = np.random.default_rng(3)
-    infos = [f"v{rng.integers(1, 5)}:a:{tags}" for tags in ("s", "t", "s_t", "q_s_s_t", "NULL")]
-    lines = [("u1", "p1", "c1", list(rng.choice(infos, count)), "m1") for count in (1, 2, 9, 4, 17, 3, 9, 12)]
-    [log] = [Reader(SMALL_DICT)._encode_block("log", reader.parse_lines(
-        enumerate(log_text(lines).encode().splitlines(), 1), "log"), None)]
-    batch = reader.make_batch(log, cut(log.lengths, 6))
-    config, found = CONFIG._replace(last_click=True), {}
-    for engine in network_conf.ENGINES:
-        network = DNNmodel(config=config, item_freq=FREQ, parameters=random_parameters(config), dropout=dropout,
-                           engine=engine)
-        found[engine] = summed_gradients(network, batch, np.random.default_rng(4), 57)
-    assert found["numpy"][0] == pytest.approx(found["paddle"][0], rel=1e-5)
-    assert found["numpy"][1].keys() == found["paddle"][1].keys()
-    for name, (ids, gradient) in found["numpy"][1].items():
-        other_ids, other = found["paddle"][1][name]
-        if ids is not None:
-            gradient, other = gradient[np.argsort(ids)], other[np.argsort(other_ids)]
-            np.testing.assert_array_equal(np.sort(ids), np.sort(other_ids))
-        np.testing.assert_allclose(gradient, other, rtol=1e-4, atol=1e-6, err_msg=name)
+def test_dropout_is_for_training_only(log):
+    stretches = reader.sliding_windows(log.lengths, 4)
+    network, plain = random_network(CONFIG, dropout=0.5), random_network(CONFIG)
+    expected = forward(plain, log, stretches)
+    np.testing.assert_array_equal(forward(network, log, stretches), expected)
+    np.testing.assert_array_equal(forward(plain, log, stretches, np.random.default_rng(0)), expected)
+    first, again, other = (forward(network, log, stretches, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other) and not np.array_equal(first, expected)
+    dropped = DNNmodel(CONFIG, dropout=0.25).drop(paddle.ones([400, 500]), np.random.default_rng(0)).numpy()
+    np.testing.assert_allclose(np.unique(dropped), [0, 4 / 3], rtol=1e-6)
+    assert abs(dropped.mean() - 1) < 0.01
 
-
-def packed_case(lengths):
-    """(Packed of stretches with a target at each position, [(step, stretch) of each row])."""
-    position = np.concatenate([np.arange(length) for length in lengths])
-    shape = (max(lengths), len(lengths))
-    stretch = np.repeat(np.arange(len(lengths)), lengths)
-    batch = reader.Batch(None, np.zeros(shape), *[None] * 5, stretch, position, None)
-    packed = network_conf.Packed(batch)
-    return packed, [divmod(place, len(lengths)) for place in packed.places.tolist()]
-
-
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(0, 99))
-def test_running_max_and_sum(lengths, seed):
-    """Row by row, from all rows of its stretch up to it; the gradient of a max goes where it was found first."""
-    rng = np.random.default_rng(seed)
-    packed, places = packed_case(lengths)
-    assert sorted(places) == sorted((step, stretch) for stretch, length in enumerate(lengths) for step in range(length))
-    assert [places[row] for row in packed.seen_from] == [(step, stretch) for stretch, length in enumerate(lengths)
-                                                         for step in range(length)]
-    values = rng.integers(0, 3, (len(places), 2)).astype(np.float32)  # many equal ones
-    weights = rng.normal(size=values.shape).astype(np.float32)
-    best, total = network_conf.running_max(values, packed), values.copy()
-    network_conf.running_sum(total, packed)
-    of_max, of_sum = np.zeros_like(values), np.zeros_like(values)
-    for row, (step, stretch) in enumerate(places):
-        seen = sorted(other for other, (s, t) in enumerate(places) if t == stretch and s <= step)
-        np.testing.assert_array_equal(best[row], values[seen].max(axis=0))
-        np.testing.assert_array_equal(total[row], values[seen].sum(axis=0))
-        of_sum[seen] += weights[row]
-        for column in range(2):
-            of_max[seen[values[seen, column].argmax()], column] += weights[row, column]
-    found_max, found_sum = weights.copy(), weights.copy()
-    network_conf.running_max_backward(found_max, best, packed)
-    network_conf.running_sum_backward(found_sum, packed)
-    np.testing.assert_allclose(found_max, of_max, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found_sum, of_sum, rtol=1e-5, atol=1e-6)
-
-
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=9), st.sampled_from([1, 3, 4]))
-def test_segment_sum(counts, width):
-    segment = np.repeat(np.arange(len(counts)), counts)
-    values = np.random.default_rng(0).normal(size=(len(segment), width)).astype(np.float32)
-    expected = [values[segment == row].sum(axis=0) for row in range(len(counts))]
-    np.testing.assert_allclose(network_conf.segment_sum(values, segment), expected, rtol=1e-5, atol=1e-6)
-    mixed = np.random.default_rng(1).permutation(len(segment))
-    found = network_conf.sum_rows(values[mixed], segment[mixed], len(counts) + 2)  # two places that get nothing
-    np.testing.assert_allclose(found, [*expected, np.zeros(width), np.zeros(width)], rtol=1e-5, atol=1e-6)
-
-
-@given(st.lists(st.integers(0, 20), min_size=1, max_size=30))
-def test_distinct_ids(ids):
-    ids = np.array(ids)
-    distinct, local = network_conf.distinct_ids(ids, np.full(21, 7, np.int32))
-    assert sorted(distinct.tolist()) == sorted(set(ids.tolist()))
-    np.testing.assert_array_equal(distinct[local], ids)
+    def costs(network):
+        trainer = trainer_of(network, 2)
+        batches = [trainer.prepare(log, stretches, np.random.default_rng(0)) for _ in range(2)]
+        return trainer.cost(*batches[0]), trainer.cost(*batches[1], train=True)
+    assert costs(network)[0] == costs(plain)[0] == pytest.approx(costs(plain)[1])
+    assert abs(costs(network)[1] - costs(plain)[1]) > 1e-3
 
 
 # ---------------------------------------------------------------- sampling
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30).filter(lambda shares: sum(shares) > 1e-3))
-def test_alias_table_gives_the_distribution(shares):
-    keep, other = network_conf.alias_table(shares)
-    assert ((keep >= 0) & (keep <= 1)).all()
-    reached = keep.copy()
-    np.add.at(reached, other, 1 - keep)
-    np.testing.assert_allclose(reached / len(shares), np.array(shares) / sum(shares), atol=1e-12)
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=9).filter(lambda counts: any(counts[1:])), st.integers(0, 99))
+def test_noise_is_what_can_be_clicked(counts, seed):
+    """Never `<unk>`, never a video without clicks; log_probability is the log of the share of each of the others."""
+    sampler = network_conf.NoiseSampler([count / sum(counts) for count in counts])
+    draws = sampler.draw((4, 50), np.random.default_rng(seed))
+    assert draws.shape == (4, 50) and draws.dtype == np.int64
+    clicked = {video for video, count in enumerate(counts) if video and count}
+    assert set(draws.ravel().tolist()) <= clicked
+    for video in clicked:
+        assert np.exp(sampler.log_probability[video]) == pytest.approx(counts[video] / sum(counts[1:]), rel=1e-5)
 
 
 def test_noise_follows_the_frequencies():
-    """200,000 draws: every share within five standard errors; never `<unk>`; log_probability tells the truth."""
-    sampler = network_conf.NoiseSampler(FREQ)
-    draws = sampler.draw((400, 500), np.random.default_rng(0))
-    assert draws.shape == (400, 500)
+    """200,000 draws: every share within five standard errors."""
+    draws = network_conf.NoiseSampler(FREQ).draw((400, 500), np.random.default_rng(0))
     counts = Counter(draws.ravel().tolist())
-    expected = np.array(FREQ[1:])
-    expected /= expected.sum()
-    assert counts[0] == 0
-    for video, share in enumerate(expected, 1):
+    for video, share in enumerate(np.array(FREQ[1:]) / sum(FREQ[1:]), 1):
         assert abs(counts[video] / 200_000 - share) < 5 * np.sqrt(share * (1 - share) / 200_000)
-    np.testing.assert_allclose(np.exp(sampler.log_probability[1:]), expected, rtol=1e-6)
 
 
 # ---------------------------------------------------------------- the file of a model
-@pytest.fixture
-def model(tmp_path):
-    parameters = random_parameters(CONFIG)
-    path = tmp_path / "model.tar.gz"
-    network_conf.save_model(path, CONFIG, parameters, FREQ)
-    return str(path), parameters
+@pytest.fixture(params=[CONFIG, TIED], ids=["", "tied"])
+def model(request, tmp_path):
+    """(folder with model.tar.gz and its dictionary, the network in it)."""
+    network = random_network(request.param)
+    network_conf.save_model(tmp_path / "model.tar.gz", network, FREQ)
+    (tmp_path / "feature_dict.pkl").write_bytes(pickle.dumps(SMALL_DICT))
+    return tmp_path, network
 
 
-def test_round_trip(model, tmp_path):
-    path, parameters = model
-    loaded = network_conf.load_model(path, "print")
-    assert loaded.config == CONFIG
-    assert loaded.parameters.keys() == parameters.keys()
-    for name, value in parameters.items():
-        np.testing.assert_array_equal(loaded.parameters[name], value)
-    np.testing.assert_allclose(loaded.item_freq, FREQ, rtol=1e-6)
-    network_conf.save_model(tmp_path / "again.tar.gz", loaded.config, loaded.parameters, loaded.item_freq)
-    assert (tmp_path / "again.tar.gz").read_bytes() == (tmp_path / "model.tar.gz").read_bytes()
-
-
-@pytest.mark.parametrize("blocks", range(20))
-def test_archives_of_every_length(tmp_path, blocks):
-    """Wherever the last member ends within a record of the tar."""
-    config = CONFIG._replace(dictionary_fingerprint="x" * 512 * blocks)
-    network_conf.save_model(tmp_path / "model.tar.gz", config, random_parameters(config), FREQ)
-    assert network_conf.load_model(str(tmp_path / "model.tar.gz")).config == config
-
-
-def test_tied_embeddings(tmp_path):
-    """One array in memory; a file whose two tables differ is refused."""
-    path, config = tmp_path / "tied.tar.gz", CONFIG._replace(tie_embeddings=True, dnn_layer_dims=(6, 4))
-    parameters = random_parameters(config)
-    network_conf.save_model(path, config, parameters, FREQ)
-    loaded = network_conf.load_model(str(path))
-    assert loaded.config == config
-    assert loaded.parameters["nce_w"] is loaded.parameters[network_conf.VIDEO_TABLE]
-    np.testing.assert_array_equal(loaded.parameters["nce_w"], parameters["nce_w"])
-    network_conf.save_model(path, config, {**parameters, "nce_w": -parameters["nce_w"]}, FREQ)
-    with pytest.raises(InputError, match="differ, which are tied"):
-        network_conf.load_model(str(path))
-    with pytest.raises(ValueError, match="as wide as"):
-        network_conf.parameter_shapes(CONFIG._replace(tie_embeddings=True))
-
-
-@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_anybody_can_pack_it_again(model, tmp_path, kind):
-    with tarfile.open(tmp_path / "again.tar.gz", "w:gz", format=kind) as tar:
-        for name, content in members_of(model[0]).items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mtime = len(content), 1e9 + 0.5  # pax has a remark on the half second
-            tar.addfile(entry, io.BytesIO(content))
-    assert network_conf.load_model(str(tmp_path / "again.tar.gz")).config == CONFIG
-
-
-def test_anybody_can_read_it(model):
-    path, parameters = model
-    with tarfile.open(path, "r:gz") as tar:
-        assert json.load(tar.extractfile("model.json"))["window_size"] == 4
-        nce_b = np.load(io.BytesIO(tar.extractfile("nce_b.npy").read()), allow_pickle=False)
-    np.testing.assert_array_equal(nce_b, parameters["nce_b"])
-    assert nce_b.shape == (1, 5)
+def load(folder, name="model.tar.gz"):
+    """(network, parameters, item_freq) as the scripts that infer have them."""
+    args = argparse.Namespace(model_path=str(folder / name), feature_dict=str(folder / "feature_dict.pkl"),
+                              device="cpu")
+    told, parameters, item_freq, _ = infer.load_model(args)
+    return infer.start_network(args, told, parameters), parameters, item_freq
 
 
 def members_of(path):
+    """{name: bytes} of what is in an archive, by nothing but the standard library."""
     with tarfile.open(path, "r:gz") as tar:
         return {entry.name: tar.extractfile(entry).read() for entry in tar}
 
 
-def npy(array, **options):
-    stream = io.BytesIO()
-    np.save(stream, array, **options)
-    return stream.getvalue()
-
-
-def config_with(**changes):
-    def change(members):
-        return {**members, "model.json": json.dumps({**json.loads(members["model.json"]), **changes}).encode()}
-    return change
-
-
-def without(name):
-    return lambda members: {key: value for key, value in members.items() if key != name}
-
-
-@pytest.mark.parametrize("change, what", [
-    (without("nce_w.npy"), "lacks nce_w"),
-    (without("model.json"), "does not begin with model.json"),
-    (lambda m: {**m, "nce_w.npy": npy(np.zeros((4, 5), np.float32))}, "nce_w is float32 (4, 5) in place of"),
-    (lambda m: {**m, "nce_w.npy": npy(np.zeros((5, 5)))}, "nce_w is float64"),
-    (lambda m: {**m, "nce_w.npy": npy(np.full((5, 5), np.nan, np.float32))}, "not finite"),
-    (lambda m: {**m, "nce_w.npy": npy(np.array([{}] * 25).reshape(5, 5), allow_pickle=True)}, "nce_w is object"),
-    (lambda m: {**m, "nce_w.npy": m["nce_w.npy"][:-8]}, "truncated within nce_w"),
-    (lambda m: {**m, "nce_w.npy": b""}, "damaged or truncated"),
-    (lambda m: {**m, "../../escape.npy": b""}, "unexpected member '../../escape.npy'"),
-    (config_with(format_version=2), "format version 2"),
-    (config_with(lstm_dim=8), "lstm_weight_ih is float32 (16, 4) in place of"),
-    (config_with(surprise=1), "model.json is not complete"),
-    (config_with(dictionary_sizes=[]), "model.json is not complete"),
-    (lambda m: {**m, "model.json": b"{"}, "damaged or truncated"),
-])
-def test_archives_that_do_not_fit(model, tmp_path, change, what):
-    bad = tmp_path / "bad.tar.gz"
-    with tarfile.open(bad, "w:gz") as tar:
-        for name, content in change(members_of(model[0])).items():
+def pack(path, members, kind=tarfile.GNU_FORMAT):
+    with tarfile.open(path, "w:gz", format=kind) as tar:
+        for name, content in members.items():
             entry = tarfile.TarInfo(name)
-            entry.size = len(content)
+            entry.size, entry.mtime = len(content), 1e9 + 0.5  # pax has a remark on the half second
             tar.addfile(entry, io.BytesIO(content))
-    with pytest.raises(InputError) as caught:
-        network_conf.load_model(str(bad))
-    assert what in str(caught.value) and str(caught.value).startswith(str(bad))
-    assert not (tmp_path.parent / "escape.npy").exists()
 
 
-@pytest.mark.parametrize("damage", [
-    lambda data: data[:len(data) // 2], lambda data: data[:-4], lambda data: b"", lambda data: b"plain text",
-    lambda data: gzip.compress(b"no tar"), lambda data: gzip.compress(gzip.decompress(data)[:3000]),
+def test_round_trip(model, log):
+    """Equal parameters, equal user vectors; the same network gives the same bytes."""
+    folder, network = model
+    loaded, parameters, item_freq = load(folder)
+    assert loaded.config == network.config and not loaded.training
+    assert parameters.keys() == network.arrays().keys()
+    for name, value in network.arrays().items():
+        np.testing.assert_array_equal(parameters[name], value)
+    np.testing.assert_allclose(item_freq, FREQ, rtol=1e-6)
+    stretches = reader.sliding_windows(log.lengths, 4)
+    np.testing.assert_array_equal(forward(loaded, log, stretches), forward(network, log, stretches))
+    again = DNNmodel(network.config)
+    again.set_arrays(parameters)
+    network_conf.save_model(folder / "again.tar.gz", again, item_freq)
+    assert (folder / "again.tar.gz").read_bytes() == (folder / "model.tar.gz").read_bytes()
+
+
+def test_tied_embeddings_are_one_table(tmp_path):
+    network_conf.save_model(tmp_path / "tied.tar.gz", random_network(TIED), FREQ)
+    members = members_of(tmp_path / "tied.tar.gz")
+    assert members["nce_w.npy"] == members[f"_proj_{ITEMS}.npy"]
+    assert DNNmodel(TIED).named().keys() == shapes_of(TIED).keys() - {"nce_w"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_anybody_can_pack_it_again(model, kind):
+    folder, network = model
+    pack(folder / "again.tar.gz", members_of(folder / "model.tar.gz"), kind)
+    assert load(folder, "again.tar.gz")[0].config == network.config
+
+
+def test_anybody_can_read_it(model):
+    folder, network = model
+    members = members_of(folder / "model.tar.gz")
+    told = json.loads(members.pop("model.json"))
+    assert told["window_size"] == 4 and told["dictionary_sizes"][ITEMS] == 5 and told["network"] == "DNNmodel"
+    arrays = {name: np.load(io.BytesIO(content), allow_pickle=False) for name, content in members.items()}
+    assert {name: value.shape for name, value in arrays.items()} == {
+        **{f"{name}.npy": shape for name, shape in shapes_of(network.config).items()}, "item_freq.npy": (5,)}
+    np.testing.assert_array_equal(arrays["nce_b.npy"][0], network.nce_b.weight.numpy()[:, 0])
+
+
+def old_archive(path, config, **told):
+    """A model as it was written when a network could have further inputs; returns {name: array}."""
+    rng = np.random.default_rng(7)
+    arrays = {name: rng.normal(0, 0.7, shape).astype(np.float32) for name, shape in shapes_of(config).items()}
+    if config.tie_embeddings:
+        arrays["nce_w"] = arrays[f"_proj_{ITEMS}"]
+    told = {"format_version": 1, "dictionary_sizes": config.dictionary_sizes,
+            "dictionary_fingerprint": config.dictionary_fingerprint, "window_size": config.window_size,
+            "dnn_layer_dims": config.dnn_layer_dims, "lstm_dim": config.lstm_dim,
+            "embedding_dims": config.embedding_dims, "last_click": False, "last_state": False,
+            "tie_embeddings": config.tie_embeddings, **told}
+    members = {"model.json": json.dumps(told, indent=1).encode()}
+    for name, value in {**arrays, "item_freq": np.array(FREQ, np.float32)}.items():
+        content = io.BytesIO()
+        np.save(content, value)
+        members[name + ".npy"] = content.getvalue()
+    pack(path, members, tarfile.USTAR_FORMAT)
+    return arrays
+
+
+@pytest.mark.parametrize("model", [CONFIG, TIED], indirect=True, ids=["", "tied"])
+def test_models_of_before_load(model, log):
+    folder, network = model
+    arrays = old_archive(folder / "old.tar.gz", network.config)
+    loaded, parameters, _ = load(folder, "old.tar.gz")
+    assert loaded.config == network.config and type(loaded) is DNNmodel
+    np.testing.assert_array_equal(parameters["nce_w"], arrays["nce_w"])
+    stretches = reader.next_click_windows(log.lengths, 4)
+    exact = {name: value.astype(np.float64) for name, value in arrays.items()}
+    expected = [plain_user_vector(exact, instance) for instance in plain_instances(stretches)]
+    np.testing.assert_allclose(infer.user_vectors(loaded, log), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [CONFIG], indirect=True, ids=[""])
+@pytest.mark.parametrize("told, what", [
+    ({"last_click": True}, "trained with --last_click, which is gone"),
+    ({"last_state": True}, "trained with --last_state, which is gone"),
+    ({"network": "Mine"}, "no network is called 'Mine': network_conf.py has DNNmodel"),
+    ({"window_size": 0}, "a size that no network has"), ({"lstm_dim": 8}, "in place of"),
+    ({"lstm_dim": 1 << 40}, "a size that no network has"), ({"surprise": 1}, "surprise"),
+    ({"dnn_layer_dims": [6, 5, 4]}, "do not fit"), ({"embedding_dims": {}}, "do not fit"),
+    ({"dictionary_fingerprint": "another"}, "trained with another dictionary"), ({"format_version": 2}, "version 1"),
 ])
-def test_damaged_archives(model, tmp_path, damage):
-    bad = tmp_path / "bad.tar.gz"
-    with open(model[0], "rb") as good:
-        bad.write_bytes(damage(good.read()))
-    with pytest.raises(InputError, match=r"bad\.tar\.gz: .*; give a model_pass"):
-        network_conf.load_model(str(bad))
+def test_models_that_cannot_be_served(model, told, what):
+    """One line that names the file and says what is wrong."""
+    folder, network = model
+    old_archive(folder / "bad.tar.gz", network.config, **told)
+    with pytest.raises(InputError) as caught:
+        load(folder, "bad.tar.gz")
+    assert str(caught.value).startswith(str(folder / "bad.tar.gz")) and what in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("level", [None, 6], ids=["as we pack it", "as others do"])
-def test_a_changed_bit(model, tmp_path, level):
-    """In the middle of an array only the checksum tells."""
-    with open(model[0], "rb") as good:
-        packed = good.read()
-    content = gzip.decompress(packed)
-    array = model[1]["relu1_w"].tobytes()
-    changed = content.replace(array, bytes([array[0] ^ 1]) + array[1:])
-    assert len(changed) == len(content) != len(packed) and changed != content
-    bad = tmp_path / "bad.tar.gz"
-    if level is None:
-        bad.write_bytes(packed.replace(array, bytes([array[0] ^ 1]) + array[1:]))
-    else:
-        bad.write_bytes(gzip.compress(changed, level)[:-8] + gzip.compress(content, level)[-8:])
-    with pytest.raises(InputError, match=r"bad\.tar\.gz: damaged"):
-        network_conf.load_model(str(bad))
+def test_networks_by_name():
+    """Those of network_conf.py: the class itself, its subclasses and theirs."""
+    class One(DNNmodel):
+        pass
+
+    class Two(One):
+        pass
+    assert [network_conf.network_class(name) for name in ("DNNmodel", "One", "Two")] == [DNNmodel, One, Two]
+    with pytest.raises(ValueError, match=r"no network is called 'Three': network_conf\.py has DNNmodel, .*One.*Two"):
+        network_conf.network_class("Three")
 
 
-def test_wrong_dictionary_and_missing_file(model):
-    with pytest.raises(InputError, match="trained with another dictionary"):
-        network_conf.load_model(model[0], "another")
-    with pytest.raises(InputError, match="No such file"):
-        network_conf.load_model(model[0] + ".none")
+def test_parameters_of_another_shape_are_refused():
+    network = random_network(CONFIG)
+    for name, value in network.arrays().items():
+        for bad in ({name: value[:, :-1] if value.ndim == 2 else value[:-1]}, {name: value.astype(np.float64)}):
+            with pytest.raises(ValueError, match=f"{name} is float"):
+                network.set_arrays({**network.arrays(), **bad})
+    with pytest.raises(ValueError, match="relu1_w"):
+        network.set_arrays({name: value for name, value in network.arrays().items() if name != "relu1_w"})
+
+
+def test_replicas_share_the_tables():
+    """Another thread's network: one set of tables, its own copy of the rest, and the same answers."""
+    network = random_network(CONFIG)
+    copy = network.replica()
+    assert network.named().keys() == copy.named().keys()
+    for name, parameter in network.named().items():
+        np.testing.assert_array_equal(parameter.numpy(), copy.named()[name].numpy())
+        assert (parameter is copy.named()[name]) == (name in network.tables())
+    assert [each.shape for each in network.dense_parameters()] == [each.shape for each in copy.dense_parameters()]

@@ -1,4 +1,5 @@
 """What nights bring: strange logs, bad lines, full disks, dead processes, costs that explode, mixed-up parts."""
+import contextlib
 import gzip
 import json
 import os
@@ -8,11 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 from conftest import ROOT, run, run_ok, small_log, train_command
-from data_processor import ordered_map
-from reader import InputError, atomic_write
+from infer import write_vectors
+from reader import BadLines, Reader
+from utils import dictionary_fingerprint, load_feature_dict, read_archive, write_archive
 
 import numpy as np
 import pytest
@@ -40,13 +41,13 @@ def dictionary_of(folder, log, flags="", name="new"):
     lambda log: b"\n\r\n" + log + b"\n",
 ], ids=["CRLF", "byte-order mark", "empty lines", "no last newline", "gzip", "gzip in two parts", "empty lines around"])
 def test_the_same_log_in_other_clothes(small, tmp_path, change):
-    """Dictionary, frequencies, summary, and the lists served, are those of the plain file."""
+    """Dictionary, frequencies, summary, and what the network is given, are those of the plain file."""
     plain = (small / "log.txt").read_bytes()
     assert dictionary_of(tmp_path, change(plain)) == dictionary_of(tmp_path, plain, name="plain")
-    (small / "clothes.txt").write_bytes(change(plain))
-    served = [run_ok(f"python infer.py --infer_set_path={path} {MODEL_FLAGS}", small)
-              for path in ("log.txt", "clothes.txt")]
-    assert served[0] == served[1]
+    feature_dict = load_feature_dict(small / "output" / "feature_dict.pkl")
+    encoded = [list(Reader(feature_dict).encode(str(tmp_path / f"{name}.txt"), 7)) for name in ("plain", "new")]
+    assert [log.users for log in encoded[0]] == [log.users for log in encoded[1]]
+    assert [log.fingerprint() for log in encoded[0]] == [log.fingerprint() for log in encoded[1]]
 
 
 def test_strange_names(tmp_path):
@@ -72,48 +73,94 @@ def test_long_short_and_repeated_histories(small):
     lines = run_ok(f"python infer.py --infer_set_path=long.txt {MODEL_FLAGS}", small).splitlines()
     assert [line.split("\t")[0] for line in lines] == ["long", "none", "U1", "U1", "U1"]
     assert len({line.split("\t")[1] for line in lines[2:]}) == 1 and len(set(lines)) == 3
-    out = run_ok(train_command("output/long", "--train_set_path=long.txt --instances=sequence --shared_negatives "
-                               "--num_passes=1 --batch_size=20000 --dnn_layer_dims 8 8 --lstm_dim=8"), small)
-    assert json.loads((small / "output/long/metrics.jsonl").read_text())["instances"] == 10 ** 6 + 3, out
+    run_ok(train_command("output/long", "--train_set_path=long.txt --instances=sequence --shared_negatives "
+                         "--num_passes=1 --batch_size=20000 --dnn_layer_dims 8 8 --lstm_dim=8"), small)
+    assert json.loads((small / "output/long/metrics.jsonl").read_text())["instances"] == 10 ** 6 + 3
 
 
-def test_bad_lines_are_set_aside(small, tmp_path):
-    """With --max_bad_lines the results are those of the good lines; the bad ones lie in a file, each with a reason."""
+def test_bad_lines_are_left_out(small, tmp_path):
+    """With --max_bad_lines the results are those of the good lines; the bad ones are named, each with a reason, and no
+    file is written for them."""
     good = (small / "log.txt").read_bytes().splitlines(keepends=True)
     mixed = list(good)
     for number, bad in enumerate(BAD.values()):
         mixed.insert(10 + 20 * number, bad)
-    expected = dictionary_of(tmp_path, b"".join(good))
-    found = dictionary_of(tmp_path, b"".join(mixed), f"--max_bad_lines={len(BAD)}", "mixed")
-    assert found == expected
-    aside = (tmp_path / "mixed" / "bad_lines.txt").read_bytes().splitlines()
-    assert [line.split(b"\t", 1)[1] + b"\n" for line in aside] == list(BAD.values())
-    for number, line in enumerate(aside):
-        assert line.startswith(f"mixed.txt:{11 + 20 * number}: ".encode())
     (small / "mixed.txt").write_bytes(b"".join(mixed))
-    flags = f"--max_bad_lines={len(BAD)} --processes=2"
+    (small / "bad_lines.txt").write_text("of somebody else")
+    flags = f"--max_bad_lines={len(BAD)}"
+    assert dictionary_of(tmp_path, b"".join(mixed), flags, "mixed") == dictionary_of(tmp_path, b"".join(good))
+    plain = run_ok(f"python infer.py --infer_set_path=log.txt {MODEL_FLAGS}", small)
+    files = set(os.listdir(small))
     served = run(f"python infer.py --infer_set_path=mixed.txt {MODEL_FLAGS} {flags}", small)
-    assert served.stdout == run_ok(f"python infer.py --infer_set_path=log.txt {MODEL_FLAGS}", small)
-    assert served.stderr == f"{len(BAD)} bad lines set aside in bad_lines.txt\n"
-    run_ok(f"python user_vector.py --infer_set_path=mixed.txt {MODEL_FLAGS} {flags} --output_path=output/u.tsv", small)
-    assert (small / "output" / "bad_lines.txt").read_bytes() == (small / "bad_lines.txt").read_bytes()
-    run_ok(train_command("output/mixed", f"--train_set_path=mixed.txt {flags}"), small)
-    run_ok(train_command("output/unmixed", "--processes=2"), small)
-    models = [(small / "output" / name / "model_pass_00001.tar.gz").read_bytes() for name in ("mixed", "unmixed")]
-    assert models[0] == models[1] and (small / "output" / "mixed" / "bad_lines.txt").exists()
-    for path in (small / "bad_lines.txt", small / "output" / "bad_lines.txt"):
-        path.unlink()
+    *named, last = served.stderr.splitlines()
+    assert [line.split(": ")[:3] for line in named] == [
+        ["infer.py", "left out", f"mixed.txt:{11 + 20 * number}"] for number in range(len(BAD))]
+    assert last == "infer.py: mixed.txt: 300 users, 300 of them known; 6126 clicks, 6126 of them on known videos"
+    assert served.stdout == plain and set(os.listdir(small)) == files
+    assert (small / "bad_lines.txt").read_text() == "of somebody else"
+    feature_dict = load_feature_dict(small / "output" / "feature_dict.pkl")
+    [sifted] = Reader(feature_dict, BadLines(len(BAD))).encode(str(small / "mixed.txt"))
+    [whole] = Reader(feature_dict).encode(str(small / "log.txt"))
+    assert sifted.fingerprint() == whole.fingerprint()  # what train.py is given
+
+
+def test_printed_vectors_are_as_many_as_lines(small):
+    """Without ids nobody could tell which line was left out: that takes a file."""
+    result = run(f"python user_vector.py --infer_set_path=log.txt {MODEL_FLAGS} --max_bad_lines=1", small)
+    assert (result.returncode, result.stdout) == (2, "") and "--max_bad_lines needs --output_path" in result.stderr
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_one_bad_line_too_many(tmp_path, name):
     """None is allowed by default; of two, one too many is named, and nothing is written."""
     (tmp_path / "log.txt").write_bytes(GOOD.encode() * 30 + BAD[name] + GOOD.encode() * 30 + BAD[name] + GOOD.encode())
-    for flags, line in (("", 31), ("--max_bad_lines=1", 62)):
+    for flags, told in (("", ["log.txt:31: "]), ("--max_bad_lines=1", ["left out: log.txt:31: ", "log.txt:62: "])):
         result = run(f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out {flags}", tmp_path)
-        assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-        assert result.stderr.startswith(f"data_processor.py: log.txt:{line}: ")
+        lines = result.stderr.splitlines()
+        assert result.returncode == 2 and len(lines) == len(told)
+        assert all(line.startswith("data_processor.py: " + start) for line, start in zip(lines, told))
         assert not (tmp_path / "out").exists()
+
+
+def test_a_log_with_other_ids(small):
+    """Nothing in it is known: it is served all the same, and said."""
+    (small / "strange.txt").write_text((small / "log.txt").read_text().replace("V", "video-").replace("U", "user-"))
+    result = run(f"python infer.py --infer_set_path=strange.txt {MODEL_FLAGS}", small)
+    assert result.returncode == 0 and len(result.stdout.splitlines()) == 300
+    lines = result.stderr.splitlines()
+    assert lines[0] == "infer.py: strange.txt: 300 users, 0 of them known; 6126 clicks, 0 of them on known videos"
+    assert lines[1].startswith("infer.py: warning: the dictionary knows hardly anything in strange.txt; ")
+
+
+def test_two_logs_from_one_standard_input(small):
+    for flags in ("--train_set_path=- --test_set_path=-", "--train_set_path=- --valid_set_path=-"):
+        result = run(f"{train_command('output/stdin', flags)} < log.txt", small)
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert "only one log can be standard input" in result.stderr and not (small / "output/stdin").exists()
+
+
+def test_a_long_id_and_vectors(small):
+    """In a .npz each id would take as much place as the longest: refused, and a .tsv has no such limit."""
+    feature_dict = load_feature_dict(small / "output" / "feature_dict.pkl")
+    for letters in (256, 257):
+        videos = {"L" * letters if video == "V7" else video: id_
+                  for video, id_ in feature_dict["history_clicked_items"].items()}
+        long = {**feature_dict, "history_clicked_items": videos}
+        (small / "long.pkl").write_bytes(pickle.dumps(long))
+        told, arrays = read_archive(small / "output/model/model_pass_00001.tar.gz", "")
+        write_archive(small / "long.tar.gz", {**told, "dictionary_fingerprint": dictionary_fingerprint(long)}, arrays)
+        flags = "--model_path=long.tar.gz --feature_dict=long.pkl --output_path"
+        result = run(f"python item_vector.py {flags}=long.npz", small)
+        if letters == 256:
+            assert result.returncode == 0 and "L" * 256 in np.load(small / "long.npz")["ids"]
+            (small / "long.npz").unlink()
+            (small / "long.npz.json").unlink()
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith("item_vector.py: long.npz: an id of more than 256 letters")
+    assert not list(small.glob("long.npz*"))
+    run_ok(f"python item_vector.py {flags}=long.tsv", small)
+    ids = [line.split("\t")[0] for line in (small / "long.tsv").read_text().splitlines()]
+    assert ids == list(videos)[1:]
 
 
 # ---------------------------------------------------------------- disks, pipes, rights, memory
@@ -163,13 +210,24 @@ def test_stdout_on_a_full_disk(small, command):
 
 
 @pytest.mark.parametrize("command", [
-    "python data_processor.py --train_set_path=log.txt --output_dir=/proc/no", train_command("/proc/no"),
+    "python data_processor.py --train_set_path=log.txt --output_dir=/proc/no",
     f"python item_vector.py {MODEL_FLAGS} --output_path=/proc/no.tsv",
+    f"python user_vector.py --infer_set_path=log.txt {MODEL_FLAGS} --output_path=log.txt/no.tsv",
     "python data_processor.py --train_set_path=log.txt --output_dir=log.txt",
     "python data_processor.py --train_set_path=. --output_dir=no"])
 def test_no_place_to_write_no_file_to_read(small, command):
     result = run(command, small)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1) and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("folder", ["/proc/no", "/proc/self", "log.txt", "log.txt/no"])
+def test_no_place_for_models(small, folder):
+    """Noticed before the network is made, let alone a pass."""
+    result = run(train_command(folder), small)
+    *read, last = result.stderr.splitlines()
+    assert (result.returncode, result.stdout) == (2, "") and last.startswith(f"train.py: {folder}"), result.stderr
+    assert last.endswith("check the path, its rights and the free space")
+    assert len(read) == 2 and all("300 users" in line for line in read)  # what is known of both logs, no settings
 
 
 def test_out_of_memory(small):
@@ -182,7 +240,7 @@ def test_out_of_memory(small):
 
 @pytest.mark.parametrize("flags", ["--learning_rate=1e30", "--optimizer=adagrad --learning_rate=1e38"])
 def test_a_cost_that_explodes(small, flags):
-    """Exit code 2, one line after the settings, no model, yesterday's files as they were."""
+    """Exit code 2, the last line says why, no model, yesterday's files as they were."""
     folder = small / "output" / "explodes"
     folder.mkdir(exist_ok=True)
     (folder / "model_pass_00000.tar.gz").write_text("of yesterday")
@@ -194,46 +252,62 @@ def test_a_cost_that_explodes(small, flags):
 
 
 # ---------------------------------------------------------------- processes
-def test_a_dead_worker_is_noticed():
-    with pytest.raises(InputError, match="one of its processes ended"):
-        list(ordered_map(lambda item: os._exit(9) if item == 3 else item, range(100), 2))
-    assert list(ordered_map(lambda item: item * 2, range(100), 3)) == list(range(0, 200, 2))
+COUNTING = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+import data_processor, utils
+
+def count_part(path, start, end):  # in place of the one that counts
+    print(os.getpid(), flush=True)
+    {work}
+
+count_part.__module__ = "data_processor"
+data_processor.count_part = count_part
+sys.argv = ["data_processor.py", "--train_set_path=log.txt", "--output_dir=no", "--processes=2"]
+utils.run_script(data_processor.main)
+"""
+
+
+def counting(folder, work):
+    """data_processor.py at work in a group of its own, both of its workers begun."""
+    (folder / "log.txt").write_text(GOOD * 100)
+    code = COUNTING.format(root=str(ROOT), work=work)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True)
+    assert len({process.stdout.readline(), process.stdout.readline()}) == 2
+    return process
+
+
+def ended(process):
+    """Its stderr, once it and all its workers are gone: each of them holds the other end of the pipe."""
+    try:
+        return process.communicate(timeout=30)[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_dead_worker_is_noticed(tmp_path):
+    """Linux ends the largest process when memory is short."""
+    process = counting(tmp_path, "os._exit(9) if start else time.sleep(1)")
+    stderr = ended(process)
+    assert process.returncode == 2 and stderr.count("\n") == 1 and "out of memory" in stderr
+    assert not (tmp_path / "no").exists()
 
 
 def test_workers_go_with_their_parent(tmp_path):
-    """Even when it is killed by force, between blocks and in the middle of one."""
-    code = ("import sys, time; sys.path.insert(0, %r); from data_processor import ordered_map\n"
-            "for _ in ordered_map(lambda item: time.sleep(1000 if item == 5 else 0), range(6), 2): print(flush=True)")
-    process = subprocess.Popen([sys.executable, "-c", code % str(ROOT)], stdout=subprocess.PIPE)
-    process.stdout.readline()
-    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as listing:
-        children = listing.read().split()
-    assert len(children) == 2
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    deadline = time.monotonic() + 30
-    while any(os.path.isdir(f"/proc/{child}") for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    """Even when it is killed by force, in the middle of their work."""
+    process = counting(tmp_path, "time.sleep(1000)")
+    process.kill()
+    assert ended(process) == "" and process.returncode == -signal.SIGKILL
 
 
-def test_atomic_write_leaves_nothing(tmp_path):
-    """A failure leaves the old file; what a dead process left is removed, what a living one writes is not."""
-    path = tmp_path / "file"
-    path.write_text("old")
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (tmp_path / f"file.{dead.pid}.tmp").write_text("half")
-    (tmp_path / f"file.{os.getppid()}.tmp").write_text("in the making")
-    with pytest.raises(ZeroDivisionError), atomic_write(path) as stream:
-        stream.write(b"new" * 9999)
-        raise ZeroDivisionError
-    assert path.read_text() == "old"
-    assert {each.name for each in tmp_path.iterdir()} == {"file", f"file.{os.getppid()}.tmp"}
-    with atomic_write(path) as stream:
-        stream.write(b"new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
+@pytest.mark.parametrize("group", [False, True], ids=["the first process", "all of them, as Ctrl-C does"])
+def test_interrupted_while_counting(tmp_path, group):
+    """It does not wait for its workers to get through a long log."""
+    process = counting(tmp_path, "time.sleep(1000)")
+    (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+    assert ended(process) == "data_processor.py: interrupted\n" and process.returncode == 130
 
 
 # ---------------------------------------------------------------- parts of two runs
@@ -278,9 +352,11 @@ def test_nobody_to_serve(small):
     """An empty log gives empty results of every kind."""
     (small / "nobody.txt").write_text("\n")
     flags = f"--infer_set_path=nobody.txt {MODEL_FLAGS}"
-    assert run_ok(f"python infer.py {flags}", small) == run_ok(f"python user_vector.py {flags}", small) == ""
-    for kind in ("tsv", "npz", "vec"):
-        run_ok(f"python user_vector.py {flags} --output_path=nobody.{kind}", small)
+    assert run_ok(f"python infer.py {flags}", small) == ""
+    assert run_ok(f"python user_vector.py {flags} --output_path=nobody.npz", small) == ""
+    model = read_archive(small / "output/model/model_pass_00001.tar.gz", "")
+    for kind in ("tsv", "vec"):
+        write_vectors(str(small / f"nobody.{kind}"), model, iter([]))
     assert (small / "nobody.tsv").read_bytes() == b"" and (small / "nobody.vec").read_bytes() == b"0 33\n"
     arrays = np.load(small / "nobody.npz", allow_pickle=False)
     assert arrays["ids"].shape == (0,) and arrays["vectors"].shape == (0, 33)

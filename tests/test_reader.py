@@ -1,13 +1,18 @@
 """Parsing, encoding, instances and batches, against a plain reading of the documentation."""
+import bz2
 import gzip
 import io
+import lzma
 import os
-import stat
 import sys
+import tracemalloc
+import zipfile
 
+import data_processor
 import reader
 from conftest import INFOS, LINES, SMALL_DICT, feature_dict_of, log_text
-from reader import InputError, Reader
+from reader import BadLines, Reader
+from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, InputError
 
 import numpy as np
 import pytest
@@ -22,6 +27,11 @@ def write(tmp_path):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return str(path)
     return write
+
+
+def stdin_of(content):
+    """Standard input with this content."""
+    return io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
 
 
 def plain_instances(feature_dict, window_size, lines, training):
@@ -40,54 +50,52 @@ def plain_instances(feature_dict, window_size, lines, training):
         for i in range(1, n + 1) if training else [n + 1]:
             window = sequence[max(0, i - window_size):i]
             instance = (lookup("user_id", user), lookup("province", province), lookup("city", city),
-                        [c[0] for c in window], [c[1] for c in window], [tag for c in window for tag in c[2]],
-                        lookup("phone", phone))
+                        lookup("phone", phone), [c[0] for c in window], [c[1] for c in window],
+                        [tag for c in window for tag in c[2]])
             yield (*instance, clicks[i - 1][0]) if training else instance
 
 
 def instances_of_batch(batch):
     """The instances that a batch stands for: one a target, in its order."""
-    for n, (row, position) in enumerate(zip(batch.stretch, batch.position)):
-        seen = slice(0, position + 1)
-        tags = [int(t) for v in batch.video[seen, row] for t in batch.tags[batch.tag_video == v]]
-        assert len(tags) == batch.tag_counts[position, row]
-        user, province, city, phone = (int(value) for value in batch.profile[row])
-        instance = (user, province, city, batch.items[seen, row].tolist(), batch.categories[seen, row].tolist(),
-                    tags, phone)
-        yield instance if batch.target_item is None else (*instance, int(batch.target_item[n]))
+    steps, rows = batch[ITEMS].shape
+    for n, (place, row, clicks) in enumerate(zip(batch["seen_from"], batch["stretch"], batch["clicks"][:, 0])):
+        assert divmod(place, rows) == (clicks - 1, row) and clicks <= steps
+        tags = [int(tag) for video in batch["video"][:clicks, row] for tag in batch[TAGS][batch["tag_video"] == video]]
+        assert len(tags) == batch["tag_counts"][n, 0]
+        profile = (int(batch[feature][row]) for feature in PROFILE_FEATURES)
+        instance = (*profile, batch[ITEMS][:clicks, row].tolist(), batch[CATEGORIES][:clicks, row].tolist(), tags)
+        yield (*instance, int(batch["target"][n])) if "target" in batch else instance
+
+
+def served_and_trained(log, window_size):
+    """What the whole log gives to infer, and to train."""
+    windows = reader.next_click_windows(log.lengths, window_size)
+    stretches = reader.sliding_windows(log.lengths, window_size)
+    return (list(instances_of_batch(reader.make_batch(log, windows, with_targets=False))),
+            list(instances_of_batch(reader.make_batch(log, stretches))) if len(log.clicks) else [])
 
 
 def test_the_documented_example(write):
     feature_dict = feature_dict_of(history_clicked_items=["a", "b", "c"], history_clicked_categories=["k"],
                                    history_clicked_tags=["x", "y"], user_id=["u"])
-    path = write("u\tNULL\t\ta:k:x_y;b:NULL:y;gone:k:x;c:k:z\tNULL\n")
-    two = Reader(feature_dict, window_size=2)
-    assert list(two.train(path)) == [
-        (1, 0, 0, [0], [0], [0], 0, 1),
-        (1, 0, 0, [0, 1], [0, 1], [0, 1, 2], 0, 2),
-        (1, 0, 0, [1, 2], [1, 0], [1, 2, 2], 0, 3)]
-    assert list(two.test(path)) == list(two.train(path))
-    assert list(two.infer(path)) == [(1, 0, 0, [2, 3], [0, 1], [2, 0], 0)]
-    assert list(two.infer_user(["u", "stranger"])) == [(1, 0, 0, [0], [0], [0], 0), (0, 0, 0, [0], [0], [0], 0)]
+    source = Reader(feature_dict)
+    [log] = source.encode(write("u\tNULL\t\ta:k:x_y;b:NULL:y;gone:k:x;c:k:z\tNULL\n"))
+    assert served_and_trained(log, 2) == (
+        [(1, 0, 0, 0, [2, 3], [0, 1], [2, 0])],
+        [(1, 0, 0, 0, [0], [0], [0], 1), (1, 0, 0, 0, [0, 1], [0, 1], [0, 1, 2], 2),
+         (1, 0, 0, 0, [1, 2], [1, 0], [1, 2, 2], 3)])
+    assert served_and_trained(source.encode_users(["u", "stranger"]), 2) == (
+        [(1, 0, 0, 0, [0], [0], [0]), (0, 0, 0, 0, [0], [0], [0])], [])
 
 
-@given(lines=st.lists(LINES, max_size=8), window_size=st.integers(1, 6))
-def test_generators_and_batches_give_the_documented_instances(tmp_path_factory, lines, window_size):
+@given(lines=st.lists(LINES, min_size=1, max_size=8), window_size=st.integers(1, 6))
+def test_batches_give_the_documented_instances(tmp_path_factory, lines, window_size):
     path = tmp_path_factory.mktemp("log") / "log.txt"
     path.write_text(log_text(lines), encoding="utf-8")
-    source = Reader(SMALL_DICT, window_size)
-    expected = list(plain_instances(SMALL_DICT, window_size, lines, training=True))
-    to_serve = list(plain_instances(SMALL_DICT, window_size, lines, training=False))
-    assert list(source.train(path)) == expected
-    assert list(source.infer(path)) == to_serve
-    [log] = source.encode(path)
-    stretches = reader.sliding_windows(log.lengths, window_size)
-    assert stretches.targets.sum() == len(expected)
-    if expected:
-        assert list(instances_of_batch(reader.make_batch(log, stretches))) == expected
-    if lines:
-        windows = reader.next_click_windows(log.lengths, window_size)
-        assert list(instances_of_batch(reader.make_batch(log, windows, with_targets=False))) == to_serve
+    [log] = Reader(SMALL_DICT).encode(path)
+    assert served_and_trained(log, window_size) == tuple(
+        list(plain_instances(SMALL_DICT, window_size, lines, training)) for training in (False, True))
+    assert reader.sliding_windows(log.lengths, window_size).targets.sum() == len(log.clicks)
 
 
 @given(lines=st.lists(LINES, min_size=1, max_size=8), window_size=st.integers(1, 6))
@@ -96,15 +104,33 @@ def test_sequences_see_suffixes_of_the_history(tmp_path_factory, lines, window_s
     path = tmp_path_factory.mktemp("log") / "log.txt"
     path.write_text(log_text(lines), encoding="utf-8")
     everything = list(plain_instances(SMALL_DICT, 10 ** 6, lines, training=True))
-    [log] = Reader(SMALL_DICT, window_size).encode(path)
+    [log] = Reader(SMALL_DICT).encode(path)
     stretches = reader.sequence_stretches(log.lengths, window_size)
     assert (stretches.length <= window_size).all()
     found = list(instances_of_batch(reader.make_batch(log, stretches))) if everything else []
     assert len(found) == len(everything)
     for instance, whole in zip(found, everything):
-        seen = len(instance[3])
-        assert instance[-1] == whole[-1] and instance[3] == whole[3][-seen:]
-        assert seen >= min(len(whole[3]), window_size // 2 + 1)
+        seen = len(instance[4])
+        assert instance[-1] == whole[-1] and instance[4] == whole[4][-seen:]
+        assert seen >= min(len(whole[4]), window_size // 2 + 1)
+
+
+IDS = st.lists(st.integers(0, 9), max_size=6)
+
+
+@given(st.lists(st.tuples(IDS, IDS, IDS), min_size=1, max_size=4))
+def test_rows_are_shared(drawn):
+    """Places stand for the ids that were there; each distinct id of a table is looked up once, by all parts."""
+    parts = [{"a": np.array(a, int), "b": np.array(b, int)[:, None], "c": np.array(c, int), "other": np.array([7])}
+             for a, b, c in drawn]
+    before = [{name: value.copy() for name, value in part.items()} for part in parts]
+    distinct = reader.share_rows(parts, {"table": ["a", "b"], "own": ["c"]})
+    assert distinct["table"].tolist() == sorted({id_ for a, b, _ in drawn for id_ in a + b})
+    assert distinct["own"].tolist() == sorted({id_ for *_, c in drawn for id_ in c})
+    for part, old in zip(parts, before):
+        for table, name in (("table", "a"), ("table", "b"), ("own", "c")):
+            np.testing.assert_array_equal(distinct[table][part[name]], old[name])
+        assert part["other"].tolist() == [7]
 
 
 @given(st.lists(st.integers(0, 30), max_size=20), st.integers(1, 12), st.integers(1, 40), st.integers(0, 5))
@@ -169,16 +195,14 @@ def test_video_info_round_trip(info):
     gzip.compress(b"u\tp\tc\tv1:a:s\tm\nw\tp\tc\tNULL\tm\n"),
 ])
 def test_the_same_log_in_other_clothes(write, content):
-    lines = list(reader.read_log(write(content)))
-    assert [line[1:] for line in lines] == [("u", "p", "c", "v1:a:s", "m"), ("w", "p", "c", "NULL", "m")]
+    lines = list(reader.read_log(write(content), lambda line: line))
+    assert [tuple(line.columns) for line in lines] == [("u", "p", "c", "v1:a:s", "m"), ("w", "p", "c", "NULL", "m")]
     assert [line.infos for line in lines] == [["v1:a:s"], []]
 
 
 def test_standard_input(monkeypatch):
-    class Stdin:
-        buffer = io.BufferedReader(io.BytesIO(b"u\tp\tc\tv1:a:s\tm\n"))
-    monkeypatch.setattr(sys, "stdin", Stdin)
-    assert [line.user_id for line in reader.read_log("-")] == ["u"]
+    monkeypatch.setattr(sys, "stdin", stdin_of(b"u\tp\tc\tv1:a:s\tm\n"))
+    assert [*reader.read_log("-", lambda line: line.columns[0])] == ["u"]
 
 
 @pytest.mark.parametrize("content, number, what", [
@@ -201,34 +225,111 @@ def test_malformed_lines_are_named(write, content, number, what):
 
 def test_missing_log(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.txt: No such file"):
-        list(reader.read_log(str(tmp_path / "nowhere.txt")))
+        list(Reader(SMALL_DICT).encode(str(tmp_path / "nowhere.txt")))
+
+
+# ---------------------------------------------------------------- files of other kinds
+def zipped(text):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("log.txt", text)
+    return stream.getvalue()
+
+
+TEXT = b"u\tp\tc\tv1:a:s\tm\n" * 9
+OTHER_KINDS = {
+    "bzip2": (bz2.compress(TEXT), "bunzip2"), "bzip2 -1": (bz2.compress(TEXT, 1), "bunzip2"),
+    "xz": (lzma.compress(TEXT), "xz -dc"), "zip": (zipped(TEXT), "unzip -p"),
+    "zstd": (b"\x28\xb5\x2f\xfd\x04\x58" + TEXT, "zstd -dc"),
+    "UTF-16, little-endian": (b"\xff\xfe" + TEXT.decode().encode("utf-16-le"), "iconv -f UTF-16"),
+    "UTF-16, big-endian": (b"\xfe\xff" + TEXT.decode().encode("utf-16-be"), "iconv -f UTF-16"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_KINDS)
+def test_other_kinds_of_files_are_named(write, monkeypatch, name):
+    """Counting and encoding, from a file and from standard input, say what it is and how to unpack it."""
+    content, mend = OTHER_KINDS[name]
+    for path in (write(content), "-"):
+        for read in (data_processor.count_log, lambda path: list(Reader(SMALL_DICT).encode(path))):
+            with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
+                patch.setattr(sys, "stdin", stdin_of(content))
+                read(path)
+            assert f"{path}: a {name.split()[0].rstrip(',')} file; " in str(caught.value)
+            assert mend in str(caught.value)
+
+
+@pytest.mark.parametrize("user", ["BZhang", "BZh91", "PK", "\u00fe\u00ff"])
+def test_users_that_look_like_other_kinds(write, user):
+    """A name is a name, whatever files begin with the same letters."""
+    path = write(f"{user}\tp\tc\tv1:a:s\tm\n")
+    assert data_processor.count_log(path)[0]["user_id"] == {user: 1}
+    [log] = Reader(SMALL_DICT).encode(path)
+    assert log.users == [user]
+
+
+# ---------------------------------------------------------------- what is known of a log
+@pytest.mark.parametrize("text, told, warned", [
+    ("u1\tp1\tc\tv1:a:s;new:a:s;v2:b:t\tm\nu9\tp1\tc\tv1:z:q\tm\n", (2, 1, 4, 3), 0),
+    ("u9\tp\tc\t" + ";".join(["v1:a:s"] + ["new:a:s"] * 9) + "\tm\n", (1, 0, 10, 1), 0),
+    ("u1\tp\tc\t" + ";".join(["v1:a:s"] + ["new:a:s"] * 10) + "\tm\n", (1, 1, 11, 1), 1),
+    ("U1\tp\tc\tV1:a:s\tm\n" * 3, (3, 0, 3, 0), 1),
+    ("u1\tp\tc\tNULL\tm\n", (1, 1, 0, 0), 0),
+    ("U1\tp\tc\tNULL\tm\n", (1, 0, 0, 0), 1),
+    ("", (0, 0, 0, 0), 0),
+])
+@pytest.mark.parametrize("block", [None, 1])
+def test_how_much_is_known_is_told(write, capsys, block, text, told, warned):
+    """One line at the end of a log, and a warning when hardly anything is known."""
+    path = write(text)
+    list(Reader(SMALL_DICT).encode(path, block))
+    lines = capsys.readouterr().err.splitlines()
+    expected = "{} users, {} of them known; {} clicks, {} of them on known videos".format(*told)
+    assert lines[0].endswith(f": {path}: {expected}")
+    assert len(lines) == 1 + warned
+    assert all("warning: the dictionary knows hardly anything" in line for line in lines[1:])
+
+
+def test_fingerprint_of_a_log(write):
+    """The same for the same lines, however they are packed; another for any difference that is known of."""
+    text = "u1\tp1\tc1\tv1:a:s;v2:b:t\tm1\nu2\tp\tc\tv3:a:s\tm\n"
+
+    def fingerprint(content):
+        [log] = Reader(SMALL_DICT).encode(write(content))
+        return log.fingerprint()
+    first = fingerprint(text)
+    assert first == fingerprint(gzip.compress(text.encode())) == fingerprint(text.replace("\n", "\r\n"))
+    others = {fingerprint(text.replace(old, new, 1)) for old, new in [
+        ("u1", "u8"), ("u1", "u2"), ("p1", "p"), ("c1", "c2"), ("m1", "m"), ("v1", "v3"), (":a:s;", ":b:s;"),
+        (":s;", ":t;"), ("v1:a:s;v2:b:t", "v2:b:t;v1:a:s"), (";v2:b:t", ""), ("\nu2\t", "\nu3\t")]}
+    assert len(others) == 11 and first not in others
+
+
+def test_one_long_user_id_costs_its_own_length_only(write):
+    path = write("".join(f"{'u' * 20000 if n == 0 else n}\tp\tc\tv1:a:s\tm\n" for n in range(1000)))
+    tracemalloc.start()
+    try:
+        [log] = Reader(SMALL_DICT).encode(path)
+        log.fingerprint()
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20  # a thousand of its length would take 80 MB
+    finally:
+        tracemalloc.stop()
 
 
 # ---------------------------------------------------------------- the rest
+def test_bad_lines_are_left_out(write, capsys):
+    """Those before the limit are named and left out, over all logs of a run; the next one raises."""
+    bad_lines = BadLines(2)
+    path = write("u1\tp\tc\tv1:a:s\tm\nshort\nu2\tp\tc\tv2:a\tm\nu2\tp\tc\tv2:a:s\tm\n")
+    [log] = Reader(SMALL_DICT, bad_lines).encode(path)
+    assert log.users == ["u1", "u2"] and log.items(1).tolist() == [2] and bad_lines.count == 2
+    out = capsys.readouterr().err.splitlines()
+    assert [f": left out: {path}:{line}: " in text for line, text in zip((2, 3), out)] == [True, True]
+    with pytest.raises(InputError, match=":2: 1 columns"):
+        list(Reader(SMALL_DICT, bad_lines).encode(path))
+
+
 def test_an_empty_log_is_an_empty_block():
     [log] = Reader(SMALL_DICT).encode(os.devnull)
     assert log.users == [] and log.profile.shape == (0, 4) and len(log.clicks) == 0
     assert len(reader.sliding_windows(log.lengths, 3).line) == 0
-
-
-def test_hidden_users():
-    batch = reader.Batch(np.full((4000, 4), 7), *[None] * 9)
-    hidden = reader.hide_users(batch, 0.3, np.random.default_rng(0))
-    assert 0.25 < (hidden.profile[:, 0] == 0).mean() < 0.35
-    assert (hidden.profile[:, 1:] == 7).all() and (batch.profile == 7).all()
-    assert set(hidden.profile[:, 0]) == {0, 7}
-
-
-def test_atomic_write_is_all_or_nothing(tmp_path):
-    path = tmp_path / "file"
-    with reader.atomic_write(path) as stream:
-        stream.write(b"old")
-    with pytest.raises(RuntimeError), reader.atomic_write(path) as stream:
-        stream.write(b"half of the new")
-        raise RuntimeError
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
-    umask = os.umask(0)
-    os.umask(umask)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
-    with pytest.raises(InputError, match="mkdir -p"), reader.atomic_write(tmp_path / "no" / "file"):
-        pass

@@ -1,193 +1,353 @@
-"""Optimisers, schedule, and training on several processes, against paddle's own and plain references."""
-import os
-import pickle
-import signal
-import subprocess
-import sys
-import time
+"""Training: its threads, optimisers and schedule; what follows from the log; what a run says and leaves behind."""
+import argparse
+import json
+import re
 
 import network_conf
 import train
-from conftest import run_ok, train_command
-from data_processor import load_feature_dict
+from conftest import run, run_ok, small_log, train_command
+from reader import Reader, sequence_stretches, shuffled_batches, sliding_windows
+from utils import FEATURES, load_feature_dict, load_item_freq
 
 import numpy as np
+import paddle
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from test_network_conf import members_of
+
+SETTINGS = {"threads": 2, "loss": "nce", "learning_rate": 0.01, "optimizer": "adam", "l2_rate": 0.0,
+            "num_negatives": 5, "shared_negatives": False, "dropout": 0.2, "tie_embeddings": False}
+QUICK = "--batch_size=512"  # a dozen steps a pass of the small log
+CUTS = {"window": sliding_windows, "sequence": sequence_stretches}
 
 
 @pytest.fixture(scope="module")
-def paddle():
-    return network_conf.load_paddle()
+def inputs(small):
+    """(feature dictionary, frequencies, encoded log) of the small log."""
+    feature_dict = load_feature_dict(small / "output" / "feature_dict.pkl")
+    [log] = Reader(feature_dict).encode(str(small / "log.txt"))
+    return feature_dict, load_item_freq(str(small / "output" / "item_freq.pkl"), feature_dict), log
+
+
+@pytest.fixture(scope="module")
+def one_pass(small):
+    """(what a run of one pass printed, its folder)."""
+    return run(train_command("output/one-pass", "--num_passes=1"), small), small / "output" / "one-pass"
+
+
+def trainer_of(inputs, steps=10, freq=None, **settings):
+    """A `Trainer` of a fresh network, always with the same initial values."""
+    settings = {**SETTINGS, **settings}
+    dims, user = dict(network_conf.DNNmodel.embedding_dims), 31
+    if settings["tie_embeddings"]:
+        dims["history_clicked_items"] = user
+    config = network_conf.ModelConfig({name: len(inputs[0][name]) for name in FEATURES}, dims,
+                                      tie_embeddings=settings["tie_embeddings"])
+    paddle.seed(0)
+    network = network_conf.DNNmodel(config, dropout=settings["dropout"])
+    network_conf.initialize(network, inputs[1])
+    return train.Trainer(argparse.Namespace(**settings), network, freq or inputs[1], steps)
+
+
+def train_steps(trainer, log, steps=10, cut="window", user_dropout=0.5):
+    """Parameters after some steps, and the cost of each."""
+    rng, costs = np.random.default_rng(0), []
+    batches = shuffled_batches(CUTS[cut](log.lengths, 20), 64, rng)
+    for part, _ in zip(batches, range(steps)):
+        costs.append(trainer.step(*trainer.prepare(log, part, rng, user_dropout)))
+    assert len(costs) == steps
+    return trainer.network.arrays(), costs
+
+
+class OneByOne:
+    """In a pool's place: does what threads share one after the other, in that order or the other way round."""
+
+    def __init__(self, backwards):
+        self._backwards = backwards
+
+    def map(self, work, *items):
+        tasks = list(enumerate(zip(*items)))
+        done = {number: work(*task) for number, task in (reversed(tasks) if self._backwards else tasks)}
+        return [done[number] for number in sorted(done)]
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"loss": "ranking_nce", "shared_negatives": True, "num_negatives": 50, "tie_embeddings": True},
+    {"optimizer": "adagrad", "l2_rate": 0.001}], ids=["defaults", "recipe", "adagrad"])
+def test_whichever_thread_is_first(inputs, settings):
+    """Three parts computed first to last, last to first, or by threads: equal parameters, bit for bit."""
+    found = []
+    for pool in (OneByOne(False), OneByOne(True), None):
+        trainer = trainer_of(inputs, threads=3, **settings)
+        trainer.pool = pool or trainer.pool
+        arrays, costs = train_steps(trainer, inputs[2], 6)
+        found.append({**arrays, **dict(enumerate(costs))})
+    for other in found[1:]:
+        for name, value in found[0].items():
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
+    assert np.abs(found[0]["relu1_w"] - trainer_of(inputs, **settings).network.arrays()["relu1_w"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("cut, settings", [
+    ("window", {}), ("sequence", {"tie_embeddings": True, "loss": "ranking_nce"}),
+    ("sequence", {"optimizer": "adagrad"})])
+def test_the_number_of_threads_changes_rounding_alone(inputs, cut, settings):
+    """With nothing random in the parts (all noise is one video, nothing is dropped), one thread or three."""
+    freq = [0.0, 1.0] + [0.0] * (len(inputs[1]) - 2)
+    trainers = [trainer_of(inputs, freq=freq, threads=threads, dropout=0.0, **settings) for threads in (1, 3)]
+    start = trainers[0].network.arrays()
+    one, three = (train_steps(trainer, inputs[2], 10, cut, user_dropout=0) for trainer in trainers)
+    np.testing.assert_allclose(one[1], three[1], rtol=1e-3)
+    for name, value in one[0].items():
+        moved = np.abs(value - start[name]).mean()
+        assert moved > 1e-5, name
+        assert np.abs(value - three[0][name]).mean() < 0.01 * moved, name
+
+
+def test_a_large_batch_is_computed_in_parts(inputs, monkeypatch):
+    """Parts of at most LARGEST_PART stretches, more of them than threads: the cost stays what it is."""
+    log, costs, counts = inputs[2], [], []
+    for largest in (train.LARGEST_PART, 40):
+        monkeypatch.setattr(train, "LARGEST_PART", largest)
+        trainer = trainer_of(inputs, shared_negatives=True)
+        batch = trainer.prepare(log, sliding_windows(log.lengths, 20).take(slice(0, 200)), np.random.default_rng(0))
+        counts.append(len(batch[2]))
+        costs.append(trainer.cost(*batch))
+        assert max(len(part["user_id"]) for part in batch[2]) <= largest
+    assert counts == [2, 5] and costs[0] == pytest.approx(costs[1], rel=1e-5)
+
+
+def test_hidden_users(inputs):
+    """--user_dropout hides that share of the user ids and nothing else."""
+    log = inputs[2]
+    stretches = sliding_windows(log.lengths, 20)
+    for share in (0, 0.3, 1):
+        _, distinct, parts, _ = trainer_of(inputs).prepare(log, stretches, np.random.default_rng(0), share)
+        users = np.concatenate([distinct["_proj_user_id"][part["user_id"]] for part in parts])
+        phones = np.concatenate([distinct["_proj_phone"][part["phone"]] for part in parts])
+        assert abs((users == 0).mean() - share) < 0.05
+        assert phones.all()
 
 
 @pytest.mark.parametrize("name", ["adam", "adagrad"])
-def test_optimisers_are_those_of_paddle(paddle, name):
-    """Twenty steps against paddle's dense ones (its sparse Adam corrects its bias for one step too many)."""
-    rng = np.random.default_rng(0)
-    start = rng.normal(size=(6, 3)).astype(np.float32)
-    theirs = paddle.create_parameter([6, 3], "float32")
-    theirs.set_value(start)
-    if name == "adam":
-        optimizer = paddle.optimizer.Adam(0.01, parameters=[theirs])
-    else:
-        optimizer = paddle.optimizer.Adagrad(0.01, parameters=[theirs], weight_decay=paddle.regularizer.L2Decay(0.1))
-    step_of, arrays = train.OPTIMIZERS[name]
-    rows, state = start.copy(), [np.zeros_like(start) for _ in range(arrays)]
-    for step in range(1, 21):
-        gradient = rng.normal(size=rows.shape).astype(np.float32)
-        (theirs * paddle.to_tensor(gradient)).sum().backward()
+def test_optimisers(inputs, name):
+    """One step of all parameters against the formulas; rows of tables that no instance needs stay as they were."""
+    trainer = trainer_of(inputs, optimizer=name, l2_rate=0.1 * (name == "adagrad"))
+    before, rng = trainer.network.arrays(), np.random.default_rng(0)
+    stretches = sliding_windows(inputs[2].lengths, 20).take(slice(0, 5))
+    _, distinct, *_ = batch = trainer.prepare(inputs[2], stretches, rng)
+    trainer.cost(*batch, train=True)
+    gradients = {parameter: value.grad.numpy() for parameter, value in trainer.network.named().items()
+                 if not value.grad.is_selected_rows()}
+    for optimizer in trainer._optimizers:
         optimizer.step()
-        optimizer.clear_grad()
-        step_of(rows, gradient, state, 0.01, step, 0.1)
-    np.testing.assert_allclose(rows, theirs.numpy(), rtol=1e-5, atol=1e-6)
-    assert np.abs(rows - start).max() > 0.05
+    after = trainer.network.arrays()
+    for parameter, gradient in gradients.items():
+        if name == "adam":  # the first step: both moments are the gradient's own
+            expected = before[parameter] - 0.01 * gradient / (np.abs(gradient) + 1e-8)
+            expected = np.where(np.abs(gradient) < 1e-6, after[parameter], expected)
+        else:
+            gradient = gradient + 0.1 * before[parameter]
+            expected = before[parameter] - 0.01 * gradient / (np.abs(gradient) + 1e-6)
+        np.testing.assert_allclose(after[parameter], expected, rtol=1e-3, atol=2e-5, err_msg=parameter)
+    assert len(gradients) == 8
+    for table, ids in distinct.items():
+        changed = {int(place) for place in np.nonzero(after[table] != before[table])[table == "nce_b"]}
+        assert changed and (changed <= set(ids.tolist()) or name == "adagrad"), table  # L2 is for all of them
+    assert len(distinct["_proj_user_id"]) < 10 < len(before["_proj_user_id"])
 
 
-def test_adam_leaves_no_denormal_numbers():
-    rows, state = np.ones(4, np.float32), [np.full(4, 1e-38, np.float32), np.full(4, 1e-38, np.float32)]
-    for step in range(1, 200):
-        train.adam(rows, np.zeros(4, np.float32), state, 0.01, step, 0)
-    for array in state:
-        assert ((array == 0) | (np.abs(array) >= np.finfo(np.float32).tiny)).all()
+def test_cosine_rate(inputs):
+    """From --learning_rate along half a cosine to a tenth of it."""
+    trainer, rates = trainer_of(inputs, steps=8, learning_rate=2.0), []
+    stretches = sliding_windows(inputs[2].lengths, 20).take(slice(0, 3))
+    batch = trainer.prepare(inputs[2], stretches, np.random.default_rng(0))
+    for _ in range(9):
+        rates.append({optimizer.get_lr() for optimizer in trainer._optimizers})
+        trainer.step(*batch)
+    expected = [2.0 * (0.1 + 0.9 * (1 + np.cos(np.pi * step / 8)) / 2) for step in range(9)]
+    assert all(len(rate) == 1 for rate in rates)
+    np.testing.assert_allclose([rate.pop() for rate in rates], expected)
+    assert expected[0] == 2.0 and expected[4] == pytest.approx(1.1) and expected[8] == pytest.approx(0.2)
 
 
-def test_the_clock_of_a_pass(monkeypatch):
-    """Training alone, before a run was stopped and since; what lies between passes does not count."""
+def test_the_rate_of_a_run_falls_to_a_tenth(one_pass):
+    """At the end of the last pass, however many targets the batches had; as the checkpoint has it."""
+    members = members_of(one_pass[1] / "checkpoint.tar.gz")
+    assert json.loads(members["model.json"])["rate"]["last_lr"] == pytest.approx(0.0002, rel=0.05)
+
+
+def test_the_clock_of_a_pass(inputs, monkeypatch):
+    """Seconds of the steps themselves: checkpoints, and what came before, do not count."""
     now = [100.0]
-    monkeypatch.setattr(train.time, "monotonic", lambda: now[0])
-    checkpoint = object.__new__(train.Checkpoint)
-    checkpoint.begin_pass(np.random.default_rng(0))
-    now[0] += 50  # evaluating, saving
-    checkpoint.start_clock()
-    now[0] += 7
-    assert checkpoint.seconds() == 7
-    checkpoint._before = 30.0  # as a checkpoint has it
-    checkpoint.start_clock()
-    now[0] += 2
-    assert checkpoint.seconds() == 32
+    monkeypatch.setattr(train.time, "perf_counter", lambda: now[0])
+
+    class Steps:
+        network = trainer_of(inputs).network
+
+        def prepare(self, log, stretches, rng, user_dropout):
+            now[0] += 1
+            return int(stretches.targets.sum()), "batch"
+
+        def step(self, targets, batch):
+            now[0] += 2
+            return 0.5
+
+    class Stand:
+        batches, total, seconds = 2, 0.0, 30.0  # two steps were taken before the run was stopped
+
+        def write(self, trainer):
+            now[0] += 1000
+
+    stretches, stand = sliding_windows(np.full(5, 20), 20), Stand()
+    args = argparse.Namespace(batch_size=20, user_dropout=0.5)
+    train.train_pass(args, Steps(), stand, inputs[2], stretches, np.random.default_rng(0))
+    assert stand.batches == 5 and stand.seconds == 30 + 3 * 3 and stand.total == 3 * 20 * 0.5
 
 
-def test_cosine_rate():
-    assert train.cosine_rate(2.0, 0, 10) == 2.0
-    assert train.cosine_rate(2.0, 5, 10) == pytest.approx(1.1)
-    assert train.cosine_rate(2.0, 10, 10) == pytest.approx(0.2)
+# ---------------------------------------------------------------- defaults that follow the logs
+def log_of(*histories):
+    """An encoded log of users with these videos."""
+    videos = sorted({video for history in histories for video in history})
+    feature_dict = {name: {"<unk>": 0} for name in FEATURES}
+    feature_dict["history_clicked_items"].update({video: id_ for id_, video in enumerate(videos, 1)})
+    reader = Reader(feature_dict)
+    return reader._log([[f"u{number}", "", "", "", ""] for number in range(len(histories))],
+                       [[reader._videos[f"{video}:a:b"] for video in history] for history in histories])
 
 
-@given(st.lists(st.lists(st.integers(0, 9)), min_size=1, max_size=3), st.integers(0, 9))
-def test_sum_gradients(id_lists, seed):
-    """Equal to adding dense arrays, ids that come several times included."""
+def settled(logs, **settings):
+    args = argparse.Namespace(**{"select_metric": None, "batch_size": None, **settings})
+    train.settle(args, logs)
+    return args
+
+
+@pytest.mark.parametrize("clicks, batch_size", [
+    (1, 32), (3057, 32), (3299, 32), (3300, 33), (30000, 300), (51199, 511), (51200, 512), (10 ** 5, 512)])
+def test_batches_follow_the_number_of_clicks(clicks, batch_size):
+    """About a hundred steps a pass on small logs; a flag has the last word."""
+    logs = log_of(["v"] * clicks), log_of(["v"]), None
+    assert settled(logs).batch_size == batch_size
+    assert settled(logs, batch_size=7).batch_size == 7
+
+
+def test_the_metric_follows_the_last_clicks():
+    """Where most of them are on videos clicked before, the ranking with nothing removed counts."""
+    again, new, never = list("aba"), list("abc"), []
+    assert settled((log_of(again), log_of(again, again, new, never), None)).select_metric == "seen_kept_ndcg@10"
+    assert settled((log_of(again), log_of(again, new, new, never), None)).select_metric == "ndcg@10"
+    assert settled((log_of(again), log_of(again, new), None)).select_metric == "ndcg@10"  # no majority
+    assert settled((log_of(new), log_of(new), log_of(again))).select_metric == "seen_kept_ndcg@10"  # the validation's
+    assert settled((log_of(again), log_of(again), None), select_metric="mrr@10").select_metric == "mrr@10"
+
+
+def test_settings_are_printed(small, one_pass):
+    """All of them, resolved ones too, before the first pass; a metric of one's choice chooses."""
+    result, _ = one_pass
+    clicks = len((small / "log.txt").read_text().split(";")) - 1 + 300
+    for line in ("num_passes: 1", "learning_rate: 0.002", f"batch_size: {clicks // 100}", f"clicks: {clicks}",
+                 "lines: 300", "select_metric: ndcg@10", "network: DNNmodel", "device: cpu"):
+        assert f"\n{line}\n" in result.stderr, line
+    assert result.stdout.startswith("pass 00000") and result.stdout.count("\n") == 1
+
+
+# ---------------------------------------------------------------- what a run says and leaves behind
+def rows_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def models_of(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("model_"))
+
+
+def test_a_seed_decides_everything(small):
+    """The same model, to the byte; another with another seed."""
+    model = "model_pass_00001.tar.gz"
+    for name, seed in (("seed0", 0), ("seed0-again", 0), ("seed1", 1)):
+        run_ok(train_command(f"output/{name}", f"--seed={seed} {QUICK}"), small)
+    first, same, other = ((small / "output" / name / model).read_bytes() for name in ("seed0", "seed0-again", "seed1"))
+    assert first == same != other
+
+
+def test_a_collapsed_network_is_told(small):
+    """Of a learning rate so high that all ReLUs die: users have one vector, and stderr says what to do."""
+    result = run(train_command("output/collapsed", f"--learning_rate=3 --num_passes=1 {QUICK}"), small)
+    assert result.returncode == 0, result.stderr
+    [row] = rows_of(small / "output" / "collapsed")
+    assert row["distinct_users"] == 1
+    found = re.search(r"warning: the network collapses: (\d+) different vectors for (\d+) test users, (\d+) of (\d+) "
+                      "units .*--learning_rate", result.stderr)
+    assert [int(number) for number in found.groups()] == [1, 300, row["live_units"], 31]
+    healthy = rows_of(small / "output" / "model")[-1]
+    assert healthy["distinct_users"] > 250 and healthy["live_units"] > 20
+
+
+def ring_log(users, videos, seed):
+    """Histories that go round a ring again and again: every last click is on a video clicked before."""
     rng = np.random.default_rng(seed)
-    dense, parts = np.zeros((10, 2), np.float32), []
-    for ids in id_lists:
-        parts.append((np.array(ids, np.int64), rng.normal(size=(len(ids), 2)).astype(np.float32)))
-        for id_, row in zip(*parts[-1]):
-            dense[id_] += row
-    ids, total = network_conf.sum_gradients(parts, np.empty(10, np.int32))
-    found = np.zeros_like(dense)
-    found[ids] = total
-    assert len(set(ids.tolist())) == len(ids)
-    np.testing.assert_allclose(found, dense, atol=1e-6)
-    assert network_conf.sum_gradients([(None, dense), (None, dense)], None)[0] is None
-    np.testing.assert_array_equal(network_conf.sum_gradients([(None, dense), (None, dense)], None)[1], 2 * dense)
+    return "".join(f"u{user}\tNULL\tNULL\t" + ";".join(
+        f"v{(start + step) % videos}:c:t" for step in range(rng.integers(videos + 1, 3 * videos))) + "\tNULL\n"
+        for user, start in enumerate(rng.integers(0, videos, users)))
 
 
-@pytest.mark.parametrize("table", [5, 9, 50])
-def test_parts_of_a_gradient_are_laid_down_whole(table):
-    """Nine rows in two parts, for tables with less room, as much, and more: their sum is what it was."""
-    rng = np.random.default_rng(0)
-    parts = [(rng.integers(0, 5, rows), rng.normal(size=(rows, 2)).astype(np.float32)) for rows in (4, 5)]
-    ids, rows = np.full(table, -1), np.full((table, 2), np.nan, np.float32)
-    count = train.lay_down(parts, ids, rows, np.empty(table, np.int32))
-    found, expected = np.zeros((2, table, 2))
-    np.add.at(found, ids[:count], rows[:count])
-    for part_ids, gradient in parts:
-        np.add.at(expected, part_ids, gradient)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    dense = np.ones((table, 2), np.float32)
-    assert train.lay_down([(None, dense)], ids, rows, None) == table
-    np.testing.assert_array_equal(rows, dense)
+def test_popularity_is_compared_by_the_metric_that_counts(small):
+    """A catalogue of 8: everything is in a top 10, so recall@10 is 1 for both, ndcg@10 shows what was learned."""
+    (small / "ring.txt").write_text(ring_log(150, 8, 0))
+    run_ok("python data_processor.py --train_set_path=ring.txt --output_dir=ring --feat_appear_limit=1", small)
+    warning = "this model ranks no better than popularity"
+    for metric, warned in (("", False), ("--select_metric=seen_kept_recall@10", True)):
+        command = train_command("ring/model", f"--learning_rate=0.02 {metric}", "ring.txt").replace("output/", "ring/")
+        result = run(command, small)
+        row = rows_of(small / "ring" / "model")[-1]
+        assert result.returncode == 0 and (warning in result.stderr) == warned, result.stderr
+        assert row["seen_kept_recall@10"] == row["popularity_seen_kept_recall@10"] == 1
+        assert row["seen_kept_ndcg@10"] > row["popularity_seen_kept_ndcg@10"] + 0.2
+        assert row["recall@10"] == 0  # all last clicks are among the earlier ones
 
 
-@pytest.mark.parametrize("flags", ["", "--tie_embeddings --dnn_layer_dims 32 16"])
-def test_processes_compute_the_same_update(small, flags):
-    """With nothing random in the parts (all noise is one video), one process or three: equal but for rounding."""
-    freq = [0.0] * len(load_feature_dict(small / "output" / "feature_dict.pkl")["history_clicked_items"])
-    freq[1] = 1.0
-    (small / "one.freq").write_bytes(pickle.dumps(freq))
-    loaded = []
-    for processes in (1, 3):
-        run_ok(train_command(f"output/processes{processes}", f"--processes={processes} --user_dropout=0 --num_passes=1 "
-                             f"--item_freq=one.freq {flags}"), small)
-        path = small / "output" / f"processes{processes}" / "model_pass_00000.tar.gz"
-        loaded.append(network_conf.load_model(str(path)))
-    start = network_conf.initial_parameters(loaded[0].config, freq, np.random.default_rng(0))
-    for name, one in loaded[0].parameters.items():
-        moved = np.abs(one - start[name]).mean()
-        assert moved > 1e-4, name
-        assert np.abs(one - loaded[1].parameters[name]).mean() < 0.01 * moved, name
+def test_models_of_an_earlier_run(small):
+    """A fresh run removes those it does not write and says so; a resumed one keeps its own; other files stay."""
+    folder = small / "output" / "again"
+    run_ok(train_command("output/again", f"{QUICK} --valid_set_path=log.txt --num_passes=3"), small)
+    assert models_of(folder) == ["model_best.tar.gz", *(f"model_pass_0000{number}.tar.gz" for number in range(3))]
+    for name in ("model_pass_1.tar.gz", "my_model_pass_00001.tar.gz", "notes.txt"):
+        (folder / name).write_text("mine")
+    result = run(train_command("output/again", f"{QUICK} --num_passes=1"), small)
+    assert result.returncode == 0 and "removed 4 models of an earlier run" in result.stderr
+    assert models_of(folder) == ["model_pass_00000.tar.gz", "model_pass_1.tar.gz"]
+    assert len(rows_of(folder)) == 1
+    result = run(train_command("output/again", f"{QUICK} --num_passes=2 --resume"), small)
+    assert result.returncode == 0 and "removed" not in result.stderr
+    assert models_of(folder) == ["model_pass_00000.tar.gz", "model_pass_00001.tar.gz", "model_pass_1.tar.gz"]
+    assert (folder / "notes.txt").exists() and (folder / "my_model_pass_00001.tar.gz").exists()
 
 
-def test_engines_train_the_same_model(small):
-    """Two passes by paddle's own layers and by those in numpy: the same up to rounding."""
-    found = []
-    for engine in ("numpy", "paddle"):
-        output = f"output/engine-{engine}"
-        run_ok(train_command(output, f"--engine={engine} --dropout=0.1"), small)
-        found.append(network_conf.load_model(str(small / output / "model_pass_00001.tar.gz")).parameters)
-    plain = network_conf.load_model(str(small / "output" / "model" / "model_pass_00001.tar.gz")).parameters
-    for name, value in found[0].items():
-        np.testing.assert_allclose(value, found[1][name], rtol=1e-4, atol=1e-4, err_msg=name)
-    assert np.abs(found[0]["relu1_w"] - plain["relu1_w"]).max() > 1e-3  # dropout made another model
-    assert not np.array_equal(found[0]["relu1_w"], found[1]["relu1_w"])  # and each engine rounds in its own way
+def test_the_best_pass(small):
+    """By the validation log: kept as model_best.tar.gz, told, and training stops when no better one follows."""
+    (small / "valid.txt").write_text(small_log(100, seed=5))
+    flags = "--valid_set_path=valid.txt --patience=2 --num_passes=60 --learning_rate=0.03 --select_metric=mrr@10"
+    output = run(train_command("output/best", f"{flags} {QUICK}"), small)
+    assert output.returncode == 0, output.stderr
+    folder = small / "output" / "best"
+    rows = rows_of(folder)
+    values = [row["valid_mrr@10"] for row in rows]
+    best = values.index(max(values))
+    assert len(rows) == best + 3 < 60  # two more, in vain
+    assert models_of(folder) == ["model_best.tar.gz", *(f"model_pass_{row['pass']:05d}.tar.gz" for row in rows)]
+    assert (folder / "model_best.tar.gz").read_bytes() == (folder / f"model_pass_{best:05d}.tar.gz").read_bytes()
+    assert "no better valid_mrr@10 for 2 passes: stopped" in output.stderr
+    *lines, last = output.stdout.splitlines()
+    assert last == f"best pass by valid_mrr@10, saved as model_best.tar.gz: {lines[best]}"
+    assert all({"valid_recall@10", "valid_seen_kept_ndcg@10", "valid_test_cost"} <= row.keys() for row in rows)
 
 
-def test_average_of_the_last_passes(small):
-    """Three passes: the model after each is the mean of what two runs without averaging would have saved."""
-    for name, flags in (("plain", ""), ("mean", "--average_passes=2")):
-        run_ok(train_command(f"output/{name}", f"--num_passes=3 {flags}"), small)
-    plain, mean = ([network_conf.load_model(str(small / "output" / name / f"model_pass_{number:05d}.tar.gz")).parameters
-                    for number in range(3)] for name in ("plain", "mean"))
-    for name in plain[0]:
-        np.testing.assert_array_equal(mean[0][name], plain[0][name])
-        for number in (1, 2):
-            expected = (plain[number - 1][name].astype(float) + plain[number][name]) / 2
-            np.testing.assert_allclose(mean[number][name], expected, rtol=1e-5, atol=1e-7)
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_no_process_stays_behind(small, kill):
-    """When the first process goes, by force or by Ctrl-C, the others go too."""
-    command = train_command("output/abandoned", "--processes=3 --num_passes=1000").split()
-    process = subprocess.Popen([sys.executable, *command[1:]], cwd=small, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
-    process.stdout.readline()  # a pass is done: all of them run
-    children = _children(process.pid)
-    assert len(children) == 2
-    process.send_signal(kill)
-    process.wait()
-    assert process.returncode == (-9 if kill == signal.SIGKILL else 130)
-    deadline = time.monotonic() + 60
-    while any(os.path.isdir(f"/proc/{child}") for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    if kill == signal.SIGINT:
-        assert process.stderr.read().endswith("train.py: stopped by SIGINT; --resume goes on\n")
-
-
-def test_a_lost_process_ends_the_run(small):
-    command = train_command("output/lost", "--processes=2 --num_passes=1000").split()
-    process = subprocess.Popen([sys.executable, *command[1:]], cwd=small, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
-    process.stdout.readline()
-    [child] = _children(process.pid)
-    os.kill(child, signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2 and "one of its processes ended" in errors.splitlines()[-1]
-
-
-def _children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
-        return [int(child) for child in children.read().split()]
+@pytest.mark.parametrize("flags, what", [
+    ("--patience=2", "--patience needs --valid_set_path"), ("--l2_rate=0.1", "goes with --optimizer=adagrad"),
+    ("--network=Mine", "no network is called 'Mine': network_conf.py has DNNmodel"),
+    ("--select_metric=ndcg", "--select_metric"), ("--batch_size=0", "--batch_size"), ("--num_passes=0", "--num_passes"),
+    ("--valid_set_path=- --test_set_path=-", "only one log can be standard input"),
+    ("--device=tpu", "--device"), ("--learning_rate=1e30", "lower --learning_rate"),
+])
+def test_one_line_for_what_cannot_be(small, flags, what):
+    result = run(train_command("output/refused", flags), small)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert what in result.stderr.splitlines()[-1] and result.stderr.splitlines()[-1].startswith("train.py: ")

@@ -25,6 +25,7 @@ import numpy as np
 
 USER_BLOCK = 128  # users in every forward pass, whatever the batch: so a user's result never depends on others
 VIDEO_BLOCK, GROUP = 1024, 32  # videos scored at once (half a MB of scores stays in the cache), and in a group of them
+TOLERATED = 1e-3  # error of a score, and so of a probability, in single precision
 RANKED = 50  # the longest list that a metric looks at
 FORMATS = (".tsv", ".npz", ".vec")
 MAX_NPZ_ID = 256  # letters: in a .npz each id takes as much place as the longest
@@ -178,21 +179,24 @@ class TopN:
         n = min(n, self.videos - 1)
         ids, scores, log_total = np.zeros((len(users), n), np.int64), np.full((len(users), n), -np.inf), np.zeros(
             (len(users), 1))
+        with_one = np.hstack([users, np.ones((len(users), 1))])  # float64
         for start in range(0, len(users), USER_BLOCK):
-            block = np.hstack([users[start:start + USER_BLOCK], np.ones((len(users[start:start + USER_BLOCK]), 1))])
-            best, log_total[start:start + USER_BLOCK, 0] = self._scan(block.astype(np.float32))
-            for row, (user, of_groups) in enumerate(zip(block.astype(np.float64), best), start):
+            block, table = with_one[start:start + USER_BLOCK], self._table
+            if self._error * np.linalg.norm(block, axis=1).max() > TOLERATED:  # too large for single precision
+                table = self._rows.reshape(table.shape)
+            best, log_total[start:start + USER_BLOCK, 0] = self._scan(table, block.astype(table.dtype))
+            for row, (user, of_groups) in enumerate(zip(block, best), start):
                 gone = np.unique(removed[row]) if removed else np.zeros(0, np.int64)
                 found, exact = self._best_of(user, of_groups, n, gone)
                 ids[row, :len(found)], scores[row, :len(found)] = found, exact
-        return ids, scores, np.exp(scores - log_total)
+        return ids, scores, np.exp(np.minimum(scores - log_total, 0))
 
-    def _scan(self, users):
+    def _scan(self, table, users):
         """Best score of each group [B, groups], and log of the softmax's sum [B], of users [u, 1]."""
-        best = np.empty((len(self._table) // GROUP, len(users)), np.float32)
-        top, total = np.full(len(users), -np.inf, np.float32), np.zeros(len(users))
-        for start in range(0, len(self._table), VIDEO_BLOCK):
-            scores = self._table[start:start + VIDEO_BLOCK] @ users.T  # [videos, B]
+        best = np.empty((len(table) // GROUP, len(users)), users.dtype)
+        top, total = np.full(len(users), -np.inf, users.dtype), np.zeros(len(users))
+        for start in range(0, len(table), VIDEO_BLOCK):
+            scores = table[start:start + VIDEO_BLOCK] @ users.T  # [videos, B]
             of_groups = scores.reshape(-1, GROUP, len(users)).max(1)
             best[start // GROUP:start // GROUP + len(of_groups)] = of_groups
             higher = np.maximum(top, of_groups.max(0))  # the sum is kept relative to the best score so far

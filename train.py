@@ -236,22 +236,29 @@ class Run:
     def end_pass(self, trainer):
         """A pass is done, its row among the `rows`."""
         self.batches, self.total, self.seconds = 0, 0.0, 0.0
-        self.write(trainer, 0)
+        self.write(trainer)
+        self.stop_if_asked()
 
-    def write(self, trainer, between=None):
+    def after_step(self, trainer):
         """Write it if the last one is old, and they do not take more than 5% of the time; stop if asked to."""
-        started = time.monotonic()
-        if self._stopped or started - self._written > max(self._between if between is None else between,
-                                                          20 * self._took):
-            arrays, rate = trainer.state()
-            utils.write_archive(self._path, {
-                "identity": self._identity, "rows": self.rows, "batches": self.batches, "total": self.total,
-                "seconds": self.seconds, "rate": rate}, arrays)
-            self._written = time.monotonic()
-            self._took = self._written - started
+        if self._stopped or time.monotonic() - self._written > max(self._between, 20 * self._took):
+            self.write(trainer)
+        self.stop_if_asked()
+
+    def stop_if_asked(self):
+        """Leave, if a signal has come."""
         if self._stopped:
             note(f"stopped by {signal.Signals(self._stopped[0]).name}; --resume goes on")
             sys.exit(128 + self._stopped[0])
+
+    def write(self, trainer):
+        """Write the checkpoint."""
+        started = time.monotonic()
+        arrays, rate = trainer.state()
+        utils.write_archive(self._path, {"identity": self._identity, "rows": self.rows, "batches": self.batches,
+                                         "total": self.total, "seconds": self.seconds, "rate": rate}, arrays)
+        self._written = time.monotonic()
+        self._took = self._written - started
 
     def read(self, trainer):
         """Go on from the last one, if there is one."""
@@ -289,7 +296,7 @@ def train_pass(args, trainer, run, log, stretches, rng):
             raise InputError("training", None, f"the cost became {cost} at instance {done}", EXPLODED)
         if bar:
             bar.update(done, [("cost", run.total / done)])
-        run.write(trainer)
+        run.after_step(trainer)
     if not all(np.isfinite(value).all() for value in trainer.network.arrays().values()):
         raise InputError("training", None, "a parameter became infinite", EXPLODED)
     return run.total / instances
@@ -351,7 +358,7 @@ def finish_pass(args, trainer, item_freq, logs, row, rows):
         stream.write("".join(json.dumps(each) + "\n" for each in rows).encode())
     print(pass_line(row), flush=True)
     users, units = int((logs[1].last_item >= 0).sum()), args.dnn_layer_dims[1]
-    if row["distinct_users"] < users / 10 or row["live_units"] < units / 2:
+    if row["distinct_users"] == 1 < users or row["live_units"] < units / 2:
         note(f"warning: the network collapses: {row['distinct_users']} different vectors for {users} test users, "
              f"{row['live_units']} of {units} units of the user vector alive; train it with a lower --learning_rate")
 

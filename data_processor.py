@@ -24,7 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 
 import utils
-from reader import PROFILE_COLUMNS, BadLines, parse_line, read_log, split_video_info
+from reader import MAX_LINE, PROFILE_COLUMNS, BadLines, parse_line, read_log, split_video_info
 from utils import CATEGORIES, FEATURES, ITEMS, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
 BYTES_AT_ONCE = 1 << 20  # of lines that are counted in one go
@@ -134,7 +134,12 @@ def count_parts(path, parts):
         return count_part(path, *parts[0])
     try:
         with ProcessPoolExecutor(len(parts), multiprocessing.get_context("fork"), _start_worker) as pool:
-            first, *others = pool.map(count_part, [path] * len(parts), *zip(*parts))
+            try:
+                first, *others = pool.map(count_part, [path] * len(parts), *zip(*parts))
+            except BaseException:  # Ctrl-C, or a malformed line: nobody needs the rest
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
     except BrokenProcessPool as error:
         raise MemoryError from error
     for other in others:
@@ -155,7 +160,9 @@ def count_part(path, start, end):
         stream.seek(start)
         while start < end:
             raw = stream.read(min(BYTES_AT_ONCE, end - start))
-            raw += b"" if raw.endswith(b"\n") else stream.readline()
+            raw += b"" if raw.endswith(b"\n") else stream.readline(MAX_LINE)
+            if len(raw) >= MAX_LINE:
+                raise ValueError("a line that is no line of a log")
             start += len(raw)
             lines = (parse_line(each, path, place) for place, each in enumerate(raw.split(b"\n"), number))
             counts.add([line for line in lines if line])

@@ -29,7 +29,7 @@ VIDEO_TABLE = f"_proj_{ITEMS}"
 INITIAL_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}  # 0.1 for the other tables
 # Of the ReLU layers' initial weights. What enters them is small; with 1 the units of the user vector begin so near to 0
 # that Adam's first steps, of one size whatever the gradient, close a third of them for good.
-RELU_GAIN = 3
+RELU_GAIN = 5
 
 
 class ModelConfig(NamedTuple):

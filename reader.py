@@ -14,6 +14,7 @@ A batch is made of *stretches*: runs of consecutive positions of [<unk>, c1, ...
 with several targets holds them all; every other window is a stretch with a single target.
 """
 import gzip
+import re
 import sys
 import zlib
 from array import array
@@ -29,9 +30,9 @@ HISTORY = LOG_COLUMNS.index("history")
 PROFILE_COLUMNS = [LOG_COLUMNS.index(feature) for feature in PROFILE_FEATURES]
 MAX_LINE = 1 << 28  # bytes; ten million clicks take less
 FEW = 0.1  # a log of which the dictionary knows no larger share of the clicks deserves a warning
-KINDS = {b"BZh": ("bzip2", "bunzip2 -c"), b"\xfd7zXZ": ("xz", "xz -dc"), b"PK\x03\x04": ("zip", "unzip -p"),
-         b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"), b"\xff\xfe": ("UTF-16", "iconv -f UTF-16 -t UTF-8"),
-         b"\xfe\xff": ("UTF-16", "iconv -f UTF-16 -t UTF-8")}  # how files of other kinds begin
+KINDS = {rb"BZh[1-9]1AY": ("bzip2", "bunzip2 -c"), rb"\xfd7zXZ": ("xz", "xz -dc"), rb"PK\x03\x04": ("zip", "unzip -p"),
+         rb"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
+         rb"\xff\xfe|\xfe\xff": ("UTF-16", "iconv -f UTF-16 -t UTF-8")}  # how files of other kinds begin
 
 
 # ---------------------------------------------------------------- log lines
@@ -64,7 +65,7 @@ def open_log(path):
     except OSError as error:
         raise InputError(path, None, error.strerror, "give the path of a log file") from error
     for magic, (kind, unpack) in KINDS.items():
-        if start.startswith(magic):
+        if re.match(magic, start):
             raise InputError(path, None, f"a {kind} file", f"give plain UTF-8 text or gzip: {unpack} FILE | ... =-")
     return gzip.open(stream) if start.startswith(b"\x1f\x8b") else stream
 

@@ -201,9 +201,9 @@ class Trainer:
         """Go on from what `state` gave."""
         import paddle
         self.network.set_arrays(arrays)
+        state = {name: paddle.to_tensor(value) for name, value in arrays.items()}
         for optimizer in self._optimizers:
-            optimizer.set_state_dict({name: paddle.to_tensor(value) for name, value in arrays.items()})
-        self._rate.set_state_dict(rate)
+            optimizer.set_state_dict({**state, "LR_Scheduler": rate})
 
 
 def sum_of(values):
@@ -344,13 +344,14 @@ def finish_pass(args, trainer, item_freq, logs, row, rows):
     row.update(evaluate(args, trainer, logs[1]))
     if logs[2]:
         row.update({"valid_" + name: value for name, value in evaluate(args, trainer, logs[2]).items()})
-    if not rows:  # now is the time to remove what an earlier run has left
+    written = f"model_pass_{row['pass']:05d}.tar.gz"
+    save(written)
+    if not rows:  # there is a model again: now is the time to remove what an earlier run has left
         left = [name for name in os.listdir(args.model_output_dir)
-                if re.fullmatch(r"model_(pass_\d{5}|best)\.tar\.gz", name)]
+                if name != written and re.fullmatch(r"model_(pass_\d{5}|best)\.tar\.gz", name)]
         for name in left:
             os.unlink(os.path.join(args.model_output_dir, name))
         note(f"removed {len(left)} models of an earlier run" if left else f"writing to {args.model_output_dir}")
-    save(f"model_pass_{row['pass']:05d}.tar.gz")
     rows.append(row)
     if best_of(args, rows) is row:
         save("model_best.tar.gz")

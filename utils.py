@@ -64,6 +64,9 @@ def note(message):
 
 def run_script(main):
     """Run a script's `main()` and leave with its exit code; what a user can mend becomes one line."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # results, whatever the locale says
     code, message = 2, None
     try:
@@ -168,7 +171,8 @@ def atomic_write(path):
             yield stream
         return
     for left in glob.glob(glob.escape(real) + ".*.tmp"):
-        if os.path.exists("/proc/self") and not os.path.exists(f"/proc/{left.split('.')[-2]}"):
+        pid = left.split(".")[-2]
+        if pid.isdecimal() and os.path.exists("/proc/self") and not os.path.exists(f"/proc/{pid}"):
             os.unlink(left)
     temporary = f"{real}.{os.getpid()}.tmp"
     try:

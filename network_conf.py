@@ -222,9 +222,9 @@ def initialize(network, item_freq, kind="popularity"):
             relu = name.startswith("relu")
             limit = (6 / (parameter.shape[0] if relu else parameter.shape[1] + network.config.lstm_dim)) ** 0.5
             init.Uniform(-limit * (RELU_GAIN if relu else 1), limit * (RELU_GAIN if relu else 1))(parameter)
-        if name == "lstm_bias_ih" and not old:
-            width = network.config.lstm_dim  # gates i, f, c, o
-            parameter.set_value(np.repeat(np.array([0, 1, 0, 0], np.float32), width))
+        gates = np.repeat(np.array([0, 1, 0, 0], np.float32), network.config.lstm_dim)  # i, f, c, o
+        if name == "lstm_bias_ih" and not old and parameter.shape == list(gates.shape):
+            parameter.set_value(gates)
     network.nce_b.weight.set_value(np.zeros((len(item_freq), 1), np.float32) if old else
                                    log_frequencies(item_freq)[:, None].astype(np.float32))
 

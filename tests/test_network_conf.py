@@ -324,7 +324,7 @@ def test_initial_values():
             assert np.std(old[name]) == pytest.approx(0.001, rel=0.05), name
         elif p[name].ndim == 2 and name != "nce_b":
             fan_in = p[name].shape[name.startswith("lstm")]
-            limit = np.sqrt(6 / (fan_in + 64 * name.startswith("lstm")))
+            limit = np.sqrt(6 / (fan_in + 64)) if name.startswith("lstm") else 3 * np.sqrt(6 / fan_in)
             assert 0.98 * limit < np.abs(p[name]).max() <= limit * (1 + 1e-6), name
             assert np.std(old[name]) == pytest.approx(fan_in ** -0.5, rel=0.05), name
     assert p["lstm_bias_ih"].tolist() == [0] * 64 + [1] * 64 + [0] * 128  # gates i, f, c, o

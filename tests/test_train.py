@@ -195,7 +195,7 @@ def test_the_clock_of_a_pass(inputs, monkeypatch):
     class Stand:
         batches, total, seconds = 2, 0.0, 30.0  # two steps were taken before the run was stopped
 
-        def write(self, trainer):
+        def after_step(self, trainer):
             now[0] += 1000
 
     stretches, stand = sliding_windows(np.full(5, 20), 20), Stand()
@@ -295,7 +295,7 @@ def test_popularity_is_compared_by_the_metric_that_counts(small):
     run_ok("python data_processor.py --train_set_path=ring.txt --output_dir=ring --feat_appear_limit=1", small)
     warning = "this model ranks no better than popularity"
     for metric, warned in (("", False), ("--select_metric=seen_kept_recall@10", True)):
-        command = train_command("ring/model", f"--learning_rate=0.02 {metric}", "ring.txt").replace("output/", "ring/")
+        command = train_command("ring/model", metric, "ring.txt").replace("output/", "ring/")
         result = run(command, small)
         row = rows_of(small / "ring" / "model")[-1]
         assert result.returncode == 0 and (warning in result.stderr) == warned, result.stderr

@@ -9,6 +9,7 @@ the pass gets a line on stdout and an object in metrics.jsonl: cost, test cost, 
 and the same metrics of a ranking by popularity. Two runs with one --seed, one log and one number of
 --threads write identical models.
 """
+import contextlib
 import json
 import math
 import os
@@ -349,8 +350,9 @@ def finish_pass(args, trainer, item_freq, logs, row, rows):
     if not rows:  # there is a model again: now is the time to remove what an earlier run has left
         left = [name for name in os.listdir(args.model_output_dir)
                 if name != written and re.fullmatch(r"model_(pass_\d{5}|best)\.tar\.gz", name)]
-        for name in left:
-            os.unlink(os.path.join(args.model_output_dir, name))
+        for name in [*left, "checkpoint.tar.gz"]:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(args.model_output_dir, name))
         note(f"removed {len(left)} models of an earlier run" if left else f"writing to {args.model_output_dir}")
     rows.append(row)
     if best_of(args, rows) is row:
@@ -375,9 +377,9 @@ def out_of_patience(args, rows):
     return bool(args.patience and rows) and rows[-1]["pass"] - best_of(args, rows)["pass"] >= args.patience
 
 
-def run_passes(args, trainer, item_freq, logs, run, reading):
+def run_passes(args, trainer, item_freq, logs, stretches, run, reading):
     """All passes that are left: train, evaluate, save, print; `reading` took that many seconds of the first."""
-    rows, stretches = run.rows, INSTANCES[args.instances](logs[0].lengths, args.window_size)
+    rows = run.rows
     popularity = popularity_metrics(logs[1], item_freq, trainer.pool)
     if len(rows) >= args.num_passes:
         note(f"all {args.num_passes} passes are done; a larger --num_passes goes on")
@@ -458,13 +460,15 @@ def main():
     shown = {**vars(args), **network.config._asdict(), "lines": len(logs[0].users), "clicks": len(logs[0].clicks),
              "device": paddle.device.get_device(), "paddle": paddle.__version__}
     print("\n".join(f"{name}: {value}" for name, value in shown.items()), file=sys.stderr)
-    trainer = Trainer(args, network, item_freq, args.num_passes * -(-len(logs[0].clicks) // args.batch_size))
+    stretches = INSTANCES[args.instances](logs[0].lengths, args.window_size)
+    steps = len(list(reader.shuffled_batches(stretches, args.batch_size, np.random.default_rng(args.seed))))  # a pass
+    trainer = Trainer(args, network, item_freq, args.num_passes * steps)
     settings = {name: value for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
     run = Run(args, utils.fingerprint(json.dumps([settings, network.config], sort_keys=True), item_freq,
                                       *(log.fingerprint() for log in logs if log)))
     if args.resume:
         run.read(trainer)
-    run_passes(args, trainer, item_freq, logs, run, reading)
+    run_passes(args, trainer, item_freq, logs, stretches, run, reading)
 
 
 if __name__ == "__main__":

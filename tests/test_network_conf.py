@@ -11,7 +11,7 @@ import network_conf
 import reader
 import train
 from conftest import SMALL_DICT, log_text
-from network_conf import DNNmodel, ModelConfig
+from network_conf import RELU_GAIN, DNNmodel, ModelConfig
 from reader import Reader
 from utils import CATEGORIES, CLICK_FEATURES, ITEMS, PROFILE_FEATURES, TAGS, InputError, dictionary_fingerprint
 
@@ -308,9 +308,10 @@ def test_an_untrained_network_ranks_by_popularity():
     scores = p["nce_w"] @ user + p["nce_b"][0]
     softmax = np.exp(scores[1:]) / np.exp(scores[1:]).sum()
     popularity = np.array(freq[1:]) / sum(freq[1:])
-    # random weights of a hundredth shift a probability by some percent
-    assert np.abs(np.log(softmax / popularity)).max() < 0.2
-    assert list(np.argsort(-softmax)[:5]) == list(np.argsort(-popularity)[:5])
+    # random weights of a hundredth shift a probability by some percent: videos of like frequency may change places
+    assert np.abs(np.log(softmax / popularity)).max() < 0.3
+    for low, high in zip(*np.nonzero(popularity[:, None] * 1.8 < popularity)):
+        assert softmax[low] < softmax[high]
 
 
 def test_initial_values():
@@ -324,7 +325,7 @@ def test_initial_values():
             assert np.std(old[name]) == pytest.approx(0.001, rel=0.05), name
         elif p[name].ndim == 2 and name != "nce_b":
             fan_in = p[name].shape[name.startswith("lstm")]
-            limit = np.sqrt(6 / (fan_in + 64)) if name.startswith("lstm") else 3 * np.sqrt(6 / fan_in)
+            limit = np.sqrt(6 / (fan_in + 64)) if name.startswith("lstm") else RELU_GAIN * np.sqrt(6 / fan_in)
             assert 0.98 * limit < np.abs(p[name]).max() <= limit * (1 + 1e-6), name
             assert np.std(old[name]) == pytest.approx(fan_in ** -0.5, rel=0.05), name
     assert p["lstm_bias_ih"].tolist() == [0] * 64 + [1] * 64 + [0] * 128  # gates i, f, c, o

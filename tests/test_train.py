@@ -305,14 +305,14 @@ def test_popularity_is_compared_by_the_metric_that_counts(small):
 
 
 def test_models_of_an_earlier_run(small):
-    """A fresh run removes those it does not write and says so; a resumed one keeps its own; other files stay."""
+    """A fresh run removes those that it does not write and says so; a resumed one keeps its own; other files stay."""
     folder = small / "output" / "again"
     run_ok(train_command("output/again", f"{QUICK} --valid_set_path=log.txt --num_passes=3"), small)
     assert models_of(folder) == ["model_best.tar.gz", *(f"model_pass_0000{number}.tar.gz" for number in range(3))]
     for name in ("model_pass_1.tar.gz", "my_model_pass_00001.tar.gz", "notes.txt"):
         (folder / name).write_text("mine")
     result = run(train_command("output/again", f"{QUICK} --num_passes=1"), small)
-    assert result.returncode == 0 and "removed 4 models of an earlier run" in result.stderr
+    assert result.returncode == 0 and "removed 3 models of an earlier run" in result.stderr
     assert models_of(folder) == ["model_pass_00000.tar.gz", "model_pass_1.tar.gz"]
     assert len(rows_of(folder)) == 1
     result = run(train_command("output/again", f"{QUICK} --num_passes=2 --resume"), small)

@@ -27,7 +27,7 @@ import utils
 from reader import MAX_LINE, PROFILE_COLUMNS, BadLines, parse_line, read_log, split_video_info
 from utils import CATEGORIES, FEATURES, ITEMS, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
-BYTES_AT_ONCE = 1 << 20  # of lines that are counted in one go
+BYTES_AT_ONCE = 1 << 16  # of lines that are counted in one go: they stay in the cache
 NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothing is known
 
 
@@ -129,22 +129,23 @@ def file_parts(path, count):
 
 
 def count_parts(path, parts):
-    """`Counts` of all ranges of a file, each counted by a process of its own."""
+    """`Counts` of all ranges of a file: of the first by this process, of each other one by a process of its own."""
     if len(parts) == 1:
         return count_part(path, *parts[0])
     try:
-        with ProcessPoolExecutor(len(parts), multiprocessing.get_context("fork"), _start_worker) as pool:
+        with ProcessPoolExecutor(len(parts) - 1, multiprocessing.get_context("fork"), _start_worker) as pool:
             try:
-                first, *others = pool.map(count_part, [path] * len(parts), *zip(*parts))
+                others = [pool.submit(count_part, path, *part) for part in parts[1:]]
+                counts = count_part(path, *parts[0])
+                for other in others:
+                    counts.merge(other.result())
             except BaseException:  # Ctrl-C, or a malformed line: nobody needs the rest
                 for process in multiprocessing.active_children():
                     process.terminate()
                 raise
     except BrokenProcessPool as error:
         raise MemoryError from error
-    for other in others:
-        first.merge(other)
-    return first
+    return counts
 
 
 def _start_worker():

@@ -332,6 +332,9 @@ def load_network(path, told, parameters):
         if not all(type(width) is int and 0 < width <= MAX_WIDTH for width in widths) or not (
                 type(config.window_size) is int and config.window_size > 0):
             raise ValueError("a size that no network has")
+        for feature, width in config.embedding_dims.items():  # before memory is taken for tables of that size
+            if parameters[f"_proj_{feature}"].shape != (config.dictionary_sizes[feature], width):
+                raise ValueError(f"_proj_{feature} has another shape")
         network = network_class(config.network)(config, is_infer=True)
         network.set_arrays(parameters)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

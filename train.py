@@ -361,7 +361,7 @@ def finish_pass(args, trainer, item_freq, logs, row, rows):
         stream.write("".join(json.dumps(each) + "\n" for each in rows).encode())
     print(pass_line(row), flush=True)
     users, units = int((logs[1].last_item >= 0).sum()), args.dnn_layer_dims[1]
-    if row["distinct_users"] == 1 < users or row["live_units"] < units / 2:
+    if row["distinct_users"] == 1 < users or row["live_units"] < units / 4:
         note(f"warning: the network collapses: {row['distinct_users']} different vectors for {users} test users, "
              f"{row['live_units']} of {units} units of the user vector alive; train it with a lower --learning_rate")
 

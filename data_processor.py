@@ -6,7 +6,7 @@ feature_dict.pkl  {feature: {value: id}}; id 0 is `<unk>`, the others follow by 
                   value; values seen fewer than --feat_appear_limit times are left out.
 item_freq.pkl     one probability a video, in dictionary order, summing to 1: how likely a click on it is.
                   Index 0 holds the share of clicks on videos that were left out.
-utils.fingerprint.json  SHA-256 of both, by which train.py knows that they belong together.
+fingerprint.json  SHA-256 of both, by which train.py knows that they belong together.
 
 What belongs to a click (user, video, category, tags) is counted once a click; province, city and phone
 once a line.

@@ -327,7 +327,7 @@ def write_vectors(path, model, blocks):
             _write_whole(path, stream, kind, list(blocks), parameters["nce_w"].shape[1] + 2)
     values = [json.dumps(told, sort_keys=True), *(parameters[name] for name in sorted(parameters))]
     prints = {"feature_dict": told["dictionary_fingerprint"], "model": utils.fingerprint(*values)}
-    with utils.atomic_write(path + ".json") as stream:
+    with utils.atomic_write(os.path.realpath(path) + ".json") as stream:
         stream.write(json.dumps(prints, indent=1).encode())
 
 

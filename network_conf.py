@@ -98,7 +98,10 @@ class DNNmodel(nn.Layer):
         return embeddings
 
     def hidden_layer(self, embeddings, batch, rng=None):
-        """User vectors [N, u] of the N targets: max and averages over all that precedes each, then two ReLUs."""
+        """User vectors [N, u] of the N targets: max and averages over all that precedes each, then two ReLUs.
+
+        What stands at a position may depend on those before it alone: several targets share a stretch.
+        """
         states, _ = self.lstm(embeddings[ITEMS])  # [T, S, lstm]
         window = paddle.concat([at_targets(running_max(states), batch),
                                 at_targets(paddle.cumsum(embeddings[CATEGORIES], 0), batch) / batch["clicks"],
@@ -214,7 +217,8 @@ def initialize(network, item_freq, kind="popularity"):
         if name in tables:
             init.Normal(0, 0.001 if old else INITIAL_STD.get(name, 0.1))(parameter)
         elif len(parameter.shape) == 1:
-            init.Constant(0.0)(parameter)
+            if name.endswith("_b") or "bias" in name:  # the scale of a norm, say, stays as its layer made it
+                init.Constant(0.0)(parameter)
         elif old:
             fan_in = parameter.shape[0 if name.startswith("relu") else 1]  # recurrent weights are [gates, in]
             init.Normal(0, fan_in ** -0.5)(parameter)

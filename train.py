@@ -31,6 +31,7 @@ INSTANCES = {"window": reader.sliding_windows, "sequence": reader.sequence_stret
 METRICS = [prefix + name for prefix in ("", "seen_kept_") for name in ("recall@10", "recall@50", "ndcg@10", "mrr@10")]
 FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
 EXPLODED = "lower --learning_rate; the models of earlier passes are as they were"
+FEW_USERS = 50  # in a test log: of so few nothing can be said
 LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
 FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
                   "num_passes", "patience", "resume", "checkpoint_minutes", "max_bad_lines"}  # when a run is resumed
@@ -39,7 +40,7 @@ FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_ou
 def parse_args():
     """The settings of this run, from the command line."""
     parser, path, positive = utils.argument_parser(__doc__), utils.path_type, utils.number_type(int, 1)
-    add = parser.add_argument
+    add, width = parser.add_argument, utils.number_type(int, 1, 4096)
     add("--train_set_path", type=path, required=True, help="the training log (- for standard input)")
     add("--test_set_path", type=path, required=True, help="the test log: its last clicks are predicted")
     add("--valid_set_path", type=path, help="log by whose last clicks the best pass is chosen, for model_best.tar.gz")
@@ -55,9 +56,9 @@ def parse_args():
     add("--learning_rate", type=utils.number_type(float, 0, above=True), default=0.002,
         help="at the start; it falls to a tenth along a cosine (%(default)s)")
     add("--window_size", type=positive, default=20, help="positions an instance looks back on at most (%(default)s)")
-    add("--dnn_layer_dims", type=positive, nargs=2, default=(256, 31), metavar=("HIDDEN", "USER"),
+    add("--dnn_layer_dims", type=width, nargs=2, default=(256, 31), metavar=("HIDDEN", "USER"),
         help="widths of the two ReLU layers %(default)s")
-    add("--lstm_dim", type=positive, default=64, help="width of the LSTM (%(default)s)")
+    add("--lstm_dim", type=width, default=64, help="width of the LSTM (%(default)s)")
     add("--tie_embeddings", action="store_true",
         help="one table for clicked and recommended videos, as wide as the user vector")
     add("--network", default="DNNmodel", help="a class of network_conf.py (%(default)s)")
@@ -336,6 +337,14 @@ def pass_line(row):
             f"{row['instances_per_second']:.0f} instances/s")
 
 
+def tell(line):
+    """A result on stdout; training goes on when nobody reads it any more."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def finish_pass(args, trainer, item_freq, logs, row, rows):
     """Evaluate and save what a pass has given; its `row` joins the others, in metrics.jsonl too."""
     from network_conf import save_model
@@ -359,9 +368,9 @@ def finish_pass(args, trainer, item_freq, logs, row, rows):
         save("model_best.tar.gz")
     with utils.atomic_write(os.path.join(args.model_output_dir, "metrics.jsonl")) as stream:
         stream.write("".join(json.dumps(each) + "\n" for each in rows).encode())
-    print(pass_line(row), flush=True)
+    tell(pass_line(row))
     users, units = int((logs[1].last_item >= 0).sum()), args.dnn_layer_dims[1]
-    if row["distinct_users"] == 1 < users or row["live_units"] < units / 4:
+    if users >= FEW_USERS and (row["distinct_users"] == 1 or row["live_units"] < units / 4):
         note(f"warning: the network collapses: {row['distinct_users']} different vectors for {users} test users, "
              f"{row['live_units']} of {units} units of the user vector alive; train it with a lower --learning_rate")
 
@@ -383,10 +392,10 @@ def run_passes(args, trainer, item_freq, logs, stretches, run, reading):
     popularity = popularity_metrics(logs[1], item_freq, trainer.pool)
     if len(rows) >= args.num_passes:
         note(f"all {args.num_passes} passes are done; a larger --num_passes goes on")
-    rngs = np.random.default_rng(args.seed).spawn(args.num_passes)  # a generator for each pass
     run.catch_signals()
     while len(rows) < args.num_passes and not out_of_patience(args, rows):
-        cost, instances = train_pass(args, trainer, run, logs[0], stretches, rngs[len(rows)]), len(logs[0].clicks)
+        rng = np.random.default_rng(np.random.SeedSequence(args.seed, spawn_key=(len(rows),)))  # of this pass
+        cost, instances = train_pass(args, trainer, run, logs[0], stretches, rng), len(logs[0].clicks)
         seconds = run.seconds + (0 if rows else reading)
         row = {"pass": len(rows), "cost": cost, "instances": instances, "seconds": seconds,
                "instances_per_second": instances / seconds, **popularity}
@@ -396,7 +405,7 @@ def run_passes(args, trainer, item_freq, logs, stretches, run, reading):
     if out_of_patience(args, rows):
         note(f"no better valid_{name} for {args.patience} passes: stopped")
     if best:
-        print(f"best pass by valid_{name}, saved as model_best.tar.gz: {pass_line(best)}")
+        tell(f"best pass by valid_{name}, saved as model_best.tar.gz: {pass_line(best)}")
     if (best or rows[-1])[name] <= popularity["popularity_" + name]:
         note(f"warning: by {name} this model ranks no better than popularity; train it longer, or serve the top list")
 
@@ -437,11 +446,18 @@ def make_network(args, feature_dict, item_freq):
     except ValueError as error:
         raise InputError("--network", None, str(error), "write it there, or name one of these") from error
     dims = {**network_class.embedding_dims, **({ITEMS: args.dnn_layer_dims[1]} if args.tie_embeddings else {})}
+    if not dims.keys() <= set(FEATURES) or max(dims.values()) > network_conf.MAX_WIDTH:
+        raise InputError("--network", None, f"embedding_dims of {args.network} has a feature that the log has not, or a "
+                         f"width above {network_conf.MAX_WIDTH}", "see LOG_COLUMNS and PROFILE_FEATURES in utils.py")
     config = network_conf.ModelConfig(
         {name: len(feature_dict[name]) for name in FEATURES}, dims, utils.dictionary_fingerprint(feature_dict),
         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim, args.tie_embeddings, args.network)
     paddle.seed(args.seed)  # of the initial values; all else is drawn by numpy
     network = network_class(config, dropout=args.dropout)
+    strange = network.tables().keys() - network.table_ids().keys() - {"nce_b"}
+    if strange:  # their gradients would be added by two threads at once
+        raise InputError("--network", None, f"{', '.join(sorted(strange))}: an Embedding of its own", "add it to "
+                         "embedding_dims, or make it a parameter")
     network_conf.initialize(network, item_freq, args.initial_values)
     return network
 
@@ -459,7 +475,8 @@ def main():
     import paddle
     shown = {**vars(args), **network.config._asdict(), "lines": len(logs[0].users), "clicks": len(logs[0].clicks),
              "device": paddle.device.get_device(), "paddle": paddle.__version__}
-    print("\n".join(f"{name}: {value}" for name, value in shown.items()), file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print("\n".join(f"{name}: {value}" for name, value in shown.items()), file=sys.stderr, flush=True)
     stretches = INSTANCES[args.instances](logs[0].lengths, args.window_size)
     steps = len(list(reader.shuffled_batches(stretches, args.batch_size, np.random.default_rng(args.seed))))  # a pass
     trainer = Trainer(args, network, item_freq, args.num_passes * steps)

@@ -58,8 +58,9 @@ def said(error):
 
 
 def note(message):
-    """A line for people, on stderr, after the script's name."""
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    """A line for people, on stderr, after the script's name; nobody may be there to read it."""
+    with contextlib.suppress(OSError):
+        print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
 
 
 def run_script(main):
@@ -108,6 +109,8 @@ def argument_parser(doc):
 
 def number_type(kind, minimum, maximum=math.inf, above=False):
     """argparse type: a finite `kind` (int or float) of at least `minimum` (above it, if `above`)."""
+    maximum = min(maximum, 1 << 31) if kind is int else maximum  # what numpy and paddle can hold
+
     def convert(text):
         value = kind(text)
         if not (minimum < value or (value == minimum and not above)) or not value <= maximum or value == math.inf:

@@ -255,13 +255,14 @@ def test_a_cost_that_explodes(small, flags):
 
 # ---------------------------------------------------------------- processes
 COUNTING = """
-import os, sys, time
+import os, signal, sys, time
 sys.path.insert(0, {root!r})
 import data_processor, utils
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where whoever runs the tests ignores it
 
 def count_part(path, start, end):  # in place of the one that counts
     print(os.getpid(), flush=True)
-    {work}
+    return {work}
 
 count_part.__module__ = "data_processor"
 data_processor.count_part = count_part
@@ -291,7 +292,7 @@ def ended(process):
 
 def test_a_dead_worker_is_noticed(tmp_path):
     """Linux ends the largest process when memory is short."""
-    process = counting(tmp_path, "os._exit(9) if start else time.sleep(1)")
+    process = counting(tmp_path, "os._exit(9) if start else time.sleep(1) or data_processor.Counts()")
     stderr = ended(process)
     assert process.returncode == 2 and stderr.count("\n") == 1 and "out of memory" in stderr
     assert not (tmp_path / "no").exists()

@@ -447,8 +447,8 @@ def make_network(args, feature_dict, item_freq):
         raise InputError("--network", None, str(error), "write it there, or name one of these") from error
     dims = {**network_class.embedding_dims, **({ITEMS: args.dnn_layer_dims[1]} if args.tie_embeddings else {})}
     if not dims.keys() <= set(FEATURES) or max(dims.values()) > network_conf.MAX_WIDTH:
-        raise InputError("--network", None, f"embedding_dims of {args.network} has a feature that the log has not, or a "
-                         f"width above {network_conf.MAX_WIDTH}", "see LOG_COLUMNS and PROFILE_FEATURES in utils.py")
+        raise InputError("--network", None, f"embedding_dims of {args.network} has a feature that the log has not, or "
+                         f"a width above {network_conf.MAX_WIDTH}", "see LOG_COLUMNS and PROFILE_FEATURES in utils.py")
     config = network_conf.ModelConfig(
         {name: len(feature_dict[name]) for name in FEATURES}, dims, utils.dictionary_fingerprint(feature_dict),
         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim, args.tie_embeddings, args.network)

@@ -185,3 +185,24 @@ def test_a_sixth_column(tmp_path):
 def test_the_readme_shows_these_lines(lines):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert lines.strip() in readme
+
+
+OWN_TABLE = """
+class OwnTable(DNNmodel):
+    def __init__(self, config, is_infer=False, dropout=0.0):
+        super().__init__(config, is_infer, dropout)
+        self.place = nn.Embedding(20, 4)
+"""
+
+
+@pytest.mark.parametrize("network, name, what", [
+    (OWN_TABLE, "OwnTable", "place: an Embedding of its own"), (AGE, "AgeModel", "has a feature that the log has not"),
+    ("", "NoSuchModel", "no network is called 'NoSuchModel': network_conf.py has DNNmodel")])
+def test_networks_that_cannot_be_trained(tmp_path, network, name, what):
+    """One line that says why, and exit code 2, before anything is trained."""
+    folder = changed_checkout(tmp_path / "clone", network)
+    (folder / "log.txt").write_text(small_log(30), encoding="utf-8")
+    run_ok("python data_processor.py --train_set_path=log.txt --output_dir=output --feat_appear_limit=1", folder)
+    result = run(train_command("output/model", f"--network={name}"), folder)
+    assert (result.returncode, result.stdout) == (2, "") and what in result.stderr.splitlines()[-1], result.stderr
+    assert "Traceback" not in result.stderr

@@ -533,3 +533,15 @@ def test_replicas_share_the_tables():
         np.testing.assert_array_equal(parameter.numpy(), copy.named()[name].numpy())
         assert (parameter is copy.named()[name]) == (name in network.tables())
     assert [each.shape for each in network.dense_parameters()] == [each.shape for each in copy.dense_parameters()]
+
+
+def test_a_norm_keeps_its_scale():
+    """Layers that a subclass adds: weights and biases are initialised, the scale of a norm stays 1."""
+    class Normed(DNNmodel):
+        def __init__(self, config):
+            super().__init__(config)
+            self.norm = paddle.nn.LayerNorm(5)
+
+    network = Normed(CONFIG)
+    network_conf.initialize(network, FREQ)
+    assert network.norm.weight.numpy().tolist() == [1] * 5 and not network.norm.bias.numpy().any()

@@ -351,3 +351,12 @@ def test_one_line_for_what_cannot_be(small, flags, what):
     result = run(train_command("output/refused", flags), small)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert what in result.stderr.splitlines()[-1] and result.stderr.splitlines()[-1].startswith("train.py: ")
+
+
+def test_training_goes_on_when_nobody_reads(small):
+    """stdout or stderr may go away, as with `| head`: all passes are trained all the same."""
+    for number, streams in enumerate(("| head -n 0", "2> >(true)")):
+        result = run(train_command(f"output/unread{number}", f"{QUICK} {streams}"), small)
+        assert result.returncode == 0 and "Traceback" not in result.stderr
+        rows = (small / "output" / f"unread{number}" / "metrics.jsonl").read_text().splitlines()
+        assert len(rows) == 2

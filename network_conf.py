@@ -28,7 +28,8 @@ MAX_WIDTH = 4096  # of a layer in a model that is loaded
 VIDEO_TABLE = f"_proj_{ITEMS}"
 INITIAL_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}  # 0.1 for the other tables
 # Of the ReLU layers' initial weights. What enters them is small; with 1 the units of the user vector begin so near to 0
-# that Adam's first steps, of one size whatever the gradient, close a third of them for good.
+# that Adam's first steps, of one size whatever the gradient, close a third of them for good. Tied embeddings keep 1:
+# their videos start ten times as large as nce_w, so that large users would cost much at first, and be closed for that.
 RELU_GAIN = 5
 
 
@@ -225,7 +226,8 @@ def initialize(network, item_freq, kind="popularity"):
         else:
             relu = name.startswith("relu")
             limit = (6 / (parameter.shape[0] if relu else parameter.shape[1] + network.config.lstm_dim)) ** 0.5
-            init.Uniform(-limit * (RELU_GAIN if relu else 1), limit * (RELU_GAIN if relu else 1))(parameter)
+            limit *= RELU_GAIN if relu and not network.config.tie_embeddings else 1
+            init.Uniform(-limit, limit)(parameter)
         gates = np.repeat(np.array([0, 1, 0, 0], np.float32), network.config.lstm_dim)  # i, f, c, o
         if name == "lstm_bias_ih" and not old and parameter.shape == list(gates.shape):
             parameter.set_value(gates)

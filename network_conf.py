@@ -12,7 +12,7 @@ import copy
 import warnings
 from typing import NamedTuple
 
-from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, InputError, said, write_archive
+from utils import CATEGORIES, FORMAT_VERSION, ITEMS, MAX_WIDTH, PROFILE_FEATURES, TAGS, InputError, said, write_archive
 
 import numpy as np
 
@@ -23,8 +23,6 @@ from paddle.nn import functional as F
 
 paddle.disable_signal_handler()  # its own writes a page to stdout when a process is told to end
 
-FORMAT_VERSION = 1
-MAX_WIDTH = 4096  # of a layer in a model that is loaded
 VIDEO_TABLE = f"_proj_{ITEMS}"
 INITIAL_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}  # 0.1 for the other tables
 # Of the ReLU layers' initial weights. What enters them is small; with 1 the units of the user vector begin so near to 0

@@ -40,7 +40,7 @@ FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_ou
 def parse_args():
     """The settings of this run, from the command line."""
     parser, path, positive = utils.argument_parser(__doc__), utils.path_type, utils.number_type(int, 1)
-    add, width = parser.add_argument, utils.number_type(int, 1, 4096)
+    add, width = parser.add_argument, utils.number_type(int, 1, utils.MAX_WIDTH)
     add("--train_set_path", type=path, required=True, help="the training log (- for standard input)")
     add("--test_set_path", type=path, required=True, help="the test log: its last clicks are predicted")
     add("--valid_set_path", type=path, help="log by whose last clicks the best pass is chosen, for model_best.tar.gz")
@@ -446,9 +446,9 @@ def make_network(args, feature_dict, item_freq):
     except ValueError as error:
         raise InputError("--network", None, str(error), "write it there, or name one of these") from error
     dims = {**network_class.embedding_dims, **({ITEMS: args.dnn_layer_dims[1]} if args.tie_embeddings else {})}
-    if not dims.keys() <= set(FEATURES) or max(dims.values()) > network_conf.MAX_WIDTH:
+    if not dims.keys() <= set(FEATURES) or max(dims.values()) > utils.MAX_WIDTH:
         raise InputError("--network", None, f"embedding_dims of {args.network} has a feature that the log has not, or "
-                         f"a width above {network_conf.MAX_WIDTH}", "see LOG_COLUMNS and PROFILE_FEATURES in utils.py")
+                         f"a width above {utils.MAX_WIDTH}", "see LOG_COLUMNS and PROFILE_FEATURES in utils.py")
     config = network_conf.ModelConfig(
         {name: len(feature_dict[name]) for name in FEATURES}, dims, utils.dictionary_fingerprint(feature_dict),
         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim, args.tie_embeddings, args.network)

@@ -36,6 +36,8 @@ CLICK_FEATURES = ITEMS, CATEGORIES, TAGS = (
 FEATURES = PROFILE_FEATURES + CLICK_FEATURES
 UNKNOWN = "<unk>"
 FINGERPRINTS = "fingerprint.json"  # lies beside feature_dict.pkl and item_freq.pkl and ties them
+FORMAT_VERSION = 1  # of a model's archive
+MAX_WIDTH = 4096  # of a layer
 SPARE_MEMORY = 1 << 28  # bytes that reading any file may take
 
 

@@ -152,6 +152,8 @@ class Trainer:
         while len(self._copies) < len(parts):
             self._copies.append(self.network.replica())
         networks = self._copies[:len(parts)]
+        for each in networks:
+            each.train() if train else each.eval()
         dense = list(zip(*(each.dense_parameters() for each in networks)))  # (ours, copies ...) of each
         for ours, *copies in dense:
             for copy in copies:
@@ -269,7 +271,9 @@ class Run:
         mend = "give the settings it was made with, or train without --resume"
         told, arrays = utils.read_archive(self._path, mend)
         if told.get("identity") != self._identity:
-            raise InputError(self._path, None, "made by a run with other settings or another log", mend)
+            before, now = told.get("identity"), self._identity
+            other = [name for name in now if not isinstance(before, dict) or before.get(name) != now[name]]
+            raise InputError(self._path, None, f"made by a run with another {', '.join(other)}", mend)
         try:
             trainer.restore(arrays, told["rate"])
             self.rows, self.batches, self.total, self.seconds = (
@@ -307,6 +311,7 @@ def train_pass(args, trainer, run, log, stretches, rng):
 def evaluate(args, trainer, log):
     """{metric: value} on the last clicks of a log: cost, ranking metrics, signs of a network that has collapsed."""
     arrays = trainer.network.arrays()
+    trainer.network.eval()
     users = user_vectors(trainer.network, log, log.before_last(), trainer.pool.map)
     known, total = np.flatnonzero(log.last_item > 0), 0.0
     windows = reader.next_click_windows(log.before_last(), args.window_size)
@@ -481,8 +486,9 @@ def main():
     steps = len(list(reader.shuffled_batches(stretches, args.batch_size, np.random.default_rng(args.seed))))  # a pass
     trainer = Trainer(args, network, item_freq, args.num_passes * steps)
     settings = {name: value for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
-    run = Run(args, utils.fingerprint(json.dumps([settings, network.config], sort_keys=True), item_freq,
-                                      *(log.fingerprint() for log in logs if log)))
+    files = {name: log.fingerprint() for name, log in zip(("training log", "test log", "validation log"), logs) if log}
+    identity = {**settings, **network.config._asdict(), **files, "item_freq": utils.fingerprint(item_freq)}
+    run = Run(args, json.loads(json.dumps(identity)))  # as it will be read: tuples are lists there
     if args.resume:
         run.read(trainer)
     run_passes(args, trainer, item_freq, logs, stretches, run, reading)

@@ -140,11 +140,12 @@ def test_checkpoints_of_another_run(small, quiet):
     log = (small / "log.txt").read_text(encoding="utf-8")
     (small / "profile.txt").write_text(log.replace("\tM1\n", "\tM0\n", 1), encoding="utf-8")
     (small / "name.txt").write_text(log.replace("U7\t", "somebody\t", 1), encoding="utf-8")
-    for flags in ("--learning_rate=0.01", "--train_set_path=profile.txt", "--test_set_path=name.txt"):
+    for flags, other in (("--learning_rate=0.01 --seed=7", "learning_rate, seed"), ("--train_set_path=profile.txt",
+                         "training log"), ("--test_set_path=name.txt", "test log")):
         result = run(train_command("output/other-run", f"{FLAGS} --resume {flags}"), small)
         assert result.returncode == 2, flags
         last = result.stderr.splitlines()[-1]
-        assert "checkpoint.tar.gz: made by a run with other settings or another log; " in last
+        assert f"checkpoint.tar.gz: made by a run with another {other}; " in last
         assert "Traceback" not in result.stderr and (output / "checkpoint.tar.gz").read_bytes() == content
     shutil.copy(small / "log.txt", small / "same.txt")  # the same log by another name is the same
     result = run(train_command("output/other-run", f"{FLAGS} --resume --train_set_path=same.txt"), small)

@@ -103,6 +103,17 @@ def test_the_number_of_threads_changes_rounding_alone(inputs, cut, settings):
         assert np.abs(value - three[0][name]).mean() < 0.01 * moved, name
 
 
+def test_layers_know_whether_they_train(inputs):
+    """All layers of all threads' copies, in steps, in the cost of a test log, and in its user vectors."""
+    trainer = trainer_of(inputs)
+    train_steps(trainer, inputs[2], 1)
+    assert all(layer.training for each in trainer._copies for layer in each.sublayers(include_self=True))
+    args = argparse.Namespace(window_size=20, batch_size=64, seed=0)
+    train.evaluate(args, trainer, inputs[2])
+    assert len(trainer._copies) > 1
+    assert not any(layer.training for each in trainer._copies for layer in each.sublayers(include_self=True))
+
+
 def test_a_large_batch_is_computed_in_parts(inputs, monkeypatch):
     """Parts of at most LARGEST_PART stretches, more of them than threads: the cost stays what it is."""
     log, costs, counts = inputs[2], [], []

@@ -134,7 +134,7 @@ def user_vectors(network, log, clicks=None, run=map):
         batch = make_batch(log, windows.take(chosen), with_targets=False)
         distinct = share_rows([batch], network.table_ids(training=False))
         with paddle.no_grad():
-            vectors[chosen] = network(network.look_up(tensors(distinct)), tensors(batch)).numpy()
+            vectors[chosen] = network(network.look_up(distinct), tensors(batch)).numpy()
     # a last block is filled up from the front
     list(run(compute, [order[np.arange(start, start + USER_BLOCK) % lines] for start in range(0, lines, USER_BLOCK)]))
     if not np.isfinite(vectors).all():

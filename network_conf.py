@@ -12,6 +12,7 @@ import copy
 import warnings
 from typing import NamedTuple
 
+from reader import ragged
 from utils import CATEGORIES, FORMAT_VERSION, ITEMS, MAX_WIDTH, PROFILE_FEATURES, TAGS, InputError, said, write_archive
 
 import numpy as np
@@ -29,6 +30,8 @@ INITIAL_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}  # 0.1 for the other tables
 # that Adam's first steps, of one size whatever the gradient, close a third of them for good. Tied embeddings keep 1:
 # their videos start ten times as large as nce_w, so that large users would cost much at first, and be closed for that.
 RELU_GAIN = 5
+DECAY = 0.7  # of a click's weight, from one to the one before it
+FOLDED = 1 << 16  # videos whose vectors are put together at once
 
 
 class ModelConfig(NamedTuple):
@@ -42,6 +45,7 @@ class ModelConfig(NamedTuple):
     lstm_dim: int = 64
     tie_embeddings: bool = False  # whether nce_w is the table of the clicked videos: one vector a video
     network: str = "DNNmodel"
+    content: bool = False  # whether a video's vector is, in training, its own row + the mean of its attributes'
 
 
 class DNNmodel(nn.Layer):
@@ -70,6 +74,9 @@ class DNNmodel(nn.Layer):
             self.nce_b = table(config.dictionary_sizes[ITEMS], 1)
             if not config.tie_embeddings:
                 self.nce_w = table(config.dictionary_sizes[ITEMS], user)
+        if config.content and not is_infer:
+            self.content = table(config.dictionary_sizes[TAGS] + config.dictionary_sizes[CATEGORIES], dims[ITEMS])
+            self.attributes = None  # of the videos, a reader.Content, from whoever trains it
 
     def forward(self, rows, batch, rng=None):
         """User vectors [N, u] of a batch.
@@ -82,9 +89,25 @@ class DNNmodel(nn.Layer):
         """
         return self.hidden_layer(self.embedding_layer(rows, batch), batch, rng)
 
-    def look_up(self, distinct):
-        """Rows of the tables, {table: [distinct, width]}, of their distinct ids {table: int64 [distinct]}."""
-        return {name: layer(distinct[name]) for name, layer in self.tables().items() if name in distinct}
+    def look_up(self, distinct, rng=None, own_dropout=0.0):
+        """Rows of the tables, {table: [distinct, width]}, of their distinct ids {table: int64 array [distinct]}.
+
+        With `content` those of videos are whole: own row + mean of the attributes'. A generator drops a share of the
+        own rows, so that attributes alone have to do: all that is there for a video that is new.
+        """
+        rows = {name: layer(paddle.to_tensor(distinct[name])) for name, layer in self.tables().items()
+                if name in distinct}
+        if hasattr(self, "content"):
+            own = rows[VIDEO_TABLE]
+            if rng is not None and own_dropout:
+                own = own * paddle.to_tensor((rng.random((len(own), 1)) >= own_dropout).astype(np.float32))
+            places, owner = ragged(self.attributes.offsets, distinct[VIDEO_TABLE])
+            ids, place = np.unique(self.attributes.ids[places], return_inverse=True)
+            shares = (1 / np.bincount(owner)[owner]).astype(np.float32)  # [K, 1]
+            of_attributes = F.embedding(paddle.to_tensor(place), self.content(paddle.to_tensor(ids)))  # [K, width]
+            rows[VIDEO_TABLE] = paddle.scatter_nd_add(own, paddle.to_tensor(owner[:, None]),
+                                                      of_attributes * paddle.to_tensor(shares[:, None]))
+        return rows
 
     def embedding_layer(self, rows, batch):
         """{feature: embeddings}: [S, width] of the profile, [T, S, width] of clicks; tags are summed per video."""
@@ -116,12 +139,13 @@ class DNNmodel(nn.Layer):
         return loss(users, batch["target"], batch["negatives"], rows[self.output_table()], rows["nce_b"],
                     batch["log_noise"])
 
-    def drop(self, values, rng):
+    def drop(self, values, rng, share=None):
         """Dropout by numbers of a generator of its own: paddle's is one, which threads reach in any order."""
-        if rng is None or not self.dropout:
+        share = self.dropout if share is None else share
+        if rng is None or not share:
             return values
-        kept = rng.random(values.shape, np.float32) >= self.dropout
-        return values * paddle.to_tensor(kept.astype(np.float32) / np.float32(1 - self.dropout))
+        kept = rng.random(values.shape, np.float32) >= share
+        return values * paddle.to_tensor(kept.astype(np.float32) / np.float32(1 - share))
 
     def tables(self):
         """{name: Embedding} of the tables, of which a batch needs few rows."""
@@ -150,13 +174,25 @@ class DNNmodel(nn.Layer):
 
     def replica(self):
         """A network with the same tables and a copy of everything else, for another thread."""
-        return copy.deepcopy(self, {id(layer): layer for layer in self.tables().values()})
+        shared = [*self.tables().values(), getattr(self, "attributes", None)]
+        return copy.deepcopy(self, {id(each): each for each in shared})
 
     def arrays(self):
-        """{name: float32 array} of all parameters, as they stand in a model's archive."""
+        """{name: float32 array} of all parameters."""
         found = {name: parameter.numpy() for name, parameter in self.named().items()}
         found["nce_b"] = found["nce_b"].T
         return {**found, "nce_w": found[VIDEO_TABLE]} if self.config.tie_embeddings else found
+
+    def folded(self):
+        """`arrays` as they stand in a model's archive: a video's own row and its attributes are one vector there."""
+        found = self.arrays()
+        if found.pop("content", None) is not None:
+            ids = np.arange(self.config.dictionary_sizes[ITEMS])
+            with paddle.no_grad():
+                found[VIDEO_TABLE] = found["nce_w"] = np.concatenate([
+                    self.look_up({VIDEO_TABLE: ids[start:start + FOLDED]})[VIDEO_TABLE].numpy()
+                    for start in range(0, len(ids), FOLDED)])
+        return found
 
     def set_arrays(self, arrays):
         """Take over parameters from `arrays`; ValueError if one is missing or has another shape or type."""
@@ -166,6 +202,31 @@ class DNNmodel(nn.Layer):
             if list(value.shape) != list(parameter.shape) or value.dtype != np.float32:
                 raise ValueError(f"{name} is {value.dtype} {value.shape} in place of {parameter.shape}")
             parameter.set_value(value)
+
+
+class DirectModel(DNNmodel):
+    """With a direct path from the clicks to the user vector: u = ReLU layer + last A + mean B.
+
+    last: vector of the last click; mean: of all clicks of the window, each weighing DECAY times the one after it. The
+    user vector may then be negative, and it begins near the videos of the last clicks.
+    """
+
+    def __init__(self, config, is_infer=False, dropout=0.0):
+        super().__init__(config, is_infer, dropout)
+        shape = [config.embedding_dims[ITEMS], config.dnn_layer_dims[1]]
+        self.direct_last_w, self.direct_mean_w = self.create_parameter(shape), self.create_parameter(shape)
+
+    def hidden_layer(self, embeddings, batch, rng=None):
+        """User vectors [N, u] of the N targets."""
+        users = super().hidden_layer(embeddings, batch, rng)
+        clicks = embeddings[ITEMS]  # [T, S, 64]
+        times = np.arange(len(clicks))
+        weights = np.tril(DECAY ** np.maximum(times[:, None] - times, 0)).astype(np.float32)  # [T, T]: [place, click]
+        weights /= weights.sum(1, keepdims=True)
+        means = paddle.matmul(paddle.to_tensor(weights), clicks.reshape([len(clicks), -1])).reshape(clicks.shape)
+        for values, weight in ((clicks, self.direct_last_w), (means, self.direct_mean_w)):
+            users += paddle.matmul(self.drop(at_targets(values, batch), rng, self.dropout / 2), weight)
+        return users
 
 
 def use_device(name):
@@ -221,6 +282,8 @@ def initialize(network, item_freq, kind="popularity"):
         elif old:
             fan_in = parameter.shape[0 if name.startswith("relu") else 1]  # recurrent weights are [gates, in]
             init.Normal(0, fan_in ** -0.5)(parameter)
+        elif name.startswith("direct"):
+            parameter.set_value(np.eye(*parameter.shape, dtype=np.float32) * (0.5 if "mean" in name else 1))
         else:
             relu = name.startswith("relu")
             limit = (6 / (parameter.shape[0] if relu else parameter.shape[1] + network.config.lstm_dim)) ** 0.5
@@ -311,7 +374,7 @@ class NoiseSampler:
 def save_model(path, network, item_freq):
     """Write model.json and one .npy per parameter; item_freq goes along: what a user unknown to the model is served."""
     write_archive(path, {"format_version": FORMAT_VERSION, **network.config._asdict()},
-                  {**network.arrays(), "item_freq": np.asarray(item_freq, np.float32)})
+                  {**network.folded(), "item_freq": np.asarray(item_freq, np.float32)})
 
 
 def network_class(name):

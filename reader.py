@@ -185,6 +185,14 @@ class VideoTable(dict):
         return self._columns
 
 
+class Content(NamedTuple):
+    """What is known of V videos beside their ids: the ids of video v's attributes, its tags and its category, are
+    ids[offsets[v]:offsets[v + 1]]; both int64, ids of categories follow those of tags."""
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+
 class EncodedLog(NamedTuple):
     """L lines with C clicks on known videos, as arrays.
 
@@ -214,6 +222,17 @@ class EncodedLog(NamedTuple):
         """Item ids of the first `count` (all) clicks of a line, int64 [count]."""
         start, end = self.offsets[line], self.offsets[line + 1]
         return self.videos[0][self.clicks[start:end if count is None else start + count]]
+
+    def content(self, videos, tags):
+        """`Content` of `videos` videos, by the first video-info of each; `tags` is the size of their dictionary."""
+        item, category, tag, offsets = self.videos
+        first = np.unique(item, return_index=True)[1]
+        places, owner = ragged(offsets, first)
+        pairs = np.concatenate([np.stack([item[first][owner], tag[places]]),
+                                np.stack([item[first], np.where(category[first], tags + category[first], 0)])], 1)
+        video, ids = pairs[:, (pairs[0] > 0) & (pairs[1] > 0)]
+        order = np.lexsort((ids, video))
+        return Content(ids[order], np.searchsorted(video[order], np.arange(videos + 1)))
 
     def fingerprint(self):
         """SHA-256 of all of it: users, profiles, clicks and what is known of the videos."""
@@ -329,6 +348,13 @@ def next_click_windows(lengths, window_size):
     return Stretches(np.arange(len(lengths)), lengths + 1 - length, length, np.ones_like(length))
 
 
+def ragged(offsets, rows):
+    """Places of all elements of some rows of a ragged array, and which of the rows each belongs to, both int64 [K]."""
+    counts = np.diff(offsets)[rows]
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return np.arange(len(owner)) + np.repeat(offsets[rows] - np.cumsum(counts) + counts, counts), owner
+
+
 def make_batch(log, stretches, with_targets=True):
     """Gather the arrays of S stretches of a log with N targets together, padded with `<unk>` at the end.
 
@@ -356,14 +382,13 @@ def make_batch(log, stretches, with_targets=True):
     distinct, video = np.unique(rows, return_inverse=True)
     video = video.reshape(rows.shape)  # numpy 2.0 returned it flat
     counts = np.diff(tag_offsets)[distinct]
-    tag_video = np.repeat(np.arange(len(distinct)), counts)
-    within = np.arange(len(tag_video)) - np.repeat(np.cumsum(counts) - counts, counts)
+    places, tag_video = ragged(tag_offsets, distinct)
     stretch = np.repeat(np.arange(len(line)), targets)
     position = np.arange(len(stretch)) - np.repeat(np.cumsum(targets) - length, targets)
     batch = {feature: log.profile[line, column] for column, feature in enumerate(PROFILE_FEATURES)}
     batch.update({
         ITEMS: item[rows], CATEGORIES: category[rows], "video": video,
-        TAGS: tags[np.repeat(tag_offsets[distinct], counts) + within], "tag_video": tag_video,
+        TAGS: tags[places], "tag_video": tag_video,
         "seen_from": position * len(line) + stretch, "stretch": stretch, "clicks": position[:, None] + 1,
         "tag_counts": np.cumsum(counts[video], axis=0)[position, stretch][:, None]})
     if with_targets:

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 import reader
 import utils
 from infer import TopN, evaluate_ranking, user_vectors
-from utils import FEATURES, ITEMS, InputError, note
+from utils import FEATURES, ITEMS, TAGS, InputError, note
 
 import numpy as np
 
@@ -61,6 +61,12 @@ def parse_args():
     add("--lstm_dim", type=width, default=64, help="width of the LSTM (%(default)s)")
     add("--tie_embeddings", action="store_true",
         help="one table for clicked and recommended videos, as wide as the user vector")
+    add("--content", action="store_true", help="a video's vector is its own row + the mean of its tags' and its "
+        "category's vectors; they become one when a model is written (needs --tie_embeddings)")
+    add("--own_dropout", type=utils.number_type(float, 0, 0.99), default=0.0,
+        help="share of the videos' own rows set to 0 in training, with --content (%(default)s)")
+    add("--table_rate", type=utils.number_type(float, 0, above=True), default=1.0,
+        help="tables learn so many times as fast as the other layers (%(default)s)")
     add("--network", default="DNNmodel", help="a class of network_conf.py (%(default)s)")
     add("--initial_values", choices=["popularity", "v0.10"], default="popularity",
         help="start as a popularity ranking, or as the v0.10 example did (%(default)s)")
@@ -113,6 +119,7 @@ class Trainer:
         self._rate = optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps, FINAL_RATE * args.learning_rate)
         groups = [[], []]  # for two threads: the largest table is as much work as all the rest
         for name, parameter in network.named().items():
+            parameter.optimize_attr["learning_rate"] = args.table_rate if name in network.tables() else 1.0
             parameter.name = name  # by which an optimiser writes down its state
             groups[name == conf.VIDEO_TABLE].append(parameter)
         if args.optimizer == "adam":
@@ -127,7 +134,7 @@ class Trainer:
         Returns
         -------
         targets : int.    distinct : {table: ids that are needed}.    parts : list of {name: array}, for the threads.
-        rngs : a generator for the dropout of each part.
+        rngs : a generator for the dropout of each part, and one for that of the videos' own rows.
         """
         args, lines = self._args, len(stretches.line)
         count = min(max(args.threads, -(-lines // LARGEST_PART)), lines)
@@ -142,7 +149,7 @@ class Trainer:
         distinct["nce_b"] = distinct[self.network.output_table()]
         for part in parts:
             part["log_noise"] = self._noise.log_probability[distinct["nce_b"], None]
-        return int(stretches.targets.sum()), distinct, parts, rng.spawn(count)
+        return int(stretches.targets.sum()), distinct, parts, rng.spawn(count + 1)
 
     def cost(self, targets, distinct, parts, rngs, train=False):
         """Mean cost of the targets of a batch (`prepare`); with `train` gradients of all parameters are left behind."""
@@ -159,7 +166,7 @@ class Trainer:
             for copy in copies:
                 copy.copy_(ours, True)
         with paddle.set_grad_enabled(train):
-            rows = self.network.look_up(tensors(distinct))
+            rows = self.network.look_up(distinct, rngs[-1] if train else None, self._args.own_dropout)
         leaves = [{name: value.detach() for name, value in rows.items()} for _ in networks]
 
         def part_cost(network, leaf, part, rng):
@@ -310,7 +317,7 @@ def train_pass(args, trainer, run, log, stretches, rng):
 
 def evaluate(args, trainer, log):
     """{metric: value} on the last clicks of a log: cost, ranking metrics, signs of a network that has collapsed."""
-    arrays = trainer.network.arrays()
+    arrays = trainer.network.folded()
     trainer.network.eval()
     users = user_vectors(trainer.network, log, log.before_last(), trainer.pool.map)
     known, total = np.flatnonzero(log.last_item > 0), 0.0
@@ -456,10 +463,10 @@ def make_network(args, feature_dict, item_freq):
                          f"a width above {utils.MAX_WIDTH}", "see LOG_COLUMNS and PROFILE_FEATURES in utils.py")
     config = network_conf.ModelConfig(
         {name: len(feature_dict[name]) for name in FEATURES}, dims, utils.dictionary_fingerprint(feature_dict),
-        args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim, args.tie_embeddings, args.network)
+        args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim, args.tie_embeddings, args.network, args.content)
     paddle.seed(args.seed)  # of the initial values; all else is drawn by numpy
     network = network_class(config, dropout=args.dropout)
-    strange = network.tables().keys() - network.table_ids().keys() - {"nce_b"}
+    strange = network.tables().keys() - network.table_ids().keys() - {"nce_b", "content"}
     if strange:  # their gradients would be added by two threads at once
         raise InputError("--network", None, f"{', '.join(sorted(strange))}: an Embedding of its own", "add it to "
                          "embedding_dims, or make it a parameter")
@@ -477,6 +484,7 @@ def main():
     os.makedirs(args.model_output_dir, exist_ok=True)
     tempfile.TemporaryFile(dir=args.model_output_dir).close()  # whether it can be written to is told now
     network = make_network(args, feature_dict, item_freq)
+    network.attributes = logs[0].content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
     import paddle
     shown = {**vars(args), **network.config._asdict(), "lines": len(logs[0].users), "clicks": len(logs[0].clicks),
              "device": paddle.device.get_device(), "paddle": paddle.__version__}

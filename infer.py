@@ -15,10 +15,9 @@ import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import utils
-from reader import BadLines, Reader, make_batch, next_click_windows, share_rows
+from reader import BadLines, Reader, make_batch, next_click_windows, ragged, share_rows
 from utils import ITEMS, InputError, note
 
 import numpy as np
@@ -27,6 +26,7 @@ USER_BLOCK = 128  # users in every forward pass, whatever the batch: so a user's
 VIDEO_BLOCK, GROUP = 1024, 32  # videos scored at once (half a MB of scores stays in the cache), and in a group of them
 TOLERATED = 1e-3  # error of a score, and so of a probability, in single precision
 RANKED = 50  # the longest list that a metric looks at
+RULES_WITHIN, RULES_LAST, RULES_CLICKS = 10, 20, 1_000_000  # see `Rules`
 FORMATS = (".tsv", ".npz", ".vec")
 MAX_NPZ_ID = 256  # letters: in a .npz each id takes as much place as the longest
 
@@ -256,12 +256,14 @@ def ranking_metrics(ranks, ids, videos):
     }
 
 
-def evaluate_ranking(top_n, users, log, pool):
+def evaluate_ranking(ranked, log, videos, pool):
     """Metrics of predicting each line's last click from what precedes it, by the very lists that are served.
 
     Parameters
     ----------
-    top_n : TopN.    users : float32 [L, u].    log : EncodedLog; lines without any click do not count.
+    ranked : function of lines int64 [B] and n that gives the n best ids, int64 [B, n], 0 where there are fewer, and
+        their scores, float [B, n], nothing removed.
+    log : EncodedLog; lines without any click do not count.    videos : as in `ranking_metrics`.
     pool : executor whose threads share the work.
 
     Returns
@@ -269,19 +271,84 @@ def evaluate_ranking(top_n, users, log, pool):
     dict : `ranking_metrics` with the user's earlier clicks taken out of the lists, the target too if it is one of
     them, and with the prefix `seen_kept_` with nothing taken out.
     """
-    lines, before, found = np.flatnonzero(log.last_item >= 0), log.before_last(), {}
+    before, longest = log.before_last(), RANKED + 1  # one more than metrics look at: whether the last ties with it
 
-    def ranked(block, remove):
-        # one more than metrics look at: whether the last of those ties with what follows
-        removed = [log.items(line, before[line]) for line in block] if remove else None
-        ids, scores, _ = top_n(users[block], RANKED + 1, removed)
-        return ids, target_ranks(ids, scores, log.last_item[block])
-    blocks = [lines[start:start + USER_BLOCK] for start in range(0, len(lines), USER_BLOCK)]
-    for prefix, remove in (("", True), ("seen_kept_", False)):
-        ids, ranks = map(np.concatenate, zip(*pool.map(partial(ranked, remove=remove), blocks)))
-        metrics = ranking_metrics(ranks, ids, top_n.videos - 1)
-        found.update({prefix + name: value for name, value in metrics.items()})
-    return found
+    def of_block(lines):
+        seen = [np.unique(log.items(line, before[line])) for line in lines]
+        ids, scores = ranked(lines, longest + max(map(len, seen)))
+        gone = np.array([np.isin(row, items) for row, items in zip(ids, seen)])
+        left = np.argsort(gone, axis=1, kind="stable")[:, :longest]  # what is not gone, in the same order
+        ids_left, scores_left = (np.take_along_axis(np.where(gone, nothing, values), left, 1)
+                                 for values, nothing in ((ids, 0), (scores, -np.inf)))
+        target = log.last_item[lines]
+        return (ids_left, target_ranks(ids_left, scores_left, target),
+                ids[:, :longest], target_ranks(ids[:, :longest], scores[:, :longest], target))
+    lines = np.flatnonzero(log.last_item >= 0)
+    blocks = np.split(lines, range(USER_BLOCK, len(lines), USER_BLOCK))
+    ids, ranks, ids_kept, ranks_kept = map(_together, zip(*pool.map(of_block, blocks)))
+    kept = ranking_metrics(ranks_kept, ids_kept, videos)
+    return {**ranking_metrics(ranks, ids, videos), **{"seen_kept_" + name: value for name, value in kept.items()}}
+
+
+def _together(blocks):
+    """Arrays as one, their lists of the length of the shortest, which is more than metrics look at."""
+    return np.concatenate([block[:, :10] if block.ndim == 2 else block for block in blocks])
+
+
+# ---------------------------------------------------------------- baselines
+def popularity(item_freq):
+    """The ranking, as `evaluate_ranking` wants it, that serves everybody the most clicked videos."""
+    freq = np.asarray(item_freq[1:])
+    best = np.argsort(-freq, kind="stable")
+
+    def ranked(lines, n):
+        ids = best[:n]
+        return np.tile(ids + 1, (len(lines), 1)), np.tile(freq[ids], (len(lines), 1))
+    return ranked
+
+
+class Rules:
+    """Co-occurrence: the videos that others clicked near a user's last clicks. Nothing is trained.
+
+    score(v) = sum over the user's last RULES_LAST clicks c, the a-th from the end, of
+    0.8^a sum over pairs of clicks on c and v, at most RULES_WITHIN places apart, of 1 / distance, over the root of
+    the clicks on c. Memory follows the clicks that are looked at: lines of RULES_CLICKS clicks at most.
+
+    Parameters
+    ----------
+    log : EncodedLog to count in.    item_freq : frequencies of V videos.
+    """
+
+    def __init__(self, log, item_freq):
+        videos, items = len(item_freq), log.videos[0][log.clicks[:RULES_CLICKS]]
+        line = np.repeat(np.arange(len(log.users)), log.lengths)[:len(items)]
+        keys, weights = [], []  # pairs (first, second) as first * videos + second
+        for distance in range(1, RULES_WITHIN + 1):
+            near = np.flatnonzero(line[distance:] == line[:-distance])
+            keys.append(items[near] * videos + items[near + distance])
+            weights.append(np.full(len(near), 1 / distance))
+        pairs, place = np.unique(np.concatenate(keys), return_inverse=True)
+        weight = np.bincount(place, np.concatenate(weights), len(pairs))
+        first, second = np.concatenate([np.divmod(pairs, videos), np.divmod(pairs, videos)[::-1]], axis=1)
+        order = np.argsort(first, kind="stable")
+        self._near, self._offsets = second[order], np.searchsorted(first[order], np.arange(videos + 1))
+        self._weights = (np.concatenate([weight, weight]) / np.sqrt(np.asarray(item_freq)[first]))[order]
+
+    def ranking_of(self, log):
+        """The ranking of the videos for the next click after each line's earlier ones, as `evaluate_ranking` wants."""
+        before = log.before_last()
+
+        def ranked(lines, n):
+            ids, scores = np.zeros((len(lines), n), np.int64), np.full((len(lines), n), -np.inf)
+            for row, line in enumerate(lines):
+                clicks = log.items(line, before[line])[:-RULES_LAST - 1:-1]
+                places, age = ragged(self._offsets, clicks)
+                found, place = np.unique(self._near[places], return_inverse=True)
+                score = np.bincount(place, self._weights[places] * 0.8 ** age, len(found))
+                best = np.argsort(-score, kind="stable")[:n]
+                ids[row, :len(best)], scores[row, :len(best)] = found[best], score[best]
+            return ids, scores
+        return ranked
 
 
 # ---------------------------------------------------------------- text

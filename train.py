@@ -9,6 +9,7 @@ the pass gets a line on stdout and an object in metrics.jsonl: cost, test cost, 
 and the same metrics of a ranking by popularity. Two runs with one --seed, one log and one number of
 --threads write identical models.
 """
+import argparse
 import contextlib
 import json
 import math
@@ -22,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import reader
 import utils
-from infer import TopN, evaluate_ranking, user_vectors
+from infer import Rules, TopN, evaluate_ranking, popularity, user_vectors
 from utils import FEATURES, ITEMS, TAGS, InputError, note
 
 import numpy as np
@@ -31,16 +32,46 @@ INSTANCES = {"window": reader.sliding_windows, "sequence": reader.sequence_stret
 METRICS = [prefix + name for prefix in ("", "seen_kept_") for name in ("recall@10", "recall@50", "ndcg@10", "mrr@10")]
 FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
 EXPLODED = "lower --learning_rate; the models of earlier passes are as they were"
+PRESETS = {
+    "classic": {},
+    "best": {"network": "DirectModel", "dnn_layer_dims": (512, 64), "tie_embeddings": True, "content": True,
+             "own_dropout": 0.3, "instances": "sequence", "loss": "ranking_nce", "num_negatives": 2048,
+             "shared_negatives": True, "table_rate": 5.0, "user_dropout": 0.9, "dropout": 0.5, "num_passes": 8},
+    "v0.10": {"initial_values": "v0.10", "optimizer": "adagrad", "learning_rate": 0.1, "l2_rate": 0.001,
+              "batch_size": 50, "user_dropout": 0.0, "num_passes": 1},
+}
+BASELINES = ("popularity", "rules")
 FEW_USERS = 50  # in a test log: of so few nothing can be said
 LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
+# when a run is resumed
 FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
-                  "num_passes", "patience", "resume", "checkpoint_minutes", "max_bad_lines"}  # when a run is resumed
+                  "num_passes", "patience", "resume", "checkpoint_minutes", "rules", "max_bad_lines"}
 
 
 def parse_args():
-    """The settings of this run, from the command line."""
-    parser, path, positive = utils.argument_parser(__doc__), utils.path_type, utils.number_type(int, 1)
-    add, width = parser.add_argument, utils.number_type(int, 1, utils.MAX_WIDTH)
+    """The settings of this run, from the command line; --preset gives those that are not there."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default="classic")
+    preset = first.parse_known_args()[0].preset
+    parser = utils.argument_parser(__doc__)
+    add_run_arguments(parser)
+    add_network_arguments(parser)
+    parser.set_defaults(**PRESETS.get(preset, {}))
+    args = parser.parse_args()
+    if args.l2_rate and args.optimizer != "adagrad":
+        parser.error("--l2_rate goes with --optimizer=adagrad: paddle's Adam has none for sparse tables")
+    if args.content and not args.tie_embeddings:
+        parser.error("--content goes with --tie_embeddings: one vector a video")
+    if args.patience and not args.valid_set_path:
+        parser.error("--patience needs --valid_set_path")
+    if [args.train_set_path, args.test_set_path, args.valid_set_path].count("-") > 1:
+        parser.error("only one log can be standard input (-)")
+    return args
+
+
+def add_run_arguments(parser):
+    """The flags that say what is read and written, how long and how often."""
+    add, path, positive = parser.add_argument, utils.path_type, utils.number_type(int, 1)
     add("--train_set_path", type=path, required=True, help="the training log (- for standard input)")
     add("--test_set_path", type=path, required=True, help="the test log: its last clicks are predicted")
     add("--valid_set_path", type=path, help="log by whose last clicks the best pass is chosen, for model_best.tar.gz")
@@ -51,38 +82,8 @@ def parse_args():
     add("--patience", type=positive, help="stop after so many passes without a better one on --valid_set_path")
     add("--select_metric", choices=METRICS, help="by which the best pass is chosen, and compared with popularity "
         "(ndcg@10; seen_kept_ndcg@10 where most last clicks are on videos that the user has clicked before)")
-    add("--batch_size", type=positive, help="instances per step (512; on a log of fewer than 51,200 clicks as many as "
-        "make 100 steps a pass, at least 32)")
-    add("--learning_rate", type=utils.number_type(float, 0, above=True), default=0.002,
-        help="at the start; it falls to a tenth along a cosine (%(default)s)")
-    add("--window_size", type=positive, default=20, help="positions an instance looks back on at most (%(default)s)")
-    add("--dnn_layer_dims", type=width, nargs=2, default=(256, 31), metavar=("HIDDEN", "USER"),
-        help="widths of the two ReLU layers %(default)s")
-    add("--lstm_dim", type=width, default=64, help="width of the LSTM (%(default)s)")
-    add("--tie_embeddings", action="store_true",
-        help="one table for clicked and recommended videos, as wide as the user vector")
-    add("--content", action="store_true", help="a video's vector is its own row + the mean of its tags' and its "
-        "category's vectors; they become one when a model is written (needs --tie_embeddings)")
-    add("--own_dropout", type=utils.number_type(float, 0, 0.99), default=0.0,
-        help="share of the videos' own rows set to 0 in training, with --content (%(default)s)")
-    add("--table_rate", type=utils.number_type(float, 0, above=True), default=1.0,
-        help="tables learn so many times as fast as the other layers (%(default)s)")
-    add("--network", default="DNNmodel", help="a class of network_conf.py (%(default)s)")
-    add("--initial_values", choices=["popularity", "v0.10"], default="popularity",
-        help="start as a popularity ranking, or as the v0.10 example did (%(default)s)")
-    add("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
-    add("--l2_rate", type=utils.number_type(float, 0), default=0.0,
-        help="L2 regularisation of all parameters, with adagrad (%(default)s)")
-    add("--instances", choices=sorted(INSTANCES), default="window", help="every window on its own, or histories in "
-        "overlapping stretches, each click a target once (%(default)s)")
-    add("--loss", choices=["nce", "ranking_nce"], default="nce",
-        help="noise-contrastive estimation, or its ranking form: a sampled softmax (%(default)s)")
-    add("--num_negatives", type=positive, default=5, help="noise samples (%(default)s)")
-    add("--shared_negatives", action="store_true", help="draw them once a batch, not for each of its instances")
-    add("--user_dropout", type=utils.number_type(float, 0, 1), default=0.5,
-        help="share of training stretches whose user id is hidden (%(default)s)")
-    add("--dropout", type=utils.number_type(float, 0, 0.99), default=0.0,
-        help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
+    add("--rules", action=argparse.BooleanOptionalAction, default=True, help="compare with co-occurrence rules as "
+        "well, once a run: this takes a while on a large test log (%(default)s)")
     add("--resume", action="store_true", help="go on from the checkpoint of a run that was stopped, or that is done, "
         "to more --num_passes; start anew if there is none")
     add("--checkpoint_minutes", type=utils.number_type(float, 0), default=10.0,
@@ -90,14 +91,48 @@ def parse_args():
     add("--seed", type=utils.number_type(int, 0), default=0, help="of all that is random (%(default)s)")
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
-    args = parser.parse_args()
-    if args.l2_rate and args.optimizer != "adagrad":
-        parser.error("--l2_rate goes with --optimizer=adagrad: paddle's Adam has none for sparse tables")
-    if args.patience and not args.valid_set_path:
-        parser.error("--patience needs --valid_set_path")
-    if [args.train_set_path, args.test_set_path, args.valid_set_path].count("-") > 1:
-        parser.error("only one log can be standard input (-)")
-    return args
+
+
+def add_network_arguments(parser):
+    """The flags that say what is trained and how: those that a preset gives values to."""
+    add, positive, width = parser.add_argument, utils.number_type(int, 1), utils.number_type(int, 1, utils.MAX_WIDTH)
+    share, switch = utils.number_type(float, 0, 0.99), argparse.BooleanOptionalAction
+    add("--preset", choices=PRESETS, default="classic", help="gives the settings below other defaults, which --help "
+        "after it shows: classic is the network of the figure, best recommends best, v0.10 trains as the example of "
+        "that paddle did (%(default)s)")
+    add("--network", default="DNNmodel", help="a class of network_conf.py (%(default)s)")
+    add("--window_size", type=positive, default=20, help="positions an instance looks back on at most (%(default)s)")
+    add("--dnn_layer_dims", type=width, nargs=2, default=(256, 31), metavar=("HIDDEN", "USER"),
+        help="widths of the two ReLU layers %(default)s")
+    add("--lstm_dim", type=width, default=64, help="width of the LSTM (%(default)s)")
+    add("--tie_embeddings", action=switch, default=False,
+        help="one table for clicked and recommended videos, as wide as the user vector (%(default)s)")
+    add("--content", action=switch, default=False, help="a video's vector is its own row + the mean of its tags' and "
+        "its category's vectors; they become one when a model is written; needs --tie_embeddings (%(default)s)")
+    add("--own_dropout", type=share, default=0.0,
+        help="share of the videos' own rows set to 0 in training, with --content (%(default)s)")
+    add("--initial_values", choices=["popularity", "v0.10"], default="popularity",
+        help="start as a popularity ranking, or as the v0.10 example did (%(default)s)")
+    add("--instances", choices=sorted(INSTANCES), default="window", help="every window on its own, or histories in "
+        "overlapping stretches, each click a target once (%(default)s)")
+    add("--loss", choices=["nce", "ranking_nce"], default="nce",
+        help="noise-contrastive estimation, or its ranking form: a sampled softmax (%(default)s)")
+    add("--num_negatives", type=positive, default=5, help="noise samples (%(default)s)")
+    add("--shared_negatives", action=switch, default=False,
+        help="draw them once a batch, not for each of its instances (%(default)s)")
+    add("--batch_size", type=positive, help="instances per step (512; on a log of fewer than 51,200 clicks as many as "
+        "make 100 steps a pass, at least 32)")
+    add("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
+    add("--learning_rate", type=utils.number_type(float, 0, above=True), default=0.002,
+        help="at the start; it falls to a tenth along a cosine (%(default)s)")
+    add("--table_rate", type=utils.number_type(float, 0, above=True), default=1.0,
+        help="tables learn so many times as fast as the other layers (%(default)s)")
+    add("--l2_rate", type=utils.number_type(float, 0), default=0.0,
+        help="L2 regularisation of all parameters, with adagrad (%(default)s)")
+    add("--user_dropout", type=utils.number_type(float, 0, 1), default=0.5,
+        help="share of training stretches whose user id is hidden (%(default)s)")
+    add("--dropout", type=share, default=0.0,
+        help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
 
 
 # ---------------------------------------------------------------- steps
@@ -320,6 +355,7 @@ def evaluate(args, trainer, log):
     arrays = trainer.network.folded()
     trainer.network.eval()
     users = user_vectors(trainer.network, log, log.before_last(), trainer.pool.map)
+    top_n = TopN(arrays["nce_w"], arrays["nce_b"])
     known, total = np.flatnonzero(log.last_item > 0), 0.0
     windows = reader.next_click_windows(log.before_last(), args.window_size)
     rng = np.random.default_rng(args.seed)  # always the same noise: costs of two passes differ by what was learned
@@ -327,23 +363,25 @@ def evaluate(args, trainer, log):
         targets, *batch = trainer.prepare(log, windows.take(known[start:start + args.batch_size]), rng)
         total += trainer.cost(targets, *batch) * targets
     return {"test_cost": total / len(known) if len(known) else None,
-            **evaluate_ranking(TopN(arrays["nce_w"], arrays["nce_b"]), users, log, trainer.pool),
+            **evaluate_ranking(lambda lines, n: top_n(users[lines], n)[:2], log, top_n.videos - 1, trainer.pool),
             "distinct_users": len(np.unique(users, axis=0)), "live_units": int((users > 0).any(0).sum())}
 
 
-def popularity_metrics(log, item_freq, pool):
-    """{popularity_metric: value} on the last clicks of a log: the network of which nothing but the bias is left."""
-    from network_conf import log_frequencies
-    top_n = TopN(np.zeros((len(item_freq), 1)), log_frequencies(item_freq)[None])
-    found = evaluate_ranking(top_n, np.zeros((len(log.users), 1)), log, pool)
-    return {"popularity_" + name: value for name, value in found.items()}
+def baseline_metrics(args, logs, item_freq, pool):
+    """{baseline_metric: value} on the last clicks of the test log, of what a network has to beat."""
+    rankings = {"popularity_": popularity(item_freq)}
+    if args.rules:
+        rankings["rules_"] = Rules(logs[0], item_freq).ranking_of(logs[1])
+    return {baseline + name: value for baseline, ranked in rankings.items()
+            for name, value in evaluate_ranking(ranked, logs[1], len(item_freq) - 1, pool).items()}
 
 
 def pass_line(row):
     """The line of a pass for people; metrics.jsonl has all of it."""
     cost = "none" if row["test_cost"] is None else f"{row['test_cost']:.4f}"
-    metrics = "  ".join(f"{name} {row[name]:.4f} (popularity {row['popularity_' + name]:.4f})"
-                        for name in ("recall@10", "ndcg@10", "recall@50"))
+    metrics = "  ".join(f"{name} {row[name]:.4f} (" + ", ".join(
+        f"{baseline} {row[f'{baseline}_{name}']:.4f}" for baseline in BASELINES if f"{baseline}_{name}" in row) + ")"
+        for name in ("recall@10", "ndcg@10", "recall@50"))
     return (f"pass {row['pass']:05d}  cost {row['cost']:.4f}  test_cost {cost}  {metrics}  "
             f"coverage@10 {row['coverage@10']:.4f}  {row['seconds']:.1f} s  "
             f"{row['instances_per_second']:.0f} instances/s")
@@ -401,7 +439,7 @@ def out_of_patience(args, rows):
 def run_passes(args, trainer, item_freq, logs, stretches, run, reading):
     """All passes that are left: train, evaluate, save, print; `reading` took that many seconds of the first."""
     rows = run.rows
-    popularity = popularity_metrics(logs[1], item_freq, trainer.pool)
+    baselines = baseline_metrics(args, logs, item_freq, trainer.pool)
     if len(rows) >= args.num_passes:
         note(f"all {args.num_passes} passes are done; a larger --num_passes goes on")
     run.catch_signals()
@@ -410,7 +448,7 @@ def run_passes(args, trainer, item_freq, logs, stretches, run, reading):
         cost, instances = train_pass(args, trainer, run, logs[0], stretches, rng), len(logs[0].clicks)
         seconds = run.seconds + (0 if rows else reading)
         row = {"pass": len(rows), "cost": cost, "instances": instances, "seconds": seconds,
-               "instances_per_second": instances / seconds, **popularity}
+               "instances_per_second": instances / seconds, **baselines}
         finish_pass(args, trainer, item_freq, logs, row, rows)
         run.end_pass(trainer)
     best, name = best_of(args, rows), args.select_metric
@@ -418,8 +456,10 @@ def run_passes(args, trainer, item_freq, logs, stretches, run, reading):
         note(f"no better valid_{name} for {args.patience} passes: stopped")
     if best:
         tell(f"best pass by valid_{name}, saved as model_best.tar.gz: {pass_line(best)}")
-    if (best or rows[-1])[name] <= popularity["popularity_" + name]:
-        note(f"warning: by {name} this model ranks no better than popularity; train it longer, or serve the top list")
+    for baseline in BASELINES:
+        if (best or rows[-1])[name] <= baselines.get(f"{baseline}_{name}", -1):
+            note(f"warning: by {name} this model ranks no better than {baseline}; train it longer, or with "
+                 "--preset=best")
 
 
 # ---------------------------------------------------------------- the run

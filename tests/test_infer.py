@@ -215,8 +215,42 @@ def test_evaluate_ranking_against_a_plain_one(tmp_path_factory, histories, level
     score = np.random.default_rng(seed).integers(0, levels, (len(histories), 131)).astype(np.float32)
     top_n = infer.TopN(np.eye(131, dtype=np.float32), np.zeros((1, 131), np.float32))  # a user's vector: their scores
     with ThreadPoolExecutor(2) as pool, mock.patch.object(infer, "USER_BLOCK", user_block):
-        found = infer.evaluate_ranking(top_n, score, log, pool)
+        found = infer.evaluate_ranking(lambda lines, n: top_n(score[lines], n)[:2], log, 130, pool)
     assert found == pytest.approx(plain_evaluation(histories, score.tolist()), rel=1e-12)
+
+
+def small_logs(folder, *logs):
+    """Each a list of histories of v1, v2, ..., encoded."""
+    for histories in logs:
+        (folder / "log.txt").write_text(log_text([("u", "", "", [f"v{video}::" for video in history], "")
+                                                  for history in histories]))
+        yield from Reader(MANY).encode(str(folder / "log.txt"))
+
+
+def test_rules_by_hand(tmp_path):
+    """Pairs 1-2 twice at distance 1, 2-3 once, 1-3 once at distance 2; clicks 2, 2, 1 of five."""
+    log, test = small_logs(tmp_path, [[1, 2, 3], [2, 1]], [[1, 9], [3, 1, 9], [4, 9], [9]])
+    ranked = infer.Rules(log, [0, 0.4, 0.4, 0.2, 0]).ranking_of(test)
+    ids, scores = ranked(np.arange(4), 4)
+    one, three = 1 / math.sqrt(0.4), 1 / math.sqrt(0.2)
+    assert ids.tolist() == [[2, 3, 0, 0], [2, 1, 3, 0], [0] * 4, [0] * 4]
+    assert scores[0] == pytest.approx([2 * one, 0.5 * one, -INF, -INF])
+    assert scores[1] == pytest.approx([2 * one + 0.8 * three, 0.8 * 0.5 * three, 0.5 * one, -INF])
+    assert ranked(np.array([1]), 1)[0].tolist() == [[2]]
+
+
+def test_rules_look_at_the_last_clicks_and_near_ones(tmp_path):
+    """Pairs 10 places apart count, 11 do not; the 20th click from the end counts, the 21st does not."""
+    log, test = small_logs(tmp_path, [[1, *range(50, 59), 2, 3]], [[1, *[100] * 19, 9], [1, *[100] * 20, 9]])
+    ids, scores = infer.Rules(log, [0] + [1 / 130] * 130).ranking_of(test)(np.arange(2), 20)
+    assert 2 in ids[0] and 3 not in ids[0] and not ids[1].any()
+    assert scores[0][ids[0] == 2] == pytest.approx(0.8 ** 19 / 10 * math.sqrt(130))
+
+
+def test_popularity_by_hand():
+    """Equal ones by id; the same for everybody."""
+    ids, scores = infer.popularity([0.4, 0.1, 0.3, 0.1, 0.1])(np.arange(2), 3)
+    assert ids.tolist() == [[2, 1, 3]] * 2 and scores.tolist() == [[0.3, 0.1, 0.1]] * 2
 
 
 # ---------------------------------------------------------------- user vectors

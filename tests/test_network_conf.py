@@ -13,7 +13,16 @@ import train
 from conftest import SMALL_DICT, log_text
 from network_conf import RELU_GAIN, DNNmodel, ModelConfig
 from reader import Reader
-from utils import CATEGORIES, CLICK_FEATURES, ITEMS, PROFILE_FEATURES, TAGS, InputError, dictionary_fingerprint
+from utils import (
+    CATEGORIES,
+    CLICK_FEATURES,
+    ITEMS,
+    PROFILE_FEATURES,
+    TAGS,
+    InputError,
+    dictionary_fingerprint,
+    read_archive,
+)
 
 import numpy as np
 import paddle
@@ -26,10 +35,13 @@ DIMS = {"user_id": 3, "province": 2, "city": 2, "phone": 2, ITEMS: 4, CATEGORIES
 CONFIG = ModelConfig({name: len(SMALL_DICT[name]) for name in DIMS}, DIMS, dictionary_fingerprint(SMALL_DICT),
                      window_size=4, dnn_layer_dims=(6, 5), lstm_dim=4)
 TIED = CONFIG._replace(tie_embeddings=True, dnn_layer_dims=(6, 4))
+BEST = TIED._replace(network="DirectModel", content=True)
 LINES = [("u1", "p1", "c1", ["v1:a:s_t", "v2:b:t", "v1:a:s_t", "v3:z:q_s_t", "v4:a:s", "v2:b:t", "v3:b:t"], "m1"),
          ("u9", "p9", "c2", ["v4:NULL:NULL", "new:a:s", "v2:b:t"], "m9"),
          ("u2", "p1", "", [], "m1"),
          ("u2", "p1", "c1", ["v3:a:s_t_t"], "m1")]
+# attributes of <unk>, v1 to v4, as first video-infos have them: tags s 1, t 2 (of three), categories a 3 + 1, b 3 + 2
+ATTRIBUTES = [[], [1, 2, 4], [2, 5], [1, 2], [1, 4]]
 CUTS = [reader.sliding_windows, reader.sequence_stretches]
 
 
@@ -42,9 +54,11 @@ def log(tmp_path):
 
 def random_network(config, **options):
     """Parameters large enough for every part of the network to matter, some of the ReLUs to be closed."""
-    network, rng = DNNmodel(config, **options), np.random.default_rng(0)
+    network, rng = network_conf.network_class(config.network)(config, **options), np.random.default_rng(0)
     for parameter in network.parameters():
         parameter.set_value(rng.normal(0, 0.7, parameter.shape).astype(np.float32))
+    network.attributes = reader.Content(np.concatenate(ATTRIBUTES).astype(int),
+                                        np.cumsum([0, *map(len, ATTRIBUTES)]))
     return network
 
 
@@ -102,7 +116,20 @@ def plain_user_vector(p, instance):
               np.mean([p[f"_proj_{TAGS}"][tag] for _, _, tags in clicks for tag in tags], axis=0),
               *(p[f"_proj_{name}"][id_] for name, id_ in zip(PROFILE_FEATURES, profile))]
     hidden = np.maximum(0, np.concatenate(joined) @ p["relu1_w"] + p["relu1_b"])
-    return np.maximum(0, hidden @ p["relu2_w"] + p["relu2_b"])
+    u = np.maximum(0, hidden @ p["relu2_w"] + p["relu2_b"])
+    if "direct_last_w" in p:
+        videos = np.array([p[f"_proj_{ITEMS}"][item] for item, _, _ in clicks])
+        weights = 0.7 ** np.arange(len(videos))[::-1]
+        u = u + videos[-1] @ p["direct_last_w"] + weights @ videos / weights.sum() @ p["direct_mean_w"]
+    return u
+
+
+def whole_videos(p):
+    """The parameters, the table of videos being their own rows + the mean of their attributes' rows."""
+    if "content" not in p:
+        return p
+    means = [np.mean([p["content"][id_] for id_ in ids], axis=0) if ids else 0 for ids in ATTRIBUTES]
+    return {**p, f"_proj_{ITEMS}": np.array([own + mean for own, mean in zip(p[f"_proj_{ITEMS}"], means)])}
 
 
 def plain_costs(kind, users, targets, negatives, w, b, freq):
@@ -129,20 +156,21 @@ def plain_costs(kind, users, targets, negatives, w, b, freq):
 def forward(network, log, stretches, rng=None):
     batch = reader.make_batch(log, stretches)
     distinct = reader.share_rows([batch], network.table_ids(training=False))
-    return network(network.look_up(network_conf.tensors(distinct)), network_conf.tensors(batch), rng).numpy()
+    return network(network.look_up(distinct), network_conf.tensors(batch), rng).numpy()
 
 
 @pytest.mark.parametrize("window_size", [3, 5, 20])
 @pytest.mark.parametrize("cut", CUTS)
-def test_forward_pass(log, cut, window_size):
+@pytest.mark.parametrize("config", [CONFIG, BEST], ids=["classic", "best"])
+def test_forward_pass(log, config, cut, window_size):
     """LSTM, max and averages over windows of different lengths, padded or not, and both ReLU layers."""
-    network, stretches = random_network(CONFIG), cut(log.lengths, window_size)
-    parameters = {name: value.astype(np.float64) for name, value in network.arrays().items()}
+    network, stretches = random_network(config), cut(log.lengths, window_size)
+    parameters = whole_videos({name: value.astype(np.float64) for name, value in network.arrays().items()})
     instances = plain_instances(stretches)
     expected = np.array([plain_user_vector(parameters, instance) for instance in instances])
     assert len({len(clicks) for _, clicks, _ in instances}) > 2
     np.testing.assert_allclose(forward(network, log, stretches), expected, rtol=1e-4, atol=1e-5)
-    assert 0.1 < np.mean(expected == 0) < 0.9
+    assert config.network == "DirectModel" or 0.1 < np.mean(expected == 0) < 0.9
 
 
 def test_parameters(log):
@@ -150,6 +178,44 @@ def test_parameters(log):
     for config in (CONFIG, TIED):
         assert {name: value.shape for name, value in DNNmodel(config).arrays().items()} == shapes_of(config)
     assert DNNmodel(CONFIG, is_infer=True).named().keys() == shapes_of(CONFIG).keys() - {"nce_w", "nce_b"}
+
+
+def test_content_of_a_log(log):
+    """Tags and category of each video's first video-info, by hand; what the dictionary does not know says nothing."""
+    ids, offsets = log.content(len(SMALL_DICT[ITEMS]), len(SMALL_DICT[TAGS]))
+    assert [ids[start:end].tolist() for start, end in zip(offsets, offsets[1:])] == ATTRIBUTES
+
+
+def test_a_model_is_written_folded(log, tmp_path, monkeypatch):
+    """One vector a video in the archive: user vectors and scores are those of tables and content, to 1e-5."""
+    monkeypatch.setattr(network_conf, "FOLDED", 2)
+    network = random_network(BEST)
+    network_conf.save_model(str(tmp_path / "model.tar.gz"), network, FREQ)
+    told, arrays = read_archive(str(tmp_path / "model.tar.gz"), "")
+    videos = whole_videos({name: value.astype(float) for name, value in network.arrays().items()})[f"_proj_{ITEMS}"]
+    assert "content" not in arrays and told["network"] == "DirectModel"
+    np.testing.assert_allclose(arrays["nce_w"], videos, rtol=0, atol=1e-5)
+    assert np.abs(arrays["nce_w"] - network.arrays()["nce_w"]).max() > 0.1
+    told.pop("format_version")
+    loaded, windows = network_conf.load_network("", told, arrays), reader.next_click_windows(log.lengths, 4)
+    batch = reader.make_batch(log, windows, with_targets=False)
+    distinct = reader.share_rows([batch], loaded.table_ids(training=False))
+    users = loaded(loaded.look_up(distinct), network_conf.tensors(batch)).numpy()
+    np.testing.assert_allclose(users, infer.user_vectors(network, log), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(users @ arrays["nce_w"].T, infer.user_vectors(network, log) @ videos.T, atol=1e-4)
+
+
+def test_own_rows_are_dropped_in_training_alone():
+    """A share of them is 0, what their attributes give stays."""
+    network, ids = random_network(BEST), np.arange(5)
+    own, whole = network.arrays()[f"_proj_{ITEMS}"], network.look_up({f"_proj_{ITEMS}": ids})[f"_proj_{ITEMS}"].numpy()
+    rng, dropped = np.random.default_rng(0), 0
+    for _ in range(40):
+        found = network.look_up({f"_proj_{ITEMS}": ids}, rng, 0.3)[f"_proj_{ITEMS}"].numpy()
+        gone = np.abs(found - (whole - own)).max(1) < 1e-6
+        np.testing.assert_allclose(found[~gone], whole[~gone], atol=1e-6)
+        dropped += gone.sum()
+    assert 0.2 < dropped / 200 < 0.4
 
 
 def test_running_max():
@@ -215,7 +281,7 @@ def test_a_cost_worked_out_by_hand():
 # ---------------------------------------------------------------- gradients of the whole network
 def trainer_of(network, threads, freq=FREQ, **settings):
     args = {"threads": threads, "loss": "nce", "learning_rate": 0.01, "optimizer": "adam", "l2_rate": 0.0,
-            "num_negatives": 3, "shared_negatives": False, **settings}
+            "num_negatives": 3, "shared_negatives": False, "table_rate": 1.0, "own_dropout": 0.0, **settings}
     return train.Trainer(argparse.Namespace(**args), network, freq, 10)
 
 
@@ -234,7 +300,9 @@ def dense_gradient(parameter):
     (reader.sequence_stretches, CONFIG, {"loss": "ranking_nce", "shared_negatives": True, "num_negatives": 4}),
     (reader.sliding_windows, TIED, {"loss": "ranking_nce"}),
     (reader.sequence_stretches, TIED, {"shared_negatives": True}),
-], ids=["windows", "sequences", "tied windows", "tied sequences"])
+    (reader.sliding_windows, BEST, {"loss": "ranking_nce"}),
+    (reader.sequence_stretches, BEST, {"loss": "ranking_nce", "shared_negatives": True}),
+], ids=["windows", "sequences", "tied windows", "tied sequences", "best windows", "best sequences"])
 def test_gradients(log, cut, config, settings, threads):
     """Cost and slopes along random directions, parameter by parameter, against the reference in float64."""
     network = random_network(config)
@@ -250,6 +318,7 @@ def test_gradients(log, cut, config, settings, threads):
     assert settings.get("shared_negatives", False) == (cases[0][1].ndim == 1)
 
     def plain_cost(p):
+        p = whole_videos(p)
         w = p[f"_proj_{ITEMS}"] if config.tie_embeddings else p["nce_w"]
         return np.sum(np.concatenate([plain_costs(
             settings.get("loss", "nce"), [plain_user_vector(p, instance) for instance in instances],

@@ -223,6 +223,7 @@ def test_seed_decides_everything(small):
     "--tie_embeddings --dropout=0.3",
     "--loss=ranking_nce --threads=3 --window_size=7 --dnn_layer_dims 20 9 --lstm_dim=10 --user_dropout=0",
     "--shared_negatives --initial_values=v0.10 --optimizer=adagrad --l2_rate=0.001 --batch_size=50",
+    "--preset=best", "--preset=v0.10", "--preset=best --network=DNNmodel --no-shared_negatives --num_negatives=20",
 ])
 def test_settings_reach_the_model(small, flags):
     """Every way of training runs, is reported, and its model serves without being told anything again."""

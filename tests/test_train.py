@@ -372,3 +372,37 @@ def test_training_goes_on_when_nobody_reads(small):
         assert result.returncode == 0 and "Traceback" not in result.stderr
         rows = (small / "output" / f"unread{number}" / "metrics.jsonl").read_text().splitlines()
         assert len(rows) == 2
+
+
+# ---------------------------------------------------------------- presets
+FILES = [f"--{name}=x" for name in ("train_set_path", "test_set_path", "model_output_dir", "feature_dict", "item_freq")]
+
+
+def settings_of(monkeypatch, *flags):
+    """What train.py makes of a command line."""
+    monkeypatch.setattr("sys.argv", ["train.py", *FILES, *flags])
+    return vars(train.parse_args())
+
+
+@pytest.mark.parametrize("preset", train.PRESETS)
+def test_a_preset_sets_defaults_and_nothing_else(monkeypatch, preset):
+    """Of flags that there are; what the command line says counts more, before the preset or after it."""
+    plain, found = settings_of(monkeypatch), settings_of(monkeypatch, f"--preset={preset}")
+    assert found == {**plain, **train.PRESETS[preset], "preset": preset}
+    assert (found == plain) == (preset == "classic")
+    given = ("--num_negatives=7", "--no-content", "--window_size=9")
+    for flags in ((f"--preset={preset}", *given), (*given, f"--preset={preset}")):
+        assert settings_of(monkeypatch, *flags) == {**found, "num_negatives": 7, "content": False, "window_size": 9}
+
+
+def test_help_shows_the_defaults_of_a_preset(monkeypatch, capsys):
+    for preset, shown in (("classic", "noise samples (5)"), ("best", "noise samples (2048)")):
+        with pytest.raises(SystemExit):
+            settings_of(monkeypatch, f"--preset={preset}", "--help")
+        assert shown in capsys.readouterr().out
+
+
+def test_content_needs_one_vector_a_video(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        settings_of(monkeypatch, "--content")
+    assert "--content goes with --tie_embeddings" in capsys.readouterr().err

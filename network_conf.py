@@ -89,23 +89,19 @@ class DNNmodel(nn.Layer):
         """
         return self.hidden_layer(self.embedding_layer(rows, batch), batch, rng)
 
-    def look_up(self, distinct, rng=None, own_dropout=0.0):
+    def look_up(self, distinct):
         """Rows of the tables, {table: [distinct, width]}, of their distinct ids {table: int64 array [distinct]}.
 
-        With `content` those of videos are whole: own row + mean of the attributes'. A generator drops a share of the
-        own rows, so that attributes alone have to do: all that is there for a video that is new.
+        With `content` those of videos are whole: own row + mean of the attributes'.
         """
         rows = {name: layer(paddle.to_tensor(distinct[name])) for name, layer in self.tables().items()
                 if name in distinct}
         if hasattr(self, "content"):
-            own = rows[VIDEO_TABLE]
-            if rng is not None and own_dropout:
-                own = own * paddle.to_tensor((rng.random((len(own), 1)) >= own_dropout).astype(np.float32))
             places, owner = ragged(self.attributes.offsets, distinct[VIDEO_TABLE])
             ids, place = np.unique(self.attributes.ids[places], return_inverse=True)
             shares = (1 / np.bincount(owner)[owner]).astype(np.float32)  # [K, 1]
             of_attributes = F.embedding(paddle.to_tensor(place), self.content(paddle.to_tensor(ids)))  # [K, width]
-            rows[VIDEO_TABLE] = paddle.scatter_nd_add(own, paddle.to_tensor(owner[:, None]),
+            rows[VIDEO_TABLE] = paddle.scatter_nd_add(rows[VIDEO_TABLE], paddle.to_tensor(owner[:, None]),
                                                       of_attributes * paddle.to_tensor(shares[:, None]))
         return rows
 

@@ -35,7 +35,7 @@ EXPLODED = "lower --learning_rate; the models of earlier passes are as they were
 PRESETS = {
     "classic": {},
     "best": {"network": "DirectModel", "dnn_layer_dims": (512, 64), "tie_embeddings": True, "content": True,
-             "own_dropout": 0.3, "instances": "sequence", "loss": "ranking_nce", "num_negatives": 2048,
+             "instances": "sequence", "loss": "ranking_nce", "num_negatives": 2048,
              "shared_negatives": True, "table_rate": 5.0, "user_dropout": 0.9, "dropout": 0.5, "num_passes": 8},
     "v0.10": {"initial_values": "v0.10", "optimizer": "adagrad", "learning_rate": 0.1, "l2_rate": 0.001,
               "batch_size": 50, "user_dropout": 0.0, "num_passes": 1},
@@ -109,8 +109,6 @@ def add_network_arguments(parser):
         help="one table for clicked and recommended videos, as wide as the user vector (%(default)s)")
     add("--content", action=switch, default=False, help="a video's vector is its own row + the mean of its tags' and "
         "its category's vectors; they become one when a model is written; needs --tie_embeddings (%(default)s)")
-    add("--own_dropout", type=share, default=0.0,
-        help="share of the videos' own rows set to 0 in training, with --content (%(default)s)")
     add("--initial_values", choices=["popularity", "v0.10"], default="popularity",
         help="start as a popularity ranking, or as the v0.10 example did (%(default)s)")
     add("--instances", choices=sorted(INSTANCES), default="window", help="every window on its own, or histories in "
@@ -169,7 +167,7 @@ class Trainer:
         Returns
         -------
         targets : int.    distinct : {table: ids that are needed}.    parts : list of {name: array}, for the threads.
-        rngs : a generator for the dropout of each part, and one for that of the videos' own rows.
+        rngs : a generator for the dropout of each part.
         """
         args, lines = self._args, len(stretches.line)
         count = min(max(args.threads, -(-lines // LARGEST_PART)), lines)
@@ -184,7 +182,7 @@ class Trainer:
         distinct["nce_b"] = distinct[self.network.output_table()]
         for part in parts:
             part["log_noise"] = self._noise.log_probability[distinct["nce_b"], None]
-        return int(stretches.targets.sum()), distinct, parts, rng.spawn(count + 1)
+        return int(stretches.targets.sum()), distinct, parts, rng.spawn(count)
 
     def cost(self, targets, distinct, parts, rngs, train=False):
         """Mean cost of the targets of a batch (`prepare`); with `train` gradients of all parameters are left behind."""
@@ -201,7 +199,7 @@ class Trainer:
             for copy in copies:
                 copy.copy_(ours, True)
         with paddle.set_grad_enabled(train):
-            rows = self.network.look_up(distinct, rngs[-1] if train else None, self._args.own_dropout)
+            rows = self.network.look_up(distinct)
         leaves = [{name: value.detach() for name, value in rows.items()} for _ in networks]
 
         def part_cost(network, leaf, part, rng):

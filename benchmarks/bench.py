@@ -217,7 +217,7 @@ def first_cost(log, folder, mode, batch_size, negatives, shared):
     network = conf.DNNmodel(conf.ModelConfig(**told))
     network.set_arrays(parameters)
     settings = SimpleNamespace(threads=2, loss="nce", optimizer="adam", learning_rate=0.002, num_negatives=negatives,
-                               shared_negatives=bool(shared), table_rate=1.0, own_dropout=0.0)
+                               shared_negatives=bool(shared), table_rate=1.0)
     trainer = Trainer(settings, network, item_freq, steps=1)
     noise = fixed_noise(negatives, len(item_freq))
     trainer._noise.draw = lambda shape, _: np.broadcast_to(noise, shape)

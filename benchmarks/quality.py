@@ -1,12 +1,13 @@
 """The results tables and learning curves of docs/quality.md: trains every row over several seeds.
 
     python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1
+    python benchmarks/quality.py --name=beauty --log_dir=./data/beauty --feat_appear_limit=1
     python benchmarks/quality.py --name=sample --log_dir=./data --feat_appear_limit=20
-    python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1 --ablation
+    python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1 --seeds=1 --ablation
 
---log_dir holds train.txt, test.txt and, if there is one, valid.txt (or .txt.gz), by which the recipe's pass is chosen;
-every other row reports its last pass. --ablation takes one setting at a time out of the recipe, and compares on the
-validation log alone.
+--log_dir holds train.txt, test.txt and, if there is one, valid.txt (or .txt.gz), by which the pass of the preset
+`best` is chosen; every other row reports its last pass. --ablation takes one thing at a time out of that preset, and
+compares on the validation log alone.
 Prints Markdown; without --ablation writes docs/curves-NAME.svg too (needs matplotlib). Runs follow one after the
 other; models and metrics stay in --work_dir.
 """
@@ -18,22 +19,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-V010 = "--initial_values=v0.10 --optimizer=adagrad --learning_rate=0.1 --l2_rate=0.001 --batch_size=50 " \
-       "--user_dropout=0 --num_passes=1"
-RECIPE = "--instances=sequence --loss=ranking_nce --num_negatives=1024 --shared_negatives --tie_embeddings " \
-         "--dnn_layer_dims 512 64 --dropout=0.5 --user_dropout=0.9 --num_passes=20"
-ROWS = {"v0.10 settings": V010, "defaults": "", "recipe": RECIPE}
-WITHOUT = {  # name of the row: (what the recipe says, what stands in its place)
-    "recipe": ("", ""),
-    "--loss=nce": ("--loss=ranking_nce", ""),
-    "5 negatives an instance": ("--num_negatives=1024 --shared_negatives", ""),
-    "without --tie_embeddings": ("--tie_embeddings", ""),
-    "--dnn_layer_dims 256 31": ("--dnn_layer_dims 512 64", ""),
-    "--dropout=0": ("--dropout=0.5", ""),
-    "--user_dropout=0.5": ("--user_dropout=0.9", ""),
+ROWS = {"v0.10": "--preset=v0.10", "classic": "", "best": "--preset=best"}
+WITHOUT = {  # what takes one thing out of the best preset
+    "best": "",
+    "without the direct path": "--network=DNNmodel",
+    "without content": "--no-content",
+    "one rate for all": "--table_rate=1",
+    "512 negatives": "--num_negatives=512",
+    "--dropout=0.2": "--dropout=0.2",
+    "--user_dropout=0.5": "--user_dropout=0.5",
+    "--dnn_layer_dims 256 31": "--dnn_layer_dims 256 31",
 }
-ABLATION = {name: RECIPE.replace(old, new).replace("--num_passes=20", "--num_passes=8")  # enough to compare
-            for name, (old, new) in WITHOUT.items()}
+ABLATION = {name: f"--preset=best {flags}" for name, flags in WITHOUT.items()}
 METRICS = ("recall@10", "ndcg@10", "recall@50", "mrr@10", "coverage@10", "seen_kept_recall@10", "seen_kept_ndcg@10")
 
 
@@ -95,17 +92,19 @@ def main():
     parser.add_argument("--feat_appear_limit", default="20", help="for data_processor.py")
     parser.add_argument("--work_dir", default="output/quality", type=Path, help="where models and metrics go")
     parser.add_argument("--seeds", type=int, default=3, help="runs per row")
-    parser.add_argument("--ablation", action="store_true", help="the recipe without one of its settings at a time")
+    parser.add_argument("--ablation", action="store_true", help="the preset best without one of its settings at a time")
+    parser.add_argument("--rows", nargs="+", help="of the table, those to train (all)")
     args = parser.parse_args()
     folder = args.work_dir / args.name
     subprocess.run([sys.executable, ROOT / "data_processor.py", f"--train_set_path={log_of(args.log_dir, 'train')}",
                     f"--output_dir={folder}", f"--feat_appear_limit={args.feat_appear_limit}"],
                    check=True, stdout=sys.stderr)
     rows, test = (ABLATION, "valid") if args.ablation else (ROWS, "test")
-    runs = {name: [train(folder, args.log_dir, test, settings, seed, valid=name == "recipe" and not args.ablation)
-                   for seed in range(args.seeds)] for name, settings in rows.items()}
+    runs = {name: [train(folder, args.log_dir, test, settings, seed, valid=name == "best" and not args.ablation)
+                   for seed in range(args.seeds)] for name, settings in rows.items() if name in (args.rows or rows)}
     print(f"| {args.name} | {' | '.join(METRICS)} | passes | minutes |\n|---{'|---' * (len(METRICS) + 2)}|")
-    print(table_row("popularity", [next(iter(runs.values()))[0][-1]], "popularity_"), "- | - |")
+    for baseline in ("popularity", "rules"):
+        print(table_row(baseline, [next(iter(runs.values()))[0][-1]], baseline + "_"), "- | - |")
     for row, seeds in runs.items():
         minutes = statistics.mean(sum(each["seconds"] for each in passes) for passes in seeds) / 60
         print(table_row(row, [reported(passes) for passes in seeds]), f"{len(seeds[0])} | {minutes:.1f} |")

@@ -205,19 +205,6 @@ def test_a_model_is_written_folded(log, tmp_path, monkeypatch):
     np.testing.assert_allclose(users @ arrays["nce_w"].T, infer.user_vectors(network, log) @ videos.T, atol=1e-4)
 
 
-def test_own_rows_are_dropped_in_training_alone():
-    """A share of them is 0, what their attributes give stays."""
-    network, ids = random_network(BEST), np.arange(5)
-    own, whole = network.arrays()[f"_proj_{ITEMS}"], network.look_up({f"_proj_{ITEMS}": ids})[f"_proj_{ITEMS}"].numpy()
-    rng, dropped = np.random.default_rng(0), 0
-    for _ in range(40):
-        found = network.look_up({f"_proj_{ITEMS}": ids}, rng, 0.3)[f"_proj_{ITEMS}"].numpy()
-        gone = np.abs(found - (whole - own)).max(1) < 1e-6
-        np.testing.assert_allclose(found[~gone], whole[~gone], atol=1e-6)
-        dropped += gone.sum()
-    assert 0.2 < dropped / 200 < 0.4
-
-
 def test_running_max():
     """Values against numpy; a gradient goes to where the max was found, of equal ones to one of them."""
     rng = np.random.default_rng(0)
@@ -281,7 +268,7 @@ def test_a_cost_worked_out_by_hand():
 # ---------------------------------------------------------------- gradients of the whole network
 def trainer_of(network, threads, freq=FREQ, **settings):
     args = {"threads": threads, "loss": "nce", "learning_rate": 0.01, "optimizer": "adam", "l2_rate": 0.0,
-            "num_negatives": 3, "shared_negatives": False, "table_rate": 1.0, "own_dropout": 0.0, **settings}
+            "num_negatives": 3, "shared_negatives": False, "table_rate": 1.0, **settings}
     return train.Trainer(argparse.Namespace(**args), network, freq, 10)
 
 

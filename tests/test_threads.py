@@ -52,7 +52,7 @@ def train_steps(steps, loss, threads=2, dropout=0.2):
     network = network_conf.DNNmodel(config, dropout=dropout)
     network_conf.initialize(network, freq)
     args = argparse.Namespace(loss=loss, threads=threads, learning_rate=0.002, optimizer="adam", l2_rate=0.0,
-                              table_rate=1.0, own_dropout=0.0, **SETTINGS[loss])
+                              table_rate=1.0, **SETTINGS[loss])
     trainer = train.Trainer(args, network, freq, steps)
     stretches = (sequence_stretches if loss == "ranking_nce" else sliding_windows)(log.lengths, WINDOW)
     started, targets, done = time.perf_counter(), 0, 0

@@ -15,8 +15,7 @@ import pytest
 from test_network_conf import members_of
 
 SETTINGS = {"threads": 2, "loss": "nce", "learning_rate": 0.01, "optimizer": "adam", "l2_rate": 0.0,
-            "num_negatives": 5, "shared_negatives": False, "dropout": 0.2, "tie_embeddings": False, "table_rate": 1.0,
-            "own_dropout": 0.0}
+            "num_negatives": 5, "shared_negatives": False, "dropout": 0.2, "tie_embeddings": False, "table_rate": 1.0}
 QUICK = "--batch_size=512"  # a dozen steps a pass of the small log
 CUTS = {"window": sliding_windows, "sequence": sequence_stretches}
 

@@ -24,7 +24,7 @@ WITHOUT = {  # what takes one thing out of the best preset
     "best": "",
     "without the direct path": "--network=DNNmodel",
     "without content": "--no-content",
-    "one rate for all": "--table_rate=1",
+    "--table_rate=1": "--table_rate=1",
     "512 negatives": "--num_negatives=512",
     "--dropout=0.2": "--dropout=0.2",
     "--user_dropout=0.5": "--user_dropout=0.5",

@@ -362,7 +362,7 @@ def evaluate(args, trainer, log):
         total += trainer.cost(targets, *batch) * targets
     return {"test_cost": total / len(known) if len(known) else None,
             **evaluate_ranking(lambda lines, n: top_n(users[lines], n)[:2], log, top_n.videos - 1, trainer.pool),
-            "distinct_users": len(np.unique(users, axis=0)), "live_units": int((users > 0).any(0).sum())}
+            "distinct_users": len(np.unique(users, axis=0)), "live_units": int((users != 0).any(0).sum())}
 
 
 def baseline_metrics(args, logs, item_freq, pool):

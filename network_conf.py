@@ -55,7 +55,7 @@ class DNNmodel(nn.Layer):
     ----------
     config : ModelConfig
     is_infer : bool; if so there is no output layer.
-    dropout : share of the inputs of both ReLU layers that are set to 0 in training (Srivastava et al. 2014).
+    dropout : share of the inputs of the ReLU layers that are set to 0 in training (Srivastava et al. 2014).
     """
 
     embedding_dims = {"user_id": 64, "province": 8, "city": 16, "phone": 16, ITEMS: 64, CATEGORIES: 8, TAGS: 64}
@@ -135,13 +135,12 @@ class DNNmodel(nn.Layer):
         return loss(users, batch["target"], batch["negatives"], rows[self.output_table()], rows["nce_b"],
                     batch["log_noise"])
 
-    def drop(self, values, rng, share=None):
+    def drop(self, values, rng):
         """Dropout by numbers of a generator of its own: paddle's is one, which threads reach in any order."""
-        share = self.dropout if share is None else share
-        if rng is None or not share:
+        if rng is None or not self.dropout:
             return values
-        kept = rng.random(values.shape, np.float32) >= share
-        return values * paddle.to_tensor(kept.astype(np.float32) / np.float32(1 - share))
+        kept = rng.random(values.shape, np.float32) >= self.dropout
+        return values * paddle.to_tensor(kept.astype(np.float32) / np.float32(1 - self.dropout))
 
     def tables(self):
         """{name: Embedding} of the tables, of which a batch needs few rows."""
@@ -221,7 +220,7 @@ class DirectModel(DNNmodel):
         weights /= weights.sum(1, keepdims=True)
         means = paddle.matmul(paddle.to_tensor(weights), clicks.reshape([len(clicks), -1])).reshape(clicks.shape)
         for values, weight in ((clicks, self.direct_last_w), (means, self.direct_mean_w)):
-            users += paddle.matmul(self.drop(at_targets(values, batch), rng, self.dropout / 2), weight)
+            users += paddle.matmul(self.drop(at_targets(values, batch), rng), weight)
         return users
 
 

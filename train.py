@@ -130,7 +130,7 @@ def add_network_arguments(parser):
     add("--user_dropout", type=utils.number_type(float, 0, 1), default=0.5,
         help="share of training stretches whose user id is hidden (%(default)s)")
     add("--dropout", type=share, default=0.0,
-        help="share of the inputs of both ReLU layers set to 0 in training (%(default)s)")
+        help="share of the inputs of the ReLU layers and of the direct path set to 0 in training (%(default)s)")
 
 
 # ---------------------------------------------------------------- steps

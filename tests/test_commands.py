@@ -54,9 +54,9 @@ def test_every_documented_command(sample):
 
     passes = metrics_of(folder / "output" / "model")
     assert [line.split("  ")[0] for line in by_script["train.py"].splitlines()] == [
-        f"pass {number:05d}" for number in range(10)]
+        f"pass {number:05d}" for number in range(8)]
     assert sorted(path.name for path in (folder / "output" / "model").iterdir()) == [
-        "checkpoint.tar.gz", "metrics.jsonl", *(f"model_pass_{number:05d}.tar.gz" for number in range(10))]
+        "checkpoint.tar.gz", "metrics.jsonl", *(f"model_pass_{number:05d}.tar.gz" for number in range(8))]
     assert passes[-1]["cost"] < passes[0]["cost"]
     for metric in ("recall@10", "recall@50", "ndcg@10", "mrr@10"):
         assert passes[-1][metric] > 2 * passes[-1]["popularity_" + metric] > 0

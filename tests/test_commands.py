@@ -109,7 +109,7 @@ def test_exported_vectors_rank_as_the_report_says(sample):
     row = metrics_of(folder / "output" / "model")[-1]
     log = (folder / "data" / "test.txt").read_text(encoding="utf-8")
     (folder / "before.txt").write_text(without_last_clicks(log), encoding="utf-8")
-    flags = "--model_path=output/model/model_pass_00009.tar.gz --feature_dict=output/feature_dict.pkl --output_path"
+    flags = "--model_path=output/model/model_pass_00007.tar.gz --feature_dict=output/feature_dict.pkl --output_path"
     run_ok(f"python user_vector.py --infer_set_path=before.txt {flags}=users.tsv", folder)
     run_ok(f"python item_vector.py {flags}=videos.tsv", folder)
     _, users = read_tsv(folder / "users.tsv")

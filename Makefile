@@ -29,7 +29,7 @@ demo: $(VENV)/.demo data/train.txt
 	@$(RUN) infer_user.py --model_path='$(MODEL)' --feature_dict='$(DICT)' $(SHOW)
 
 test: lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -312,7 +312,7 @@ class Run:
         told, arrays = utils.read_archive(self._path, mend)
         if told.get("identity") != self._identity:
             before, now = told.get("identity"), self._identity
-            other = [name for name in now if not isinstance(before, dict) or before.get(name) != now[name]]
+            other = sorted(name for name in now if not isinstance(before, dict) or before.get(name) != now[name])
             raise InputError(self._path, None, f"made by a run with another {', '.join(other)}", mend)
         try:
             trainer.restore(arrays, told["rate"])

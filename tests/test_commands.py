@@ -54,9 +54,9 @@ def test_every_documented_command(sample):
 
     passes = metrics_of(folder / "output" / "model")
     assert [line.split("  ")[0] for line in by_script["train.py"].splitlines()] == [
-        f"pass {number:05d}" for number in range(8)]
+        f"pass {number:05d}" for number in range(10)]
     assert sorted(path.name for path in (folder / "output" / "model").iterdir()) == [
-        "checkpoint.tar.gz", "metrics.jsonl", *(f"model_pass_{number:05d}.tar.gz" for number in range(8))]
+        "checkpoint.tar.gz", "metrics.jsonl", *(f"model_pass_{number:05d}.tar.gz" for number in range(10))]
     assert passes[-1]["cost"] < passes[0]["cost"]
     for metric in ("recall@10", "recall@50", "ndcg@10", "mrr@10"):
         assert passes[-1][metric] > 2 * passes[-1]["popularity_" + metric] > 0
@@ -109,7 +109,7 @@ def test_exported_vectors_rank_as_the_report_says(sample):
     row = metrics_of(folder / "output" / "model")[-1]
     log = (folder / "data" / "test.txt").read_text(encoding="utf-8")
     (folder / "before.txt").write_text(without_last_clicks(log), encoding="utf-8")
-    flags = "--model_path=output/model/model_pass_00007.tar.gz --feature_dict=output/feature_dict.pkl --output_path"
+    flags = "--model_path=output/model/model_pass_00009.tar.gz --feature_dict=output/feature_dict.pkl --output_path"
     run_ok(f"python user_vector.py --infer_set_path=before.txt {flags}=users.tsv", folder)
     run_ok(f"python item_vector.py {flags}=videos.tsv", folder)
     _, users = read_tsv(folder / "users.tsv")

@@ -26,7 +26,7 @@ USER_BLOCK = 128  # users in every forward pass, whatever the batch: so a user's
 VIDEO_BLOCK, GROUP = 1024, 32  # videos scored at once (half a MB of scores stays in the cache), and in a group of them
 TOLERATED = 1e-3  # error of a score, and so of a probability, in single precision
 RANKED = 50  # the longest list that a metric looks at
-RULES_WITHIN, RULES_LAST, RULES_CLICKS = 10, 20, 1_000_000  # see `Rules`
+RULES_WITHIN, RULES_LAST, RULES_CLICKS = 10, 20, 500_000  # see `Rules`
 FORMATS = (".tsv", ".npz", ".vec")
 MAX_NPZ_ID = 256  # letters: in a .npz each id takes as much place as the longest
 
@@ -274,6 +274,7 @@ def evaluate_ranking(ranked, log, videos, pool):
     before, longest = log.before_last(), RANKED + 1  # one more than metrics look at: whether the last ties with it
 
     def of_block(lines):
+        """(ten best, rank of the target) of some lines, without what was seen, then with it."""
         seen = [np.unique(log.items(line, before[line])) for line in lines]
         ids, scores = ranked(lines, longest + max(map(len, seen)))
         gone = np.array([np.isin(row, items) for row, items in zip(ids, seen)])
@@ -281,18 +282,13 @@ def evaluate_ranking(ranked, log, videos, pool):
         ids_left, scores_left = (np.take_along_axis(np.where(gone, nothing, values), left, 1)
                                  for values, nothing in ((ids, 0), (scores, -np.inf)))
         target = log.last_item[lines]
-        return (ids_left, target_ranks(ids_left, scores_left, target),
-                ids[:, :longest], target_ranks(ids[:, :longest], scores[:, :longest], target))
+        return (ids_left[:, :10], target_ranks(ids_left, scores_left, target),
+                ids[:, :10], target_ranks(ids[:, :longest], scores[:, :longest], target))
     lines = np.flatnonzero(log.last_item >= 0)
     blocks = np.split(lines, range(USER_BLOCK, len(lines), USER_BLOCK))
-    ids, ranks, ids_kept, ranks_kept = map(_together, zip(*pool.map(of_block, blocks)))
+    ids, ranks, ids_kept, ranks_kept = map(np.concatenate, zip(*pool.map(of_block, blocks)))
     kept = ranking_metrics(ranks_kept, ids_kept, videos)
     return {**ranking_metrics(ranks, ids, videos), **{"seen_kept_" + name: value for name, value in kept.items()}}
-
-
-def _together(blocks):
-    """Arrays as one, their lists of the length of the shortest, which is more than metrics look at."""
-    return np.concatenate([block[:, :10] if block.ndim == 2 else block for block in blocks])
 
 
 # ---------------------------------------------------------------- baselines
@@ -312,7 +308,7 @@ class Rules:
 
     score(v) = sum over the user's last RULES_LAST clicks c, the a-th from the end, of
     0.8^a sum over pairs of clicks on c and v, at most RULES_WITHIN places apart, of 1 / distance, over the root of
-    the clicks on c. Memory follows the clicks that are looked at: lines of RULES_CLICKS clicks at most.
+    the clicks on c. Only the log's first RULES_CLICKS clicks are counted, which bounds memory: under 700 MB.
 
     Parameters
     ----------
@@ -329,7 +325,8 @@ class Rules:
             weights.append(np.full(len(near), 1 / distance))
         pairs, place = np.unique(np.concatenate(keys), return_inverse=True)
         weight = np.bincount(place, np.concatenate(weights), len(pairs))
-        first, second = np.concatenate([np.divmod(pairs, videos), np.divmod(pairs, videos)[::-1]], axis=1)
+        one, other = np.divmod(pairs, videos)
+        first, second = np.concatenate([one, other]), np.concatenate([other, one])
         order = np.argsort(first, kind="stable")
         self._near, self._offsets = second[order], np.searchsorted(first[order], np.arange(videos + 1))
         self._weights = (np.concatenate([weight, weight]) / np.sqrt(np.asarray(item_freq)[first]))[order]

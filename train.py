@@ -45,7 +45,7 @@ FEW_USERS = 50  # in a test log: of so few nothing can be said
 LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
 # when a run is resumed
 FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
-                  "num_passes", "patience", "resume", "checkpoint_minutes", "rules", "max_bad_lines"}
+                  "num_passes", "patience", "resume", "checkpoint_minutes", "rules", "preset", "max_bad_lines"}
 
 
 def parse_args():
@@ -80,7 +80,7 @@ def add_run_arguments(parser):
     add("--item_freq", type=path, required=True, help="item_freq.pkl of data_processor.py")
     add("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
     add("--patience", type=positive, help="stop after so many passes without a better one on --valid_set_path")
-    add("--select_metric", choices=METRICS, help="by which the best pass is chosen, and compared with popularity "
+    add("--select_metric", choices=METRICS, help="by which the best pass is chosen, and compared with baselines "
         "(ndcg@10; seen_kept_ndcg@10 where most last clicks are on videos that the user has clicked before)")
     add("--rules", action=argparse.BooleanOptionalAction, default=True, help="compare with co-occurrence rules as "
         "well, once a run: this takes a while on a large test log (%(default)s)")
@@ -193,7 +193,10 @@ class Trainer:
             self._copies.append(self.network.replica())
         networks = self._copies[:len(parts)]
         for each in networks:
-            each.train() if train else each.eval()
+            if train:
+                each.train()
+            else:
+                each.eval()
         dense = list(zip(*(each.dense_parameters() for each in networks)))  # (ours, copies ...) of each
         for ours, *copies in dense:
             for copy in copies:
@@ -522,7 +525,8 @@ def main():
     os.makedirs(args.model_output_dir, exist_ok=True)
     tempfile.TemporaryFile(dir=args.model_output_dir).close()  # whether it can be written to is told now
     network = make_network(args, feature_dict, item_freq)
-    network.attributes = logs[0].content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
+    if args.content:
+        network.attributes = logs[0].content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
     import paddle
     shown = {**vars(args), **network.config._asdict(), "lines": len(logs[0].users), "clicks": len(logs[0].clicks),
              "device": paddle.device.get_device(), "paddle": paddle.__version__}

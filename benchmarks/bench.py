@@ -182,8 +182,7 @@ def train_command(args, *settings, videos=100_000, users=5000):
     folder = folder_of(args, make_log(args, 50_000, videos))
     return ("train.py", f"--train_set_path={make_log(args, users, videos)}", f"--test_set_path={one_user(args)}",
             f"--model_output_dir={args.work_dir}/trained", f"--feature_dict={folder}/feature_dict.pkl",
-            f"--item_freq={folder}/item_freq.pkl", f"--num_passes={PASSES}", "--dropout=0", "--no-rules",
-            *settings)
+            f"--item_freq={folder}/item_freq.pkl", f"--num_passes={PASSES}", "--no-rules", *settings)
 
 
 def train(args, *settings, **sizes):

@@ -93,7 +93,6 @@ def main():
     parser.add_argument("--work_dir", default="output/quality", type=Path, help="where models and metrics go")
     parser.add_argument("--seeds", type=int, default=3, help="runs per row")
     parser.add_argument("--ablation", action="store_true", help="the preset best without one of its settings at a time")
-    parser.add_argument("--rows", nargs="+", help="of the table, those to train (all)")
     args = parser.parse_args()
     folder = args.work_dir / args.name
     subprocess.run([sys.executable, ROOT / "data_processor.py", f"--train_set_path={log_of(args.log_dir, 'train')}",
@@ -101,7 +100,7 @@ def main():
                    check=True, stdout=sys.stderr)
     rows, test = (ABLATION, "valid") if args.ablation else (ROWS, "test")
     runs = {name: [train(folder, args.log_dir, test, settings, seed, valid=name == "best" and not args.ablation)
-                   for seed in range(args.seeds)] for name, settings in rows.items() if name in (args.rows or rows)}
+                   for seed in range(args.seeds)] for name, settings in rows.items()}
     print(f"| {args.name} | {' | '.join(METRICS)} | passes | minutes |\n|---{'|---' * (len(METRICS) + 2)}|")
     for baseline in ("popularity", "rules"):
         print(table_row(baseline, [next(iter(runs.values()))[0][-1]], baseline + "_"), "- | - |")

@@ -315,6 +315,21 @@ def test_popularity_is_compared_by_the_metric_that_counts(small):
         assert row["recall@10"] == 0  # all last clicks are among the earlier ones
 
 
+def test_rules_are_a_baseline_too(small):
+    """In every row and pass line, and in the warning where they win: a ring, by a network that learns nothing."""
+    (small / "chains.txt").write_text(ring_log(150, 40, 0))
+    run_ok("python data_processor.py --train_set_path=chains.txt --output_dir=chains --feat_appear_limit=1", small)
+    for flags, there in (("", True), ("--no-rules", False)):
+        command = train_command("chains/model", f"--learning_rate=1e-7 {flags}", "chains.txt")
+        result = run(command.replace("output/", "chains/"), small)
+        [*_, row] = rows_of(small / "chains" / "model")
+        assert result.returncode == 0, result.stderr
+        assert ("ranks no better than rules; train it longer" in result.stderr) == there
+        assert all(("rules_" + name in row) == there for name in train.METRICS)
+        assert all((", rules 0." in line or ", rules 1." in line) == there
+                   for line in result.stdout.splitlines() if line.startswith("pass "))
+
+
 def test_models_of_an_earlier_run(small):
     """A fresh run removes those that it does not write and says so; a resumed one keeps its own; other files stay."""
     folder = small / "output" / "again"

@@ -24,7 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 
 import utils
-from reader import MAX_LINE, PROFILE_COLUMNS, BadLines, parse_line, read_log, split_video_info
+from reader import MAX_LINE, PROFILE_COLUMNS, BadLines, log_files, parse_line, read_log, split_video_info
 from utils import CATEGORIES, FEATURES, ITEMS, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
 BYTES_AT_ONCE = 1 << 16  # of lines that are counted in one go: they stay in the cache
@@ -34,15 +34,22 @@ NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothin
 def parse_args():
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
-    parser.add_argument("--train_set_path", type=utils.path_type, required=True,
-                        help="the training log (- for standard input)")
+    parser.add_argument("--train_set_path", type=utils.path_type, nargs="+", help="the training log: files, folders of "
+                        "part files or patterns (- for standard input)")
+    parser.add_argument("--counts_only", action="store_true", help="write the counts of a part of the log, counts.pkl, "
+                        "for a run with --merge_counts")
+    parser.add_argument("--merge_counts", type=utils.path_type, nargs="+", metavar="COUNTS_PKL", help="in place of "
+                        "--train_set_path: add up what --counts_only wrote, of parts that machines have counted")
     parser.add_argument("--output_dir", type=utils.path_type, required=True, help="folder for files, made if missing")
     parser.add_argument("--feat_appear_limit", type=utils.number_type(int, 1), default=20,
                         help="leave out values seen fewer times than this (default: 20)")
     parser.add_argument("--processes", type=utils.number_type(int, 1), default=min(2, os.cpu_count() or 1),
                         help="that count a plain file together; changes no result (%(default)s)")
     utils.add_max_bad_lines(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if bool(args.train_set_path) == bool(args.merge_counts):
+        parser.error("give one of --train_set_path and --merge_counts")
+    return args
 
 
 # ---------------------------------------------------------------- counting
@@ -68,6 +75,11 @@ class Counts:
         for feature, counter in other.profile.items():
             self.profile[feature].update(counter)
 
+    @property
+    def clicks(self):
+        """How many there are, on videos of all kinds."""
+        return sum(self.infos.values())
+
     def by_feature(self):
         """{feature: {value: count}}; each distinct video-info is split once. ValueError if one is malformed."""
         items, categories, tags = Counter(), Counter(), Counter()
@@ -80,29 +92,49 @@ class Counts:
         return {**self.profile, ITEMS: items, CATEGORIES: categories, TAGS: tags}
 
 
-def count_log(path, processes=1, bad_lines=None):
-    """Count every value of every feature in one reading of a log.
+def count_log(paths, processes=1, bad_lines=None):
+    """Count a log in one reading.
 
     Parameters
     ----------
-    path : of a log, `-` for standard input; a plain file is read by several processes.
+    paths : of a log, as in `reader.log_files`; its files are read by several processes, plain ones in ranges.
     bad_lines : BadLines, as in `reader.read_log`.
 
     Returns
     -------
-    counts : {feature: {value: count}}.    lines, clicks : int.
+    Counts, and by feature: {feature: {value: count}}.
     """
-    parts = file_parts(path, processes)
-    if parts:
+    files = log_files(paths)
+    if all(map(os.path.isfile, files)):
         try:
-            counts = count_parts(path, parts)
-            return counts.by_feature(), counts.lines, sum(counts.infos.values())
+            counts = count_shares(shares_of(files, processes))
+            return counts, counts.by_feature()
         except (InputError, ValueError):
             pass  # a malformed line: read again, line by line, to name it or leave it out
     counts = Counts()
-    for line in read_log(path, checked, bad_lines):
+    for line in read_log(files, checked, bad_lines):
         counts.add([line])
-    return counts.by_feature(), counts.lines, sum(counts.infos.values())
+    return counts, counts.by_feature()
+
+
+def merged_counts(paths):
+    """What `count_log` gives, from the files that --counts_only wrote of parts; InputError for any other file."""
+    counts = Counts()
+    for path in paths:
+        mend = "give a counts.pkl that data_processor.py --counts_only wrote"
+        found = utils.load_plain(path, mend)
+        part = Counts()
+        try:
+            part.lines, part.infos, profile = found["lines"], Counter(found["infos"]), found["profile"]
+            part.profile = {feature: Counter(profile[feature]) for feature in PROFILE_FEATURES}
+            numbers = chain([part.lines], *(counter.values() for counter in (part.infos, *part.profile.values())))
+            if not all(type(number) is int and number >= 0 for number in numbers):
+                raise ValueError("something that is no count")
+            part.by_feature()
+            counts.merge(part)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(path, None, f"no counts of a log ({utils.said(error)})", mend) from error
+    return counts, counts.by_feature()
 
 
 def checked(line):
@@ -112,31 +144,35 @@ def checked(line):
     return line
 
 
-def file_parts(path, count):
-    """Cut a plain file into about `count` ranges of whole lines: [(start, end), ...]; none for gzip, pipes and `-`."""
-    if path == "-" or not os.path.isfile(path):
-        return []
-    with open(path, "rb") as stream:
-        if not stream.peek(1)[:1].isascii() or stream.peek(2)[:2] == b"\x1f\x8b":
-            return []
-        size = os.fstat(stream.fileno()).st_size
-        edges = [0]
-        for part in range(1, count):
-            stream.seek(size * part // count)
-            stream.readline()
-            edges.append(stream.tell())
-    return [(start, end) for start, end in zip(edges, [*edges[1:], size]) if end > start]
+def shares_of(files, count):
+    """`count` lists of (file, start, end): ranges of whole lines of plain files; (file, 0, None): all of another."""
+    shares = [[] for _ in range(count)]
+    for number, file in enumerate(files):
+        with open(file, "rb") as stream:
+            if not stream.peek(1)[:1].isascii() or stream.peek(2)[:2] == b"\x1f\x8b":
+                shares[number % count].append((file, 0, None))
+                continue
+            size = os.fstat(stream.fileno()).st_size
+            edges = [0]
+            for share in range(1, count):
+                stream.seek(size * share // count)
+                stream.readline()
+                edges.append(stream.tell())
+            for share, start, end in zip(shares, edges, [*edges[1:], size]):
+                if end > start:
+                    share.append((file, start, end))
+    return [share for share in shares if share]
 
 
-def count_parts(path, parts):
-    """`Counts` of all ranges of a file: of the first by this process, of each other one by a process of its own."""
-    if len(parts) == 1:
-        return count_part(path, *parts[0])
+def count_shares(shares):
+    """`Counts` of all shares of a log: of the first by this process, of each other one by a process of its own."""
+    if len(shares) < 2:
+        return count_share(*shares)
     try:
-        with ProcessPoolExecutor(len(parts) - 1, multiprocessing.get_context("fork"), _start_worker) as pool:
+        with ProcessPoolExecutor(len(shares) - 1, multiprocessing.get_context("fork"), _start_worker) as pool:
             try:
-                others = [pool.submit(count_part, path, *part) for part in parts[1:]]
-                counts = count_part(path, *parts[0])
+                others = [pool.submit(count_share, share) for share in shares[1:]]
+                counts = count_share(shares[0])
                 for other in others:
                     counts.merge(other.result())
             except BaseException:  # Ctrl-C, or a malformed line: nobody needs the rest
@@ -154,9 +190,21 @@ def _start_worker():
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # go when it does
 
 
-def count_part(path, start, end):
-    """`Counts` of the lines from byte `start` to byte `end` of a plain file."""
-    counts, number = Counts(), 1 + start  # only a first line matters: its byte-order mark is taken off
+def count_share(parts=()):
+    """`Counts` of some parts of a log, (file, start, end) each."""
+    counts = Counts()
+    for file, start, end in parts:
+        if end is None:
+            for line in read_log(file, checked):
+                counts.add([line])
+        else:
+            _count_range(counts, file, start, end)
+    return counts
+
+
+def _count_range(counts, path, start, end):
+    """Count the lines from byte `start` to byte `end` of a plain file."""
+    number = 1 + start  # only a first line matters: its byte-order mark is taken off
     with open(path, "rb") as stream:
         stream.seek(start)
         while start < end:
@@ -168,7 +216,6 @@ def count_part(path, start, end):
             lines = (parse_line(each, path, place) for place, each in enumerate(raw.split(b"\n"), number))
             counts.add([line for line in lines if line])
             number += len(raw)
-    return counts
 
 
 # ---------------------------------------------------------------- the dictionary and the frequencies
@@ -206,12 +253,24 @@ def write_files(folder, feature_dict, freq):
 def main():
     """Count the log, write the dictionary and the frequencies."""
     args = parse_args()
-    counts, lines, clicks = count_log(args.train_set_path, args.processes, BadLines(args.max_bad_lines))
+    if args.merge_counts:
+        counted, counts = merged_counts(args.merge_counts)
+    else:
+        counted, counts = count_log(args.train_set_path, args.processes, BadLines(args.max_bad_lines))
+    lines, clicks = counted.lines, counted.clicks
+    if args.counts_only:
+        os.makedirs(args.output_dir, exist_ok=True)
+        with utils.atomic_write(os.path.join(args.output_dir, "counts.pkl")) as stream:
+            pickle.dump({"lines": lines, "infos": dict(counted.infos), "profile": {
+                feature: dict(counter) for feature, counter in counted.profile.items()}}, stream, 4)
+        print(f"{lines} lines, {clicks} clicks")
+        return
+    source = " ".join(args.train_set_path or args.merge_counts)
     if not clicks:
-        raise InputError(args.train_set_path, None, "no click in the whole log", "give a log with histories")
+        raise InputError(source, None, "no click in the whole log", "give a log with histories")
     feature_dict = {feature: build_dictionary(counts[feature], args.feat_appear_limit) for feature in FEATURES}
     if len(feature_dict[ITEMS]) == 1:
-        raise InputError(args.train_set_path, None, f"no video has {args.feat_appear_limit} clicks",
+        raise InputError(source, None, f"no video has {args.feat_appear_limit} clicks",
                          "lower --feat_appear_limit")
     freq = item_frequencies(counts[ITEMS], feature_dict[ITEMS])
     os.makedirs(args.output_dir, exist_ok=True)

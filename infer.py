@@ -42,8 +42,8 @@ def parse_args():
 
 def add_infer_arguments(parser):
     """The flags of the scripts that look at users with their history."""
-    parser.add_argument("--infer_set_path", type=utils.path_type, required=True,
-                        help="log of the users to serve (- for standard input)")
+    parser.add_argument("--infer_set_path", type=utils.path_type, nargs="+", required=True, help="log of the users to "
+                        "serve: files, folders of part files or patterns (- for standard input)")
     utils.add_model_arguments(parser)
     add_batch_size(parser)
     utils.add_max_bad_lines(parser)
@@ -134,9 +134,11 @@ def user_vectors(network, log, clicks=None, run=map):
         batch = make_batch(log, windows.take(chosen), with_targets=False)
         distinct = share_rows([batch], network.table_ids(training=False))
         with paddle.no_grad():
-            vectors[chosen] = network(network.look_up(distinct), tensors(batch)).numpy()
+            return network(network.look_up(distinct), tensors(batch)).numpy()
     # a last block is filled up from the front
-    list(run(compute, [order[np.arange(start, start + USER_BLOCK) % lines] for start in range(0, lines, USER_BLOCK)]))
+    blocks = [order[np.arange(start, start + USER_BLOCK) % lines] for start in range(0, lines, USER_BLOCK)]
+    for chosen, computed in zip(blocks, run(compute, blocks)):
+        vectors[chosen] = computed
     if not np.isfinite(vectors).all():
         raise InputError("the model", None, "its user vectors are not finite", "train it with a lower --learning_rate")
     return vectors
@@ -256,7 +258,7 @@ def ranking_metrics(ranks, ids, videos):
     }
 
 
-def evaluate_ranking(ranked, log, videos, pool):
+def evaluate_ranking(ranked, log, videos, run):
     """Metrics of predicting each line's last click from what precedes it, by the very lists that are served.
 
     Parameters
@@ -264,7 +266,7 @@ def evaluate_ranking(ranked, log, videos, pool):
     ranked : function of lines int64 [B] and n that gives the n best ids, int64 [B, n], 0 where there are fewer, and
         their scores, float [B, n], nothing removed.
     log : EncodedLog; lines without any click do not count.    videos : as in `ranking_metrics`.
-    pool : executor whose threads share the work.
+    run : `map`, or that of an executor whose threads share the work.
 
     Returns
     -------
@@ -286,7 +288,7 @@ def evaluate_ranking(ranked, log, videos, pool):
                 ids[:, :10], target_ranks(ids[:, :longest], scores[:, :longest], target))
     lines = np.flatnonzero(log.last_item >= 0)
     blocks = np.split(lines, range(USER_BLOCK, len(lines), USER_BLOCK))
-    ids, ranks, ids_kept, ranks_kept = map(np.concatenate, zip(*pool.map(of_block, blocks)))
+    ids, ranks, ids_kept, ranks_kept = map(np.concatenate, zip(*run(of_block, blocks)))
     kept = ranking_metrics(ranks_kept, ids_kept, videos)
     return {**ranking_metrics(ranks, ids, videos), **{"seen_kept_" + name: value for name, value in kept.items()}}
 

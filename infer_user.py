@@ -30,9 +30,9 @@ def parse_args():
     return parser.parse_args()
 
 
-def read_user_ids(path):
+def read_user_ids(paths):
     """Yield the ids of a file with one a line; empty lines do not count."""
-    for number, raw in raw_lines(path):
+    for path, number, raw in raw_lines(paths):
         try:
             user = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:

@@ -13,7 +13,9 @@ A batch is made of *stretches*: runs of consecutive positions of [<unk>, c1, ...
 "The network" in the README that begin at position 0 are prefixes of one another, so one stretch
 with several targets holds them all; every other window is a stretch with a single target.
 """
+import glob
 import gzip
+import os
 import re
 import sys
 import zlib
@@ -29,6 +31,7 @@ import numpy as np
 HISTORY = LOG_COLUMNS.index("history")
 PROFILE_COLUMNS = [LOG_COLUMNS.index(feature) for feature in PROFILE_FEATURES]
 MAX_LINE = 1 << 28  # bytes; ten million clicks take less
+LINES_AT_ONCE = 4096  # whose text is in memory
 FEW = 0.1  # a log of which the dictionary knows no larger share of the clicks deserves a warning
 KINDS = {rb"BZh[1-9]1AY": ("bzip2", "bunzip2 -c"), rb"\xfd7zXZ": ("xz", "xz -dc"), rb"PK\x03\x04": ("zip", "unzip -p"),
          rb"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
@@ -46,15 +49,35 @@ class LogLine(NamedTuple):
 class BadLines:
     """Counts malformed lines: up to `limit` of them are left out and named on stderr, one more is an error."""
 
-    def __init__(self, limit=0):
-        self.limit, self.count = limit, 0
+    def __init__(self, limit=0, quiet=False):
+        self.limit, self.count, self._quiet = limit, 0, quiet
 
     def add(self, error):
         """Take note of one, an `InputError`; raises it if it is one too many."""
         self.count += 1
         if self.count > self.limit:
             raise error
-        note(f"left out: {error}")
+        if not self._quiet:
+            note(f"left out: {error}")
+
+
+def log_files(paths):
+    """Files of a log, in order, from a path or a list of them: a file, `-`, a folder of part files, or a glob pattern.
+
+    Of a folder, or a pattern's folders, files count whose names begin with neither `_` nor `.`, by name: what Hadoop
+    and Spark leave there. InputError for a folder or a pattern without any.
+    """
+    files = []
+    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+        if path == "-" or os.path.isfile(path) or not (os.path.isdir(path) or glob.has_magic(path)):
+            files.append(path)
+            continue
+        found = glob.glob(os.path.join(glob.escape(path), "*") if os.path.isdir(path) else path)
+        found = sorted(file for file in found if os.path.isfile(file) and os.path.basename(file)[0] not in "_.")
+        if not found:
+            raise InputError(path, None, "no file there", "give a folder, or a pattern, of part files")
+        files += found
+    return files
 
 
 def open_log(path):
@@ -70,8 +93,14 @@ def open_log(path):
     return gzip.open(stream) if start.startswith(b"\x1f\x8b") else stream
 
 
-def raw_lines(path):
-    """Yield (line number, bytes) of a log; InputError for a file that is missing or damaged."""
+def raw_lines(paths):
+    """Yield (file, line number, bytes) of a log; InputError for a file that is missing or damaged."""
+    for path in log_files(paths):
+        for number, raw in _raw_lines(path):
+            yield path, number, raw
+
+
+def _raw_lines(path):
     number = 1
     with open_log(path) as stream:
         try:
@@ -84,12 +113,12 @@ def raw_lines(path):
             raise InputError(path, number, f"damaged gzip data ({utils.said(error)})", "copy the file again") from error
 
 
-def read_log(path, decode, bad_lines=None):
+def read_log(paths, decode, bad_lines=None):
     """Yield decode(LogLine) of each line of a log that is not empty.
 
     Parameters
     ----------
-    path : of a plain or gzip file, `-` for standard input.
+    paths : of plain or gzip files, as in `log_files`.
     decode : function that raises ValueError for a video-info that is malformed.
     bad_lines : BadLines, which takes malformed lines; None: they raise.
 
@@ -100,7 +129,7 @@ def read_log(path, decode, bad_lines=None):
         byte, an empty history, a video-info without two colons.
     """
     bad_lines = bad_lines or BadLines()
-    for number, raw in raw_lines(path):
+    for path, number, raw in raw_lines(paths):
         try:
             line = parse_line(raw, path, number)
             if line is None:
@@ -253,21 +282,31 @@ class Reader:
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
         self._videos = VideoTable(feature_dict)
 
-    def encode(self, path, block_lines=None):
-        """Yield the log at `path` as `EncodedLog` blocks of `block_lines` lines (one block if None).
+    def encode(self, paths, block_lines=None):
+        """Yield the log at `paths` (see `log_files`) as `EncodedLog` blocks of `block_lines` lines (one block if None).
 
         At its end a line on stderr says how much of it the dictionary knows.
         """
+        seen = np.zeros(4, np.int64)
+        for log, clicks in self.blocks(paths, self._bad_lines, block_lines):
+            seen += (len(log.users), (log.profile[:, 0] > 0).sum(), clicks, len(log.clicks))
+            yield log
+        _tell(_named(paths), *seen.tolist())
+
+    def blocks(self, paths, bad_lines, block_lines=None):
+        """Yield (EncodedLog, clicks in it, unknown ones too), as `encode` does; memory is that of the arrays."""
         def decode(line):
             return line.columns, [self._videos[info] for info in line.infos]
-        lines, seen = read_log(path, decode, self._bad_lines), np.zeros(4, np.int64)
-        while (block := list(islice(lines, block_lines))) or block_lines is None:
-            log = self._log([columns for columns, _ in block], [rows for _, rows in block])
-            seen += (len(block), (log.profile[:, 0] > 0).sum(), sum(len(rows) for _, rows in block), len(log.clicks))
-            yield log
-            if block_lines is None:
-                break
-        _tell(path, *seen.tolist())
+        lines, whole = read_log(paths, decode, bad_lines), block_lines is None
+        while True:
+            pieces, clicks, left = [self._log([], [])], 0, block_lines or sys.maxsize
+            while piece := list(islice(lines, min(left, LINES_AT_ONCE))):
+                pieces.append(self._log([columns for columns, _ in piece], [rows for _, rows in piece]))
+                clicks, left = clicks + sum(len(rows) for _, rows in piece), left - len(piece)
+            if len(pieces) > 1 or whole:
+                yield joined(pieces), clicks
+            if whole or left:
+                return
 
     def encode_users(self, user_ids):
         """Users of whom nothing but the id is known, as an `EncodedLog`."""
@@ -284,6 +323,73 @@ class Reader:
         videos = self._videos.columns()
         return EncodedLog([line[0] for line in columns], profile, clicks, offsets,
                           np.where(last > 0, videos[0][last], last), videos)
+
+
+def joined(logs):
+    """Some `EncodedLog`s of one reader, as one."""
+    lengths = np.concatenate([log.lengths for log in logs])
+    users = list(chain.from_iterable(log.users for log in logs))
+    profile, clicks, last = (np.concatenate(columns) for columns in zip(
+        *((log.profile, log.clicks, log.last_item) for log in logs)))
+    return EncodedLog(users, profile, clicks, np.concatenate([[0], np.cumsum(lengths)]), last, logs[-1].videos)
+
+
+class TrainingLog:
+    """A log to make passes over, block by block: what is no longer than one block stays in memory.
+
+    Parameters
+    ----------
+    reader : Reader.    paths : as in `log_files`.
+    block_lines : lines that are read and shuffled together, which bounds memory.
+    cut : function of lengths that gives the stretches of a block, `sliding_windows` or `sequence_stretches`.
+
+    Attributes
+    ----------
+    first : EncodedLog, the first block.    lines, clicks : int, of all blocks, the clicks on known videos.
+    """
+
+    def __init__(self, reader, paths, block_lines, cut):
+        self._reader, self._paths, self._block_lines, self._cut = reader, paths, block_lines, cut
+        self.first, self.lines, self.clicks, self._sizes, self._prints = None, 0, 0, [], []
+        for block in reader.encode(paths, block_lines):
+            self.first = self.first or block
+            self.lines, self.clicks = self.lines + len(block.users), self.clicks + len(block.clicks)
+            self._sizes.append(self._size(block))
+            self._prints.append(block.fingerprint())
+        if self._sizes:
+            self.first = self.first._replace(videos=block.videos)  # all that the log has, by now
+        if len(self._sizes) > 1:
+            for path in log_files(paths):
+                if not os.path.isfile(path):
+                    raise InputError(path, None, f"more than --shuffle_lines={block_lines} lines, which are read in "
+                                     "each pass, and it can be read once only", "give a file, or more lines at once")
+
+    def _size(self, block):
+        return len(block.clicks), len(self._cut(block.lengths).line)
+
+    def steps(self, batch_size):
+        """Batches of each block, a list."""
+        return [min(-(-clicks // batch_size), stretches) for clicks, stretches in self._sizes]
+
+    def batches(self, batch_size, rng):
+        """Yield (block, stretches, generator) of each batch of a pass, in random order within a block."""
+        blocks = [(self.first, 0)]
+        if len(self._sizes) > 1:
+            blocks = self._reader.blocks(self._paths, BadLines(sys.maxsize, quiet=True), self._block_lines)
+        for (block, _), size, steps in zip(blocks, self._sizes, self.steps(batch_size)):
+            if self._size(block) != size:
+                raise InputError(_named(self._paths), None, "changed while it was trained on", "train on a copy")
+            if steps:
+                batches = shuffled_batches(self._cut(block.lengths), steps, rng)
+                yield from ((block, batch, generator) for batch, generator in zip(batches, rng.spawn(steps)))
+
+    def fingerprint(self):
+        """SHA-256 of all of it, as of an `EncodedLog`."""
+        return utils.fingerprint(*self._prints)
+
+
+def _named(paths):
+    return str(paths) if isinstance(paths, (str, os.PathLike)) else " ".join(paths)
 
 
 def _tell(path, users, known_users, clicks, known_clicks):
@@ -418,17 +524,8 @@ def share_rows(parts, tables):
     return distinct
 
 
-def shuffled_batches(stretches, batch_size, rng):
-    """Yield the stretches in random order, cut so that a batch has `batch_size` targets, more or less.
-
-    A stretch is never cut, so a batch exceeds `batch_size` by less than the targets of its last one;
-    every target comes exactly once, the last batch is whatever is left.
-    """
-    order = rng.permutation(len(stretches.line))
-    reached = np.cumsum(stretches.targets[order])
-    done = 0
-    while done < len(order):
-        before = reached[done - 1] if done else 0
-        end = int(np.searchsorted(reached, before + batch_size)) + 1
-        yield stretches.take(order[done:end])
-        done = end
+def shuffled_batches(stretches, steps, rng):
+    """Yield the stretches in random order, in `steps` batches of as many stretches each, give or take one; every target
+    comes exactly once."""
+    for chosen in np.array_split(rng.permutation(len(stretches.line)), steps):
+        yield stretches.take(chosen)

@@ -11,6 +11,7 @@ and the same metrics of a ranking by popularity. Two runs with one --seed, one l
 """
 import argparse
 import contextlib
+import functools
 import json
 import math
 import os
@@ -64,7 +65,7 @@ def parse_args():
         parser.error("--content goes with --tie_embeddings: one vector a video")
     if args.patience and not args.valid_set_path:
         parser.error("--patience needs --valid_set_path")
-    if [args.train_set_path, args.test_set_path, args.valid_set_path].count("-") > 1:
+    if sum(paths.count("-") for paths in (args.train_set_path, args.test_set_path, args.valid_set_path or [])) > 1:
         parser.error("only one log can be standard input (-)")
     return args
 
@@ -72,9 +73,11 @@ def parse_args():
 def add_run_arguments(parser):
     """The flags that say what is read and written, how long and how often."""
     add, path, positive = parser.add_argument, utils.path_type, utils.number_type(int, 1)
-    add("--train_set_path", type=path, required=True, help="the training log (- for standard input)")
-    add("--test_set_path", type=path, required=True, help="the test log: its last clicks are predicted")
-    add("--valid_set_path", type=path, help="log by whose last clicks the best pass is chosen, for model_best.tar.gz")
+    add("--train_set_path", type=path, nargs="+", required=True, help="the training log: files, folders of part files "
+        "or patterns (- for standard input)")
+    add("--test_set_path", type=path, nargs="+", required=True, help="the test log: its last clicks are predicted")
+    add("--valid_set_path", type=path, nargs="+", help="log by whose last clicks the best pass is chosen, for "
+        "model_best.tar.gz")
     add("--model_output_dir", type=path, required=True, help="folder for models and metrics, made if missing")
     add("--feature_dict", type=path, required=True, help="feature_dict.pkl of data_processor.py")
     add("--item_freq", type=path, required=True, help="item_freq.pkl of data_processor.py")
@@ -88,6 +91,8 @@ def add_run_arguments(parser):
         "to more --num_passes; start anew if there is none")
     add("--checkpoint_minutes", type=utils.number_type(float, 0), default=10.0,
         help="time between checkpoints within a pass; there is one after each pass (%(default)s)")
+    add("--shuffle_lines", type=positive, default=500_000, help="lines of the training log that are read and shuffled "
+        "together; of a longer log no more are in memory, and it is read in each pass (%(default)s)")
     add("--seed", type=utils.number_type(int, 0), default=0, help="of all that is random (%(default)s)")
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
@@ -134,19 +139,88 @@ def add_network_arguments(parser):
 
 
 # ---------------------------------------------------------------- steps
+class Ranks:
+    """The processes that train one model: those that `python -m paddle.distributed.launch` started, or this one alone.
+
+    Each has the whole network and makes the same steps; what they exchange is sums of gradients.
+    """
+
+    def __init__(self):
+        self.world = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+        self.rank, self.stop = int(os.environ.get("PADDLE_TRAINER_ID") or 0), False
+        if self.world > 1:
+            from paddle import distributed
+            self._call(distributed.init_parallel_env)
+        if self.rank:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - results are the first rank's
+
+    def _call(self, collective, *arguments):
+        try:
+            collective(*arguments)
+        except RuntimeError as error:
+            raise InputError(f"rank {self.rank}", None, f"another rank is gone or cannot be reached "
+                             f"({utils.said(error)[-80:]})", "see its log; --resume goes on") from error
+
+    def add_up(self, cost, tensors):
+        """Sums over all ranks of a number and of some tensors, in one exchange; `stop` is set if it is for any rank."""
+        if self.world == 1:
+            return cost, tensors
+        import paddle
+        flat = paddle.concat([*(tensor.flatten() for tensor in tensors),
+                              paddle.to_tensor([cost, self.stop], paddle.float32)])
+        self._call(paddle.distributed.all_reduce, flat)
+        *sums, (cost, stop) = paddle.split(flat, [*(tensor.size for tensor in tensors), 2])
+        self.stop = float(stop) > 0
+        return float(cost), [total.reshape(tensor.shape) for total, tensor in zip(sums, tensors)]
+
+    def gather(self, value):
+        """What each rank has, a list in their order."""
+        if self.world == 1:
+            return [value]
+        from paddle import distributed
+        found = []
+        self._call(distributed.all_gather_object, found, value)
+        return found
+
+    def of_first(self, make):
+        """What `make()` gives the first rank."""
+        if self.world == 1:
+            return make()
+        from paddle import distributed
+        box = [None if self.rank else make()]
+        self._call(distributed.broadcast_object_list, box, 0)
+        return box[0]
+
+    def share(self, network):
+        """Give all ranks the parameters of the first: processors may have come to other initial values."""
+        if self.world > 1:
+            from paddle import distributed
+            for parameter in network.parameters():
+                self._call(distributed.broadcast, parameter, 0)
+
+    def run_on(self, pool):
+        """A function like `pool.map` that spreads the work over the ranks too."""
+        def run(work, items):
+            items = list(items)
+            found = self.gather(list(pool.map(work, items[self.rank::self.world])))
+            return [found[place % self.world][place // self.world] for place in range(len(items))]
+        return run
+
+
 class Trainer:
     """Takes training steps: threads compute parts of a batch, their gradients are added, one update follows.
 
-    The parts, all that is random in them and the order of the sums do not depend on which thread is first.
+    The parts, all that is random in them and the order of the sums do not depend on which thread is first. Several
+    `ranks` compute parts of their own; each makes the whole update, so that their parameters stay equal.
     Two threads must not add to the gradient of one tensor: each part has leaves of the rows that were looked
     up, and a copy of the dense layers.
     """
 
-    def __init__(self, args, network, item_freq, steps):
+    def __init__(self, args, network, item_freq, steps, ranks=None):
         import network_conf as conf
 
         from paddle import optimizer, regularizer
-        self._args, self.network, self._copies = args, network, [network]
+        self._args, self.network, self._copies, self.ranks = args, network, [network], ranks or Ranks()
         self._noise, self._loss = conf.NoiseSampler(item_freq), conf.LOSSES[args.loss]
         self.pool = ThreadPoolExecutor(args.threads)
         self._rate = optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps, FINAL_RATE * args.learning_rate)
@@ -162,27 +236,35 @@ class Trainer:
             self._optimizers = [optimizer.Adagrad(self._rate, parameters=group, weight_decay=decay) for group in groups]
 
     def prepare(self, log, stretches, rng, user_dropout=0.0):
-        """A batch of some stretches: hides users, draws noise, finds distinct ids.
+        """A batch of some stretches: hides users, draws noise, cuts it into parts, finds distinct ids.
+
+        All ranks do this alike, so that they need not tell each other what a batch is made of.
 
         Returns
         -------
-        targets : int.    distinct : {table: ids that are needed}.    parts : list of {name: array}, for the threads.
-        rngs : a generator for the dropout of each part.
+        targets : int, of the whole batch.    distinct : {table: ids that it needs}, of all ranks.
+        parts : list of {name: array}, what this rank's threads compute.
+        rngs : a generator for the dropout of each of these parts.
         """
-        args, lines = self._args, len(stretches.line)
-        count = min(max(args.threads, -(-lines // LARGEST_PART)), lines)
-        parts = [reader.make_batch(log, stretches.take(slice(k, None, count))) for k in range(count)]
-        shared = self._noise.draw(args.num_negatives, rng)
-        for part in parts:
-            # hidden users train `<unk>` for whoever is new, and keep the network from leaning on the id alone
-            part["user_id"][rng.random(len(part["user_id"])) < user_dropout] = 0
-            part["negatives"] = shared if args.shared_negatives else self._noise.draw(
-                (len(part["target"]), args.num_negatives), rng)
+        args, lines, targets, world = self._args, len(stretches.line), int(stretches.targets.sum()), self.ranks.world
+        count = max(args.threads * world, -(-lines // LARGEST_PART))
+        count = min(-(-count // world) * world, lines)  # as many for each rank, if there are enough
+        # hidden users train `<unk>` for whoever is new, and keep the network from leaning on the id alone
+        hidden = rng.random(lines) < user_dropout
+        noise = self._noise.draw(args.num_negatives if args.shared_negatives else (targets, args.num_negatives), rng)
+        parts, done = [], 0
+        for chosen in np.array_split(np.arange(lines), count):
+            part = reader.make_batch(log, stretches.take(chosen))
+            part["user_id"][hidden[chosen]] = 0
+            part["negatives"] = noise if args.shared_negatives else noise[done:done + len(part["target"])]
+            done += len(part["target"])
+            parts.append(part)
         distinct = reader.share_rows(parts, self.network.table_ids())
         distinct["nce_b"] = distinct[self.network.output_table()]
         for part in parts:
             part["log_noise"] = self._noise.log_probability[distinct["nce_b"], None]
-        return int(stretches.targets.sum()), distinct, parts, rng.spawn(count)
+        ours = slice(self.ranks.rank, None, world)
+        return targets, distinct, parts[ours], rng.spawn(count)[ours]
 
     def cost(self, targets, distinct, parts, rngs, train=False):
         """Mean cost of the targets of a batch (`prepare`); with `train` gradients of all parameters are left behind."""
@@ -191,7 +273,7 @@ class Trainer:
         import paddle
         while len(self._copies) < len(parts):
             self._copies.append(self.network.replica())
-        networks = self._copies[:len(parts)]
+        networks = self._copies[:max(1, len(parts))]
         for each in networks:
             if train:
                 each.train()
@@ -216,15 +298,15 @@ class Trainer:
                     cost.backward()
             return float(cost)
         cost = sum(self.pool.map(part_cost, networks, leaves, parts, rngs))
-        if train:
-            names = [name for name in rows if leaves[0][name].grad is not None]
-            paddle.autograd.backward([rows[name] for name in names],
-                                     [sum_of([leaf[name].grad for leaf in leaves]) for name in names])
-            for ours, *copies in dense:
-                if ours.grad is not None:
-                    ours.grad = sum_of([ours.grad, *(copy.grad for copy in copies)])
-                for copy in copies:
-                    copy.clear_gradient(set_to_zero=False)
+        if not train:
+            return self.ranks.add_up(cost, [])[0]
+        sums = [sum_of_gradients([leaf[name] for leaf in leaves]) for name in rows] + [*map(sum_of_gradients, dense)]
+        cost, sums = self.ranks.add_up(cost, sums)
+        paddle.autograd.backward(list(rows.values()), sums[:len(rows)])
+        for (parameter, *copies), gradient in zip(dense, sums[len(rows):]):
+            parameter.grad = gradient
+            for copy in copies:
+                copy.clear_gradient(set_to_zero=False)
         return cost
 
     def step(self, *batch):
@@ -253,9 +335,11 @@ class Trainer:
             optimizer.set_state_dict({**state, "LR_Scheduler": rate})
 
 
-def sum_of(values):
-    """Their sum, in order."""
-    return sum(values[1:], values[0])
+def sum_of_gradients(tensors):
+    """Sum, in order, of the gradients of tensors of one shape; zeros if none has one."""
+    import paddle
+    gradients = [each.grad for each in tensors if each.grad is not None]
+    return sum(gradients[1:], gradients[0]) if gradients else paddle.zeros_like(tensors[0])
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -266,16 +350,16 @@ class Run:
     and the time it took.
     """
 
-    def __init__(self, args, identity):
+    def __init__(self, args, identity, ranks):
         self._path, self._identity = os.path.join(args.model_output_dir, "checkpoint.tar.gz"), identity
         self._between, self._written, self._took = 60 * args.checkpoint_minutes, time.monotonic(), 0.0
-        self._stopped, self.rows = [], []
+        self._ranks, self._signal, self.rows = ranks, signal.SIGTERM, []
         self.batches, self.total, self.seconds = 0, 0.0, 0.0
 
     def catch_signals(self):
         """From now on SIGTERM and Ctrl-C wait for the end of a step, then leave a checkpoint; a second one kills."""
         def stop(number, _):
-            self._stopped.append(number)
+            self._ranks.stop, self._signal = True, signal.Signals(number)
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
@@ -288,18 +372,20 @@ class Run:
 
     def after_step(self, trainer):
         """Write it if the last one is old, and they do not take more than 5% of the time; stop if asked to."""
-        if self._stopped or time.monotonic() - self._written > max(self._between, 20 * self._took):
+        if self._ranks.stop or time.monotonic() - self._written > max(self._between, 20 * self._took):
             self.write(trainer)
         self.stop_if_asked()
 
     def stop_if_asked(self):
         """Leave, if a signal has come."""
-        if self._stopped:
-            note(f"stopped by {signal.Signals(self._stopped[0]).name}; --resume goes on")
-            sys.exit(128 + self._stopped[0])
+        if self._ranks.stop:
+            note(f"stopped by {self._signal.name}; --resume goes on")
+            sys.exit(128 + self._signal)
 
     def write(self, trainer):
         """Write the checkpoint."""
+        if self._ranks.rank:
+            return
         started = time.monotonic()
         arrays, rate = trainer.state()
         utils.write_archive(self._path, {"identity": self._identity, "rows": self.rows, "batches": self.batches,
@@ -309,10 +395,11 @@ class Run:
 
     def read(self, trainer):
         """Go on from the last one, if there is one."""
-        if not os.path.exists(self._path):
-            return
         mend = "give the settings it was made with, or train without --resume"
-        told, arrays = utils.read_archive(self._path, mend)
+        told, arrays = self._ranks.of_first(lambda: utils.read_archive(self._path, mend) if os.path.exists(self._path)
+                                            else (None, None))
+        if told is None:
+            return
         if told.get("identity") != self._identity:
             before, now = told.get("identity"), self._identity
             other = sorted(name for name in now if not isinstance(before, dict) or before.get(name) != now[name])
@@ -326,17 +413,16 @@ class Run:
 
 
 # ---------------------------------------------------------------- passes
-def train_pass(args, trainer, run, log, stretches, rng):
+def train_pass(args, trainer, run, training, rng):
     """One pass over all instances in random order, from where the run stands; returns their mean cost."""
     from paddle.hapi.progressbar import ProgressBar
-    instances, done = int(stretches.targets.sum()), 0
-    bar = ProgressBar(instances, file=sys.stderr, name="instance") if sys.stderr.isatty() else None
-    batches = list(reader.shuffled_batches(stretches, args.batch_size, rng))
-    for number, (part, generator) in enumerate(zip(batches, rng.spawn(len(batches)))):
+    done, bar = 0, ProgressBar(training.clicks, file=sys.stderr, name="instance") if sys.stderr.isatty() else None
+    started = time.perf_counter()
+    for number, (log, part, generator) in enumerate(training.batches(args.batch_size, rng)):
         done += int(part.targets.sum())
         if number < run.batches:
+            started = time.perf_counter()
             continue  # taken before the run was stopped
-        started = time.perf_counter()
         targets, *batch = trainer.prepare(log, part, generator, args.user_dropout)
         cost = trainer.step(targets, *batch)
         run.batches, run.total = number + 1, run.total + cost * targets
@@ -346,16 +432,22 @@ def train_pass(args, trainer, run, log, stretches, rng):
         if bar:
             bar.update(done, [("cost", run.total / done)])
         run.after_step(trainer)
+        started = time.perf_counter()
+    prints = trainer.ranks.gather(utils.fingerprint(*trainer.network.arrays().values()))
+    if len(set(prints)) > 1:
+        raise InputError("training", None, "the ranks have come to different parameters", "run them on processors of "
+                         "one kind")
     if not all(np.isfinite(value).all() for value in trainer.network.arrays().values()):
         raise InputError("training", None, "a parameter became infinite", EXPLODED)
-    return run.total / instances
+    return run.total / training.clicks
 
 
 def evaluate(args, trainer, log):
     """{metric: value} on the last clicks of a log: cost, ranking metrics, signs of a network that has collapsed."""
     arrays = trainer.network.folded()
     trainer.network.eval()
-    users = user_vectors(trainer.network, log, log.before_last(), trainer.pool.map)
+    run = trainer.ranks.run_on(trainer.pool)
+    users = user_vectors(trainer.network, log, log.before_last(), run)
     top_n = TopN(arrays["nce_w"], arrays["nce_b"])
     known, total = np.flatnonzero(log.last_item > 0), 0.0
     windows = reader.next_click_windows(log.before_last(), args.window_size)
@@ -364,17 +456,17 @@ def evaluate(args, trainer, log):
         targets, *batch = trainer.prepare(log, windows.take(known[start:start + args.batch_size]), rng)
         total += trainer.cost(targets, *batch) * targets
     return {"test_cost": total / len(known) if len(known) else None,
-            **evaluate_ranking(lambda lines, n: top_n(users[lines], n)[:2], log, top_n.videos - 1, trainer.pool),
+            **evaluate_ranking(lambda lines, n: top_n(users[lines], n)[:2], log, top_n.videos - 1, run),
             "distinct_users": len(np.unique(users, axis=0)), "live_units": int((users != 0).any(0).sum())}
 
 
-def baseline_metrics(args, logs, item_freq, pool):
+def baseline_metrics(args, training, test, item_freq, run):
     """{baseline_metric: value} on the last clicks of the test log, of what a network has to beat."""
     rankings = {"popularity_": popularity(item_freq)}
     if args.rules:
-        rankings["rules_"] = Rules(logs[0], item_freq).ranking_of(logs[1])
+        rankings["rules_"] = Rules(training.first, item_freq).ranking_of(test)
     return {baseline + name: value for baseline, ranked in rankings.items()
-            for name, value in evaluate_ranking(ranked, logs[1], len(item_freq) - 1, pool).items()}
+            for name, value in evaluate_ranking(ranked, test, len(item_freq) - 1, run).items()}
 
 
 def pass_line(row):
@@ -396,31 +488,33 @@ def tell(line):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def finish_pass(args, trainer, item_freq, logs, row, rows):
-    """Evaluate and save what a pass has given; its `row` joins the others, in metrics.jsonl too."""
+def finish_pass(args, trainer, item_freq, test, valid, row, rows):
+    """Evaluate what a pass has given; its `row` joins the others. The first rank saves the model and metrics.jsonl."""
     from network_conf import save_model
 
     def save(name):
         save_model(os.path.join(args.model_output_dir, name), trainer.network, item_freq)
-    row.update(evaluate(args, trainer, logs[1]))
-    if logs[2]:
-        row.update({"valid_" + name: value for name, value in evaluate(args, trainer, logs[2]).items()})
+    row.update(evaluate(args, trainer, test))
+    if valid:
+        row.update({"valid_" + name: value for name, value in evaluate(args, trainer, valid).items()})
+    rows.append(row)
+    if trainer.ranks.rank:
+        return
     written = f"model_pass_{row['pass']:05d}.tar.gz"
     save(written)
-    if not rows:  # there is a model again: now is the time to remove what an earlier run has left
+    if len(rows) == 1:  # there is a model again: now is the time to remove what an earlier run has left
         left = [name for name in os.listdir(args.model_output_dir)
                 if name != written and re.fullmatch(r"model_(pass_\d{5}|best)\.tar\.gz", name)]
         for name in [*left, "checkpoint.tar.gz"]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(args.model_output_dir, name))
         note(f"removed {len(left)} models of an earlier run" if left else f"writing to {args.model_output_dir}")
-    rows.append(row)
     if best_of(args, rows) is row:
         save("model_best.tar.gz")
     with utils.atomic_write(os.path.join(args.model_output_dir, "metrics.jsonl")) as stream:
         stream.write("".join(json.dumps(each) + "\n" for each in rows).encode())
     tell(pass_line(row))
-    users, units = int((logs[1].last_item >= 0).sum()), args.dnn_layer_dims[1]
+    users, units = int((test.last_item >= 0).sum()), args.dnn_layer_dims[1]
     if users >= FEW_USERS and (row["distinct_users"] == 1 or row["live_units"] < units / 4):
         note(f"warning: the network collapses: {row['distinct_users']} different vectors for {users} test users, "
              f"{row['live_units']} of {units} units of the user vector alive; train it with a lower --learning_rate")
@@ -437,20 +531,20 @@ def out_of_patience(args, rows):
     return bool(args.patience and rows) and rows[-1]["pass"] - best_of(args, rows)["pass"] >= args.patience
 
 
-def run_passes(args, trainer, item_freq, logs, stretches, run, reading):
+def run_passes(args, trainer, item_freq, training, test, valid, run, reading):
     """All passes that are left: train, evaluate, save, print; `reading` took that many seconds of the first."""
     rows = run.rows
-    baselines = baseline_metrics(args, logs, item_freq, trainer.pool)
+    baselines = baseline_metrics(args, training, test, item_freq, trainer.ranks.run_on(trainer.pool))
     if len(rows) >= args.num_passes:
         note(f"all {args.num_passes} passes are done; a larger --num_passes goes on")
     run.catch_signals()
     while len(rows) < args.num_passes and not out_of_patience(args, rows):
         rng = np.random.default_rng(np.random.SeedSequence(args.seed, spawn_key=(len(rows),)))  # of this pass
-        cost, instances = train_pass(args, trainer, run, logs[0], stretches, rng), len(logs[0].clicks)
+        cost = train_pass(args, trainer, run, training, rng)
         seconds = run.seconds + (0 if rows else reading)
-        row = {"pass": len(rows), "cost": cost, "instances": instances, "seconds": seconds,
-               "instances_per_second": instances / seconds, **baselines}
-        finish_pass(args, trainer, item_freq, logs, row, rows)
+        row = {"pass": len(rows), "cost": cost, "instances": training.clicks, "seconds": seconds,
+               "instances_per_second": training.clicks / seconds, **baselines}
+        finish_pass(args, trainer, item_freq, test, valid, row, rows)
         run.end_pass(trainer)
     best, name = best_of(args, rows), args.select_metric
     if out_of_patience(args, rows):
@@ -465,27 +559,27 @@ def run_passes(args, trainer, item_freq, logs, stretches, run, reading):
 
 # ---------------------------------------------------------------- the run
 def encode_logs(args, feature_dict):
-    """(train log, test log, validation log or None, seconds of reading the first); InputError if one has no use."""
-    bad_lines, logs, started = reader.BadLines(args.max_bad_lines), [], time.perf_counter()
-    for path in (args.train_set_path, args.test_set_path, args.valid_set_path):
-        logs += reader.Reader(feature_dict, bad_lines).encode(path) if path else [None]
-        if len(logs) == 1:
-            seconds = time.perf_counter() - started
-            if not len(logs[0].clicks):
-                raise InputError(path, None, "no click on a video of the dictionary",
-                                 "give the log that feature_dict.pkl was made from")
-        elif path and not (logs[-1].last_item >= 0).any():
-            raise InputError(path, None, "no line with a click", "give users with a history")
-    return (*logs, seconds)
+    """(TrainingLog, test log, validation log or None, seconds of reading the first); InputError if one has no use."""
+    bad_lines, started = reader.BadLines(args.max_bad_lines), time.perf_counter()
+    cut = functools.partial(INSTANCES[args.instances], window_size=args.window_size)
+    training = reader.TrainingLog(reader.Reader(feature_dict, bad_lines), args.train_set_path, args.shuffle_lines, cut)
+    seconds, others = time.perf_counter() - started, []
+    if not training.clicks:
+        raise InputError(" ".join(args.train_set_path), None, "no click on a video of the dictionary",
+                         "give the log that feature_dict.pkl was made from")
+    for path in (args.test_set_path, args.valid_set_path):
+        others += reader.Reader(feature_dict, bad_lines).encode(path) if path else [None]
+        if path and not (others[-1].last_item >= 0).any():
+            raise InputError(" ".join(path), None, "no line with a click", "give users with a history")
+    return (training, *others, seconds)
 
 
-def settle(args, logs):
+def settle(args, clicks, held_out):
     """Give the settings that follow the logs their values."""
-    held_out = logs[2] or logs[1]
     again = [held_out.last_item[line] in held_out.items(line, count) for line, count in
              enumerate(held_out.before_last()) if held_out.last_item[line] >= 0]
     args.select_metric = args.select_metric or ("seen_kept_" if np.mean(again) > 0.5 else "") + "ndcg@10"
-    args.batch_size = args.batch_size or min(512, max(32, len(logs[0].clicks) // 100))
+    args.batch_size = args.batch_size or min(512, max(32, clicks // 100))
 
 
 def make_network(args, feature_dict, item_freq):
@@ -493,7 +587,6 @@ def make_network(args, feature_dict, item_freq):
     import network_conf
 
     import paddle
-    network_conf.use_device(args.device)
     try:
         network_class = network_conf.network_class(args.network)
     except ValueError as error:
@@ -520,28 +613,33 @@ def main():
     args = parse_args()
     feature_dict = utils.load_feature_dict(args.feature_dict)
     item_freq = utils.load_item_freq(args.item_freq, feature_dict)
-    *logs, reading = encode_logs(args, feature_dict)
-    settle(args, logs)
+    training, test, valid, reading = encode_logs(args, feature_dict)
+    settle(args, training.clicks, valid or test)
     os.makedirs(args.model_output_dir, exist_ok=True)
     tempfile.TemporaryFile(dir=args.model_output_dir).close()  # whether it can be written to is told now
+    import network_conf
+
+    import paddle
+    network_conf.use_device(args.device)
+    ranks = Ranks()
     network = make_network(args, feature_dict, item_freq)
     if args.content:
-        network.attributes = logs[0].content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
-    import paddle
-    shown = {**vars(args), **network.config._asdict(), "lines": len(logs[0].users), "clicks": len(logs[0].clicks),
-             "device": paddle.device.get_device(), "paddle": paddle.__version__}
+        network.attributes = training.first.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
+    shown = {**vars(args), **network.config._asdict(), "lines": training.lines, "clicks": training.clicks,
+             "ranks": ranks.world, "device": paddle.device.get_device(), "paddle": paddle.__version__}
     with contextlib.suppress(OSError):
         print("\n".join(f"{name}: {value}" for name, value in shown.items()), file=sys.stderr, flush=True)
-    stretches = INSTANCES[args.instances](logs[0].lengths, args.window_size)
-    steps = len(list(reader.shuffled_batches(stretches, args.batch_size, np.random.default_rng(args.seed))))  # a pass
-    trainer = Trainer(args, network, item_freq, args.num_passes * steps)
+    steps = sum(training.steps(args.batch_size))  # a pass
+    trainer = Trainer(args, network, item_freq, args.num_passes * steps, ranks)
     settings = {name: value for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
-    files = {name: log.fingerprint() for name, log in zip(("training log", "test log", "validation log"), logs) if log}
+    files = {name: log.fingerprint() for name, log in
+             (("training log", training), ("test log", test), ("validation log", valid)) if log}
     identity = {**settings, **network.config._asdict(), **files, "item_freq": utils.fingerprint(item_freq)}
-    run = Run(args, json.loads(json.dumps(identity)))  # as it will be read: tuples are lists there
+    run = Run(args, json.loads(json.dumps(identity)), ranks)  # as it will be read: tuples are lists there
     if args.resume:
         run.read(trainer)
-    run_passes(args, trainer, item_freq, logs, stretches, run, reading)
+    ranks.share(network)
+    run_passes(args, trainer, item_freq, training, test, valid, run, reading)
 
 
 if __name__ == "__main__":

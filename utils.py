@@ -233,6 +233,12 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
+def load_plain(path, mend):
+    """What a pickle of containers, strings and numbers holds."""
+    with reading(path, mend) as stream:
+        return _PlainUnpickler(stream).load()
+
+
 def load_feature_dict(path):
     """Read and check feature_dict.pkl: {feature: {value: id}}, ids 0..n-1, 0 for `<unk>`; values in id order."""
     mend = "give the feature_dict.pkl that data_processor.py wrote"

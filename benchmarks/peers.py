@@ -46,7 +46,7 @@ def load_torch():
 def stretches_of(log, mode, batch_size):
     """Yield the stretches of each batch of a pass, always the same: the first is what both sides compute a cost of."""
     stretches = (sliding_windows if mode == "window" else sequence_stretches)(log.lengths, WINDOW_SIZE)
-    return shuffled_batches(stretches, batch_size, np.random.default_rng(0))
+    return shuffled_batches(stretches, -(-len(log.clicks) // batch_size), np.random.default_rng(0))
 
 
 def fixed_noise(negatives, videos):

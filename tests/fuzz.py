@@ -68,7 +68,7 @@ def log(data):
     encoded, block = accepted(encode, path)
     assert counted == encoded
     if counted:
-        counts, lines, clicks = found
+        counts, lines, clicks = found[1], found[0].lines, found[0].clicks
         assert (lines, clicks) == (len(block.users), sum(counts["history_clicked_items"].values()))
         assert sum(counts["user_id"].values()) == clicks
         assert len(block.clicks) == sum(counts["history_clicked_items"].get(video, 0) for video in ("a", "b"))
@@ -78,9 +78,9 @@ def log(data):
     if readable:  # every line of it is either good or left out
         assert counted == (bad_lines.count == 0)
         lines = [re.sub(b"^(\xef\xbb\xbf)*" if number == 1 else b"", b"", raw.rstrip(b"\r\n"))
-                 for number, raw in raw_lines(path)]
-        assert sifted[1] + bad_lines.count == sum(map(bool, lines))
-        assert not counted or sifted == found
+                 for _, number, raw in raw_lines(path)]
+        assert sifted[0].lines + bad_lines.count == sum(map(bool, lines))
+        assert not counted or vars(sifted[0]) == vars(found[0])
 
 
 def dictionary(data):

@@ -298,8 +298,8 @@ def test_gradients(log, cut, config, settings, threads):
     assert len(parts) == threads and targets == 10
     videos = distinct[network.output_table()]
     cases = []  # what the reference has to look at: each part's instances with the noise drawn for them
-    for number, part in enumerate(parts):
-        instances = plain_instances(stretches.take(slice(number, None, threads)))
+    for chosen, part in zip(np.array_split(np.arange(len(stretches.line)), threads), parts):
+        instances = plain_instances(stretches.take(chosen))
         assert videos[part["target"]].tolist() == [target for _, _, target in instances]
         cases.append((instances, videos[part["negatives"]]))
     assert settings.get("shared_negatives", False) == (cases[0][1].ndim == 1)

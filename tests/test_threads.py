@@ -57,7 +57,7 @@ def train_steps(steps, loss, threads=2, dropout=0.2):
     stretches = (sequence_stretches if loss == "ranking_nce" else sliding_windows)(log.lengths, WINDOW)
     started, targets, done = time.perf_counter(), 0, 0
     while done < steps:
-        for part in shuffled_batches(stretches, TARGETS, rng):
+        for part in shuffled_batches(stretches, len(log.clicks) // TARGETS, rng):
             _, _, parts, _ = batch = trainer.prepare(log, part, rng, user_dropout=0.5)
             assert len(parts) == threads
             assert np.isfinite(trainer.step(*batch))

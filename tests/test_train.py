@@ -51,7 +51,7 @@ def trainer_of(inputs, steps=10, freq=None, **settings):
 def train_steps(trainer, log, steps=10, cut="window", user_dropout=0.5):
     """Parameters after some steps, and the cost of each."""
     rng, costs = np.random.default_rng(0), []
-    batches = shuffled_batches(CUTS[cut](log.lengths, 20), 64, rng)
+    batches = shuffled_batches(CUTS[cut](log.lengths, 20), len(log.clicks) // 64, rng)
     for part, _ in zip(batches, range(steps)):
         costs.append(trainer.step(*trainer.prepare(log, part, rng, user_dropout)))
     assert len(costs) == steps
@@ -193,7 +193,7 @@ def test_the_clock_of_a_pass(inputs, monkeypatch):
     monkeypatch.setattr(train.time, "perf_counter", lambda: now[0])
 
     class Steps:
-        network = trainer_of(inputs).network
+        network, ranks = trainer_of(inputs).network, train.Ranks()
 
         def prepare(self, log, stretches, rng, user_dropout):
             now[0] += 1
@@ -209,9 +209,15 @@ def test_the_clock_of_a_pass(inputs, monkeypatch):
         def after_step(self, trainer):
             now[0] += 1000
 
-    stretches, stand = sliding_windows(np.full(5, 20), 20), Stand()
-    args = argparse.Namespace(batch_size=20, user_dropout=0.5)
-    train.train_pass(args, Steps(), stand, inputs[2], stretches, np.random.default_rng(0))
+    class Log:
+        clicks = 100
+
+        def batches(self, batch_size, rng):
+            stretches = sliding_windows(np.full(5, 20), 20)
+            return [(inputs[2], stretches.take(slice(k, k + 1)), rng) for k in range(5)]
+
+    stand, args = Stand(), argparse.Namespace(batch_size=20, user_dropout=0.5)
+    train.train_pass(args, Steps(), stand, Log(), np.random.default_rng(0))
     assert stand.batches == 5 and stand.seconds == 30 + 3 * 3 and stand.total == 3 * 20 * 0.5
 
 
@@ -226,9 +232,9 @@ def log_of(*histories):
                        [[reader._videos[f"{video}:a:b"] for video in history] for history in histories])
 
 
-def settled(logs, **settings):
+def settled(clicks, held_out, **settings):
     args = argparse.Namespace(**{"select_metric": None, "batch_size": None, **settings})
-    train.settle(args, logs)
+    train.settle(args, clicks, held_out)
     return args
 
 
@@ -236,19 +242,17 @@ def settled(logs, **settings):
     (1, 32), (3057, 32), (3299, 32), (3300, 33), (30000, 300), (51199, 511), (51200, 512), (10 ** 5, 512)])
 def test_batches_follow_the_number_of_clicks(clicks, batch_size):
     """About a hundred steps a pass on small logs; a flag has the last word."""
-    logs = log_of(["v"] * clicks), log_of(["v"]), None
-    assert settled(logs).batch_size == batch_size
-    assert settled(logs, batch_size=7).batch_size == 7
+    assert settled(clicks, log_of(["v"])).batch_size == batch_size
+    assert settled(clicks, log_of(["v"]), batch_size=7).batch_size == 7
 
 
 def test_the_metric_follows_the_last_clicks():
     """Where most of them are on videos clicked before, the ranking with nothing removed counts."""
     again, new, never = list("aba"), list("abc"), []
-    assert settled((log_of(again), log_of(again, again, new, never), None)).select_metric == "seen_kept_ndcg@10"
-    assert settled((log_of(again), log_of(again, new, new, never), None)).select_metric == "ndcg@10"
-    assert settled((log_of(again), log_of(again, new), None)).select_metric == "ndcg@10"  # no majority
-    assert settled((log_of(new), log_of(new), log_of(again))).select_metric == "seen_kept_ndcg@10"  # the validation's
-    assert settled((log_of(again), log_of(again), None), select_metric="mrr@10").select_metric == "mrr@10"
+    assert settled(3, log_of(again, again, new, never)).select_metric == "seen_kept_ndcg@10"
+    assert settled(3, log_of(again, new, new, never)).select_metric == "ndcg@10"
+    assert settled(3, log_of(again, new)).select_metric == "ndcg@10"  # no majority
+    assert settled(3, log_of(again), select_metric="mrr@10").select_metric == "mrr@10"
 
 
 def test_settings_are_printed(small, one_pass):

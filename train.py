@@ -46,7 +46,8 @@ FEW_USERS = 50  # in a test log: of so few nothing can be said
 LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
 # when a run is resumed
 FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
-                  "num_passes", "patience", "resume", "checkpoint_minutes", "rules", "preset", "max_bad_lines"}
+                  "num_passes", "patience", "resume", "checkpoint_minutes", "rules", "preset", "max_bad_lines",
+                  "threads"}
 
 
 def parse_args():
@@ -357,10 +358,13 @@ class Run:
         self.batches, self.total, self.seconds = 0, 0.0, 0.0
 
     def catch_signals(self):
-        """From now on SIGTERM and Ctrl-C wait for the end of a step, then leave a checkpoint; a second one kills."""
+        """From now on SIGTERM and Ctrl-C wait for the end of a step, then leave a checkpoint; a second Ctrl-C kills.
+
+        A second SIGTERM does not: paddle's launcher sends some, a fifth of a second apart.
+        """
         def stop(number, _):
             self._ranks.stop, self._signal = True, signal.Signals(number)
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
 
@@ -433,12 +437,12 @@ def train_pass(args, trainer, run, training, rng):
             bar.update(done, [("cost", run.total / done)])
         run.after_step(trainer)
         started = time.perf_counter()
-    prints = trainer.ranks.gather(utils.fingerprint(*trainer.network.arrays().values()))
-    if len(set(prints)) > 1:
+    arrays = trainer.network.arrays().values()
+    if not all(np.isfinite(value).all() for value in arrays):
+        raise InputError("training", None, "a parameter became infinite", EXPLODED)
+    if trainer.ranks.world > 1 and len(set(trainer.ranks.gather(utils.fingerprint(*arrays)))) > 1:
         raise InputError("training", None, "the ranks have come to different parameters", "run them on processors of "
                          "one kind")
-    if not all(np.isfinite(value).all() for value in trainer.network.arrays().values()):
-        raise InputError("training", None, "a parameter became infinite", EXPLODED)
     return run.total / training.clicks
 
 

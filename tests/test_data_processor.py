@@ -108,6 +108,34 @@ def test_pipe_and_file_count_alike(tmp_path):
     assert len({(tmp_path / f"out{number}" / "feature_dict.pkl").read_bytes() for number in range(3)}) == 1
 
 
+# ---------------------------------------------------------------- parts of a log, counted here and there
+def test_counts_of_machines_are_merged(tmp_path):
+    """Each counts a part alone; from their counts come the same files, byte for byte, as from the whole log."""
+    lines = [*(LOG * 9).splitlines(True), "u3\tp1\tc2\tv9:z:s;v2:a:t\tm1\n"]
+    command = f"python {ROOT}/data_processor.py --feat_appear_limit=2"
+    for name, chosen in (("whole", lines), ("one", lines[:11]), ("two", lines[11:12]), ("three", lines[12:])):
+        (tmp_path / f"{name}.txt").write_text("".join(chosen), encoding="utf-8")
+    printed = run_ok(f"{command} --train_set_path=whole.txt --output_dir=whole", tmp_path)
+    for name in ("one", "two", "three"):
+        run_ok(f"{command} --train_set_path={name}.txt --counts_only --output_dir={name}", tmp_path)
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["counts.pkl"]
+    run_ok(f"{command} --merge_counts one/counts.pkl two/counts.pkl --counts_only --output_dir=both", tmp_path)
+    for parts in ("three/counts.pkl one/counts.pkl two/counts.pkl", "both/counts.pkl three/counts.pkl"):
+        assert run_ok(f"{command} --merge_counts {parts} --output_dir=merged", tmp_path) == printed
+        for path in (tmp_path / "whole").iterdir():
+            assert (tmp_path / "merged" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [
+    pickle.dumps([1]), pickle.dumps({"lines": 1, "infos": {"v:a:b": -1}, "profile": {}}), b"no pickle",
+    pickle.dumps({"lines": 1, "infos": {"v": 1}, "profile": {name: {} for name in ("user_id", "province", "city",
+                                                                                   "phone")}})])
+def test_what_is_no_counts(tmp_path, content):
+    (tmp_path / "counts.pkl").write_bytes(content)
+    result = run(f"python {ROOT}/data_processor.py --merge_counts counts.pkl --output_dir=out", tmp_path)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "--counts_only" in result.stderr
+
+
 # ---------------------------------------------------------------- parts of a file
 @given(lines=st.lists(LINES, max_size=10), parts=st.integers(1, 5), end=st.sampled_from(["", "\n"]))
 def test_parts_of_a_file_are_the_file(tmp_path_factory, lines, parts, end):

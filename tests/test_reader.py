@@ -1,5 +1,6 @@
 """Parsing, encoding, instances and batches, against a plain reading of the documentation."""
 import bz2
+import functools
 import gzip
 import io
 import lzma
@@ -7,9 +8,11 @@ import os
 import sys
 import tracemalloc
 import zipfile
+from unittest import mock
 
 import data_processor
 import reader
+import utils
 from conftest import INFOS, LINES, SMALL_DICT, feature_dict_of, log_text
 from reader import BadLines, Reader
 from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, InputError
@@ -331,3 +334,72 @@ def test_an_empty_log_is_an_empty_block():
     [log] = Reader(SMALL_DICT).encode(os.devnull)
     assert log.users == [] and log.profile.shape == (0, 4) and len(log.clicks) == 0
     assert len(reader.sliding_windows(log.lengths, 3).line) == 0
+
+
+# ---------------------------------------------------------------- part files, and logs larger than memory
+def test_files_of_a_log(tmp_path):
+    """Folders as Hadoop leaves them, patterns, lists; what begins with _ or . does not count."""
+    for name in ("part-00001.gz", "part-00000", "_SUCCESS", ".part-00000.crc", "other"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "_logs").mkdir()
+    folder, parts = str(tmp_path), [f"{tmp_path}/part-00000", f"{tmp_path}/part-00001.gz"]
+    assert reader.log_files(folder) == [f"{tmp_path}/other", *parts]
+    assert reader.log_files(f"{folder}/part-*") == parts
+    assert reader.log_files([f"{folder}/other", f"{folder}/p*", "-"]) == [f"{folder}/other", *parts, "-"]
+    for missing in (f"{folder}/q*", f"{folder}/_logs"):
+        with pytest.raises(InputError, match="no file there"):
+            reader.log_files(missing)
+
+
+@given(lines=st.lists(LINES, min_size=1, max_size=12), parts=st.integers(1, 4), block=st.integers(1, 5))
+def test_part_files_are_the_log(tmp_path_factory, lines, parts, block):
+    """Encoded and counted like one file, some of them gzip; block by block as well."""
+    folder = tmp_path_factory.mktemp("parts")
+    (folder / "whole").write_text(log_text(lines), encoding="utf-8")
+    (folder / "parts").mkdir()
+    (folder / "parts" / "_SUCCESS").write_text("no log")
+    for number, chosen in enumerate(np.array_split(np.arange(len(lines)), parts)):
+        text, path = log_text([lines[row] for row in chosen]).encode(), folder / "parts" / f"part-{number:05d}"
+        path.write_bytes(gzip.compress(text) if number % 2 else text)
+    [whole], [joined] = (Reader(SMALL_DICT).encode(str(folder / name)) for name in ("whole", "parts"))
+    assert whole.fingerprint() == joined.fingerprint()
+    assert (vars(data_processor.count_log(str(folder / "whole"))[0])
+            == vars(data_processor.count_log(str(folder / "parts"), 2)[0]))
+    with mock.patch.object(reader, "LINES_AT_ONCE", 2):
+        blocks = list(Reader(SMALL_DICT).encode([str(folder / "parts")], block))
+    assert [len(log.users) for log in blocks] == [min(block, len(lines) - k) for k in range(0, len(lines), block)]
+    assert utils.fingerprint(*(log.profile for log in blocks)) == utils.fingerprint(whole.profile)
+    assert [log.items(row).tolist() for log in blocks for row in range(len(log.users))] == [
+        whole.items(row).tolist() for row in range(len(whole.users))]
+
+
+@given(lines=st.lists(LINES, min_size=1, max_size=12), block=st.integers(1, 13), batch_size=st.integers(1, 20))
+def test_a_pass_over_a_log_in_blocks(tmp_path_factory, lines, block, batch_size):
+    """Every click on a known video is a target once a pass; as many batches as were announced; two passes alike."""
+    path = tmp_path_factory.mktemp("log") / "log.txt"
+    path.write_text(log_text(lines), encoding="utf-8")
+    [whole] = Reader(SMALL_DICT).encode(str(path))
+    cut = functools.partial(reader.sliding_windows, window_size=3)
+    training = reader.TrainingLog(Reader(SMALL_DICT), [str(path)], block, cut)
+    assert (training.lines, training.clicks) == (len(lines), len(whole.clicks))
+    for seed in (0, 1, 1):
+        batches = list(training.batches(batch_size, np.random.default_rng(seed)))
+        assert len(batches) == sum(training.steps(batch_size))
+        found = [target for log, part, _ in batches for target in reader.make_batch(log, part)["target"].tolist()]
+        assert sorted(found) == sorted(whole.videos[0][whole.clicks].tolist())
+        order = [generator.random() for *_, generator in batches]
+    assert order == [generator.random() for *_, generator in training.batches(batch_size, np.random.default_rng(1))]
+    assert len(set(order)) == len(order)
+
+
+def test_a_log_that_changes_or_cannot_be_read_again(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_text("u\t\t\tv1:a:s;v2:a:s\t\n" * 5)
+    cut = functools.partial(reader.sliding_windows, window_size=3)
+    training = reader.TrainingLog(Reader(SMALL_DICT), [str(path)], 2, cut)
+    path.write_text("u\t\t\tv1:a:s\t\n" * 5)
+    with pytest.raises(InputError, match="changed while it was trained on"):
+        list(training.batches(2, np.random.default_rng(0)))
+    with open(path, "rb") as stream, mock.patch.object(sys, "stdin", mock.Mock(buffer=stream)), pytest.raises(
+            InputError, match="can be read once only"):
+        reader.TrainingLog(Reader(SMALL_DICT), ["-"], 2, cut)

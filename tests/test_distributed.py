@@ -1,0 +1,105 @@
+"""Two processes that train one model, started by paddle's launcher: the model of one process with as many threads."""
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from conftest import run, run_ok, train_command
+
+import pytest
+from test_resume import checkpoint_of, files_of
+
+FLAGS = "--num_passes=3 --batch_size=256 --dropout=0.2 --valid_set_path=log.txt"
+
+
+def launched(output, flags=FLAGS, ranks=2):
+    """train.py by that many processes of one thread; their logs go to OUTPUT.log."""
+    command = train_command(f"output/{output}", f"--threads=1 --device=cpu {flags}")
+    return command.replace("python ", f"python -m paddle.distributed.launch --nproc_per_node={ranks} "
+                           f"--log_dir=output/{output}.log ", 1)
+
+
+def start(folder, output, flags=FLAGS):
+    """A launcher in a process group of its own, once a pass is done."""
+    process = subprocess.Popen([sys.executable, *launched(output, flags).split()[1:]], cwd=folder,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (line := process.stdout.readline()).startswith("pass 00000"):
+        assert line, process.stderr.read()
+    return process
+
+
+def ended(process):
+    """(stdout, stderr) of a launcher that ends by itself, whatever happened to it."""
+    try:
+        return process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def alone(small):
+    """Files of a run by one process with two threads."""
+    run_ok(train_command("output/alone", f"--threads=2 --device=cpu {FLAGS}"), small)
+    return small / "output" / "alone"
+
+
+def test_two_ranks_train_what_two_threads_train(small, alone):
+    """Models, metrics, the whole state of the optimisers: equal bit for bit. Results are printed once."""
+    out = run_ok(launched("ranks"), small)
+    assert [line[:10] for line in out.splitlines() if line.startswith("pass ")] == [f"pass 0000{n}" for n in range(3)]
+    (files, told, rows), (other, other_told, other_rows) = files_of(small / "output" / "ranks"), files_of(alone)
+    assert files.pop("checkpoint.tar.gz") == other.pop("checkpoint.tar.gz") and files == other
+    for mine, theirs in zip(rows, other_rows):  # the sum of costs goes through a single-precision number
+        assert mine == pytest.approx(theirs, rel=1e-5)
+    assert told.pop("total") == pytest.approx(other_told.pop("total")) and told == other_told
+
+
+def test_the_best_preset_by_two_ranks(small):
+    """Content, tied tables and shared negatives as well; one rank has no part of a batch of one stretch."""
+    flags = "--preset=best --num_passes=1 --batch_size=16"
+    run_ok(launched("best", flags), small)
+    run_ok(train_command("output/best-alone", f"--threads=2 --device=cpu {flags}"), small)
+    name = "model_pass_00000.tar.gz"
+    assert (small / "output" / "best" / name).read_bytes() == (small / "output" / "best-alone" / name).read_bytes()
+
+
+def test_a_rank_that_dies_takes_the_job_down(small):
+    """Soon, with a line that says which; what was written is whole, and a run of one process goes on from it."""
+    process = start(small, "dying", f"{FLAGS} --num_passes=50")
+    of_job = subprocess.run(["pgrep", "-f", "output/dying --feature"], capture_output=True, text=True).stdout.split()
+    ranks = [int(pid) for pid in of_job if f"PADDLE_TRAINER_ID={1}".encode() in environment_of(pid)]
+    os.kill(ranks[-1], signal.SIGKILL)
+    out, errors = ended(process)
+    assert process.returncode != 0
+    assert "rank 1 status failed" in errors or "another rank is gone" in out
+    output = small / "output" / "dying"
+    assert not list(output.glob("*.tmp"))
+    passes = len(checkpoint_of(output)[0]["rows"])
+    result = run(train_command("output/dying", f"--threads=1 --device=cpu {FLAGS} --resume --num_passes={passes + 1}"),
+                 small)
+    assert result.returncode == 0 and result.stdout.startswith(f"pass {passes:05d}"), result.stderr
+
+
+def environment_of(pid):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environment:
+            return environment.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def test_stopped_and_resumed_with_another_number_of_ranks(small, alone):
+    """A signal to the launcher leaves a checkpoint; one process with two threads ends where a quiet run does."""
+    process = start(small, "stopped")
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    ended(process)
+    log = (small / "output" / "stopped.log" / "workerlog.0").read_text()
+    if "pass 00002" not in log:
+        assert log.endswith("train.py: stopped by SIGTERM; --resume goes on\n"), log[-1000:]
+    run_ok(train_command("output/stopped", f"--threads=2 --device=cpu {FLAGS} --resume"), small)
+    (files, *_), (expected, *_) = files_of(small / "output" / "stopped"), files_of(alone)
+    assert files == expected

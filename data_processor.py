@@ -24,7 +24,16 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 
 import utils
-from reader import MAX_LINE, PROFILE_COLUMNS, BadLines, log_files, parse_line, read_log, split_video_info
+from reader import (
+    MAX_LINE,
+    PROFILE_COLUMNS,
+    BadLines,
+    log_files,
+    parse_line,
+    read_catalogue,
+    read_log,
+    split_video_info,
+)
 from utils import CATEGORIES, FEATURES, ITEMS, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
 BYTES_AT_ONCE = 1 << 16  # of lines that are counted in one go: they stay in the cache
@@ -43,6 +52,10 @@ def parse_args():
     parser.add_argument("--output_dir", type=utils.path_type, required=True, help="folder for files, made if missing")
     parser.add_argument("--feat_appear_limit", type=utils.number_type(int, 1), default=20,
                         help="leave out values seen fewer times than this (default: 20)")
+    parser.add_argument("--base_feature_dict", type=utils.path_type, help="an earlier feature_dict.pkl: values that it "
+                        "knows keep their ids")
+    parser.add_argument("--catalogue_path", type=utils.path_type, nargs="+", help="video-infos, one a line: these "
+                        "videos are in the dictionary even if nobody has clicked on them")
     parser.add_argument("--processes", type=utils.number_type(int, 1), default=min(2, os.cpu_count() or 1),
                         help="that count a plain file together; changes no result (%(default)s)")
     utils.add_max_bad_lines(parser)
@@ -219,20 +232,27 @@ def _count_range(counts, path, start, end):
 
 
 # ---------------------------------------------------------------- the dictionary and the frequencies
-def build_dictionary(counts, limit):
-    """{value: id} of the values of {value: count} seen at least `limit` times.
+def build_dictionary(counts, limit, base=None, listed=()):
+    """{value: id} of the values of {value: count} seen at least `limit` times, and of those that are `listed`.
 
-    0 is `<unk>`, then they go by falling count, then by value.
+    0 is `<unk>`, then they go by falling count, then by value; values of a `base`, an earlier dictionary, keep their
+    ids, as long as ids have no gaps, and the others take what is free in that order.
     """
-    kept = sorted(value for value, count in counts.items() if count >= limit and value not in NO_VALUE)
-    kept.sort(key=counts.__getitem__, reverse=True)  # stable: equal counts stay in the order of values
+    kept = {value for value, count in counts.items() if count >= limit} | set(listed)
+    kept = sorted(kept - NO_VALUE)
+    kept.sort(key=lambda value: counts.get(value, 0), reverse=True)  # stable: equal counts stay in the order of values
+    if base:
+        stay = {value: base[value] for value in kept if base.get(value, len(kept) + 1) <= len(kept)}
+        free = iter(sorted(set(range(1, len(kept) + 1)) - set(stay.values())))
+        ids = {value: stay[value] if value in stay else next(free) for value in kept}
+        kept.sort(key=ids.__getitem__)
     return {value: id_ for id_, value in enumerate([UNKNOWN, *kept])}
 
 
 def item_frequencies(counts, dictionary):
     """Share of all clicks on each video of the dictionary, in its order; index 0: on all the others. Sums to 1."""
     total = sum(counts.values())
-    kept = [counts[video] for video in dictionary if video != UNKNOWN]
+    kept = [counts.get(video, 0) for video in dictionary if video != UNKNOWN]
     return [(total - sum(kept)) / total, *(count / total for count in kept)]
 
 
@@ -268,8 +288,11 @@ def main():
     source = " ".join(args.train_set_path or args.merge_counts)
     if not clicks:
         raise InputError(source, None, "no click in the whole log", "give a log with histories")
-    feature_dict = {feature: build_dictionary(counts[feature], args.feat_appear_limit) for feature in FEATURES}
-    if len(feature_dict[ITEMS]) == 1:
+    base = utils.load_feature_dict(args.base_feature_dict) if args.base_feature_dict else {}
+    listed = {ITEMS: {split_video_info(info)[0] for info in read_catalogue(args.catalogue_path or [])}}
+    feature_dict = {feature: build_dictionary(counts[feature], args.feat_appear_limit, base.get(feature),
+                                              listed.get(feature, ())) for feature in FEATURES}
+    if not any(counts[ITEMS].get(video) for video in feature_dict[ITEMS]):
         raise InputError(source, None, f"no video has {args.feat_appear_limit} clicks",
                          "lower --feat_appear_limit")
     freq = item_frequencies(counts[ITEMS], feature_dict[ITEMS])
@@ -277,7 +300,7 @@ def main():
     write_files(args.output_dir, feature_dict, freq)
     print(f"{lines} lines, {clicks} clicks, {freq[0]:.2%} of them on videos left out")
     for feature in FEATURES:
-        found = len(counts[feature].keys() - NO_VALUE) + 1
+        found = len((counts[feature].keys() | listed.get(feature, set())) - NO_VALUE) + 1
         print(f"{feature}: {len(feature_dict[feature])} of {found} values, with {UNKNOWN}")
 
 

@@ -5,7 +5,8 @@
 
 Prints a line a user, in input order: user-id, a tab, `video:probability,video:probability,...`, best
 first. The probabilities are those of the softmax over all videos of the dictionary. A comma or a percent
-sign within a video-id is printed as %2C or %25, so that a list can be split at its commas.
+sign within a video-id is printed as %2C or %25, so that a list can be split at its commas. With --evaluate
+it prints metrics instead.
 
 Also home of what the other scripts use to serve: reading a model, user vectors, top-N, ranking
 metrics, files of vectors.
@@ -37,6 +38,8 @@ def parse_args():
     add_infer_arguments(parser)
     add_top_n(parser)
     parser.add_argument("--remove_seen", action="store_true", help="leave out the videos of the user's history")
+    parser.add_argument("--evaluate", action="store_true", help="print no lists, but one JSON object: the metrics of "
+                        "train.py, on the last click of each line of the log")
     return parser.parse_args()
 
 
@@ -272,6 +275,7 @@ def evaluate_ranking(ranked, log, videos, run):
     -------
     dict : `ranking_metrics` with the user's earlier clicks taken out of the lists, the target too if it is one of
     them, and with the prefix `seen_kept_` with nothing taken out.
+    ids : int64 [lines with a click, 10], the ten best of each with earlier clicks taken out.
     """
     before, longest = log.before_last(), RANKED + 1  # one more than metrics look at: whether the last ties with it
 
@@ -290,7 +294,27 @@ def evaluate_ranking(ranked, log, videos, run):
     blocks = np.split(lines, range(USER_BLOCK, len(lines), USER_BLOCK))
     ids, ranks, ids_kept, ranks_kept = map(np.concatenate, zip(*run(of_block, blocks)))
     kept = ranking_metrics(ranks_kept, ids_kept, videos)
-    return {**ranking_metrics(ranks, ids, videos), **{"seen_kept_" + name: value for name, value in kept.items()}}
+    return {**ranking_metrics(ranks, ids, videos), **{"seen_kept_" + name: value for name, value in kept.items()}}, ids
+
+
+def evaluate_model(network, arrays, log, run=map):
+    """What a network does on the last clicks of a log.
+
+    Parameters
+    ----------
+    network : DNNmodel.    arrays : {name: array}, its parameters as `DNNmodel.folded` gives them, or as they are read.
+    log : EncodedLog.    run : as in `evaluate_ranking`.
+
+    Returns
+    -------
+    metrics : those of `evaluate_ranking`, distinct_users and live_units, signs of a network that has collapsed.
+    ids : int64 [lines with a click, 10], the ten best of each, earlier clicks removed.
+    """
+    users = user_vectors(network, log, log.before_last(), run)
+    top_n = TopN(arrays["nce_w"], arrays["nce_b"])
+    metrics, ids = evaluate_ranking(lambda lines, n: top_n(users[lines], n)[:2], log, top_n.videos - 1, run)
+    return {**metrics, "distinct_users": len(np.unique(users, axis=0)),
+            "live_units": int((users != 0).any(0).sum())}, ids
 
 
 # ---------------------------------------------------------------- baselines
@@ -431,6 +455,14 @@ def block_size(args):
     return -(-args.batch_size // USER_BLOCK) * USER_BLOCK
 
 
+def evaluated(args, feature_dict, network, parameters, run):
+    """`evaluate_model` on the log to serve; InputError if none of its lines has a click."""
+    [log] = Reader(feature_dict, BadLines(args.max_bad_lines)).encode(args.infer_set_path)
+    if not (log.last_item >= 0).any():
+        raise InputError(" ".join(args.infer_set_path), None, "no line with a click", "give users with a history")
+    return evaluate_model(network, parameters, log, run)[0]
+
+
 def main():
     """Print the top-N videos of each user of the log."""
     args = parse_args()
@@ -438,6 +470,10 @@ def main():
     videos = listed_names(feature_dict)
     top_n = TopN(parameters["nce_w"], parameters["nce_b"])
     network = start_network(args, told, parameters)
+    if args.evaluate:
+        with ThreadPoolExecutor(args.threads) as pool:
+            print(json.dumps(evaluated(args, feature_dict, network, parameters, pool.map), indent=1))
+        return
 
     def serve(log):
         users = user_vectors(network, log)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import infer
-from reader import Reader, raw_lines
+from reader import Reader, text_lines
 from utils import InputError, add_device, add_model_arguments, argument_parser, note, ordered_map, path_type, run_script
 
 import numpy as np
@@ -32,15 +32,10 @@ def parse_args():
 
 def read_user_ids(paths):
     """Yield the ids of a file with one a line; empty lines do not count."""
-    for path, number, raw in raw_lines(paths):
-        try:
-            user = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(path, number, "not UTF-8", "convert the file with iconv -t UTF-8") from error
+    for path, number, user in text_lines(paths):
         if "\t" in user:
             raise InputError(path, number, "more than one column", "write one user id a line")
-        if user:
-            yield user
+        yield user
 
 
 def most_clicked(item_freq, n):

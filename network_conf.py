@@ -63,6 +63,7 @@ class DNNmodel(nn.Layer):
     def __init__(self, config, is_infer=False, dropout=0.0):
         super().__init__()
         self.config, self.dropout, dims = config, dropout, config.embedding_dims
+        self.attributes = self.unclicked = None  # of the videos: a reader.Content; whether nobody has clicked on them
         hidden, user = config.dnn_layer_dims
         for feature, width in dims.items():
             self.add_sublayer(f"_proj_{feature}", table(config.dictionary_sizes[feature], width))
@@ -76,7 +77,6 @@ class DNNmodel(nn.Layer):
                 self.nce_w = table(config.dictionary_sizes[ITEMS], user)
         if config.content and not is_infer:
             self.content = table(config.dictionary_sizes[TAGS] + config.dictionary_sizes[CATEGORIES], dims[ITEMS])
-            self.attributes = None  # of the videos, a reader.Content, from whoever trains it
 
     def forward(self, rows, batch, rng=None):
         """User vectors [N, u] of a batch.
@@ -179,7 +179,11 @@ class DNNmodel(nn.Layer):
         return {**found, "nce_w": found[VIDEO_TABLE]} if self.config.tie_embeddings else found
 
     def folded(self):
-        """`arrays` as they stand in a model's archive: a video's own row and its attributes are one vector there."""
+        """`arrays` as they stand in a model's archive.
+
+        A video's own row and its attributes are one vector there; videos that nobody has clicked on have the vector of
+        their neighbours, and the bias of those that are `unclicked`: see `place_unclicked`.
+        """
         found = self.arrays()
         if found.pop("content", None) is not None:
             ids = np.arange(self.config.dictionary_sizes[ITEMS])
@@ -187,7 +191,7 @@ class DNNmodel(nn.Layer):
                 found[VIDEO_TABLE] = found["nce_w"] = np.concatenate([
                     self.look_up({VIDEO_TABLE: ids[start:start + FOLDED]})[VIDEO_TABLE].numpy()
                     for start in range(0, len(ids), FOLDED)])
-        return found
+        return found if self.unclicked is None else place_unclicked(found, self.unclicked, self.attributes)
 
     def set_arrays(self, arrays):
         """Take over parameters from `arrays`; ValueError if one is missing or has another shape or type."""
@@ -197,6 +201,38 @@ class DNNmodel(nn.Layer):
             if list(value.shape) != list(parameter.shape) or value.dtype != np.float32:
                 raise ValueError(f"{name} is {value.dtype} {value.shape} in place of {parameter.shape}")
             parameter.set_value(value)
+
+
+def of_neighbours(values, content, known):
+    """Mean, over the attributes of each video, of the mean `values` of the known videos that share the attribute.
+
+    float [V, w], Content of V videos, bool [V] -> float64 [V, w]; nan for a video without such neighbours.
+    """
+    places, owner = ragged(content.offsets, np.arange(len(values)))
+    attribute, sums = content.ids[places], np.zeros((int(content.ids.max(initial=0)) + 1, values.shape[1] + 1))
+    shown = known[owner]
+    np.add.at(sums, attribute[shown], np.hstack([values, np.ones((len(values), 1))])[owner[shown]])
+    sums /= np.maximum(sums[:, -1:], 1)  # the last column: 1 if there is any
+    found = np.zeros((len(values), sums.shape[1]))
+    np.add.at(found, owner, sums[attribute])
+    with np.errstate(invalid="ignore"):
+        return found[:, :-1] / found[:, -1:]
+
+
+def place_unclicked(arrays, unclicked, content):
+    """Give vectors and biases to the videos of a catalogue that nobody has clicked on: their neighbours' mean.
+
+    Parameters
+    ----------
+    arrays : {name: array} of a model.    unclicked : bool [V].    content : reader.Content of the V videos.
+    """
+    found = dict(arrays)
+    for name in {VIDEO_TABLE, "nce_w", "nce_b"} & arrays.keys():
+        values = arrays[name].T if name == "nce_b" else arrays[name]
+        near = of_neighbours(values, content, ~unclicked)
+        values = np.where(unclicked[:, None] & ~np.isnan(near), near, values).astype(np.float32)
+        found[name] = values.T if name == "nce_b" else values
+    return found
 
 
 class DirectModel(DNNmodel):
@@ -222,6 +258,56 @@ class DirectModel(DNNmodel):
         for values, weight in ((clicks, self.direct_last_w), (means, self.direct_mean_w)):
             users += paddle.matmul(self.drop(at_targets(values, batch), rng), weight)
         return users
+
+
+def earlier_ids(old, new):
+    """{table: int64 [rows now]}: the earlier id of each row now, by the earlier and the new dictionary; 0 for none."""
+    ids = {f"_proj_{feature}": np.array([old[feature].get(value, 0) for value in values])
+           for feature, values in new.items()}
+    tags, categories = ids[f"_proj_{TAGS}"], ids[f"_proj_{CATEGORIES}"]
+    content = np.concatenate([tags, np.where(categories, categories + len(old[TAGS]), 0)])
+    return {**ids, "nce_w": ids[VIDEO_TABLE], "nce_b": ids[VIDEO_TABLE], "content": content}
+
+
+def carry_over(initial, before, dictionaries, freqs, content):
+    """What an earlier run has learned, by another dictionary, in place of the initial values.
+
+    Rows of tables go by name, with the optimiser's moments. A new user starts as the `<unk>` user, a new video where
+    the videos with its tags and category stand on average; other new values start as they would. A bias keeps its
+    distance to the log of its video's frequency.
+
+    Parameters
+    ----------
+    initial : {name: array}, the new network's `arrays`.    before : {name: array}, the earlier `Trainer.state`.
+    dictionaries : (earlier, new), {feature: {value: id}}.    freqs : (earlier, new), item_freq.
+    content : reader.Content of the new dictionary's videos.
+
+    Returns
+    -------
+    {name: array}, for `Trainer.restore`. KeyError, ValueError or IndexError if `before` is of another network.
+    """
+    ids = earlier_ids(*dictionaries)
+    log_old, log_new = (log_frequencies(freq)[:, None] for freq in freqs)
+    found = {}
+    for name, value in before.items():
+        table = next((table for table in ids if name == table or name.startswith(f"{table}_moment")), None)
+        if table is None:
+            found[name] = value
+            continue
+        rows, known = (value.T if name == "nce_b" else value)[ids[table]], ids[table][:, None] > 0
+        known[0] = True  # <unk>
+        if name == "nce_b":
+            offset = rows - log_old[ids[table]]
+            rows = log_new + np.where(known, offset, np.nan_to_num(of_neighbours(offset, content, known[:, 0])))
+        elif name in (VIDEO_TABLE, "nce_w"):
+            near = of_neighbours(rows, content, known[:, 0])
+            rows = np.where(known, rows, np.where(np.isnan(near), initial[name], near))
+        elif name != table:
+            rows = np.where(known, rows, 0)  # nothing is known of a new row's gradients
+        elif name != "_proj_user_id":
+            rows = np.where(known, rows, initial[name])
+        found[name] = rows.astype(np.float32).T if name == "nce_b" else rows.astype(np.float32)
+    return found
 
 
 def use_device(name):

@@ -113,6 +113,28 @@ def _raw_lines(path):
             raise InputError(path, number, f"damaged gzip data ({utils.said(error)})", "copy the file again") from error
 
 
+def text_lines(paths):
+    """Yield (file, line number, text) of each line of files that is not empty; InputError for one that is not UTF-8."""
+    for path, number, raw in raw_lines(paths):
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(path, number, "not UTF-8", "convert the file with iconv -t UTF-8") from error
+        if text:
+            yield path, number, text
+
+
+def read_catalogue(paths):
+    """Yield the video-infos of files with one a line; InputError for a line that is none."""
+    for path, number, info in text_lines(paths):
+        try:
+            if "\t" in info or ";" in info or "\0" in info or not split_video_info(info)[0]:
+                raise ValueError(f"{info[:80]!r} is not one video-info")
+        except ValueError as error:
+            raise InputError(path, number, str(error), "write video-id:category:tag1_tag2, one a line") from error
+        yield info
+
+
 def read_log(paths, decode, bad_lines=None):
     """Yield decode(LogLine) of each line of a log that is not empty.
 
@@ -221,6 +243,27 @@ class Content(NamedTuple):
     ids: np.ndarray
     offsets: np.ndarray
 
+    @classmethod
+    def of_pairs(cls, video, ids, videos):
+        """From pairs of a video and an attribute of it, in any order, of `videos` videos."""
+        order = np.lexsort((ids, video))
+        return cls(ids[order], np.searchsorted(video[order], np.arange(videos + 1)))
+
+    def completed(self, earlier, video_ids, attribute_ids):
+        """With what an `earlier` Content knows of videos of which this one knows nothing.
+
+        video_ids : int64 [V], the earlier id of each video, 0 for none.
+        attribute_ids : int64, the earlier ids of attributes by their ids now, 0 for none.
+        """
+        now = np.zeros(max(attribute_ids.max(initial=0), earlier.ids.max(initial=0)) + 1, np.int64)
+        now[attribute_ids] = np.arange(len(attribute_ids))
+        now[0] = 0
+        bare = np.flatnonzero((np.diff(self.offsets) == 0) & (video_ids > 0))
+        places, owner = ragged(earlier.offsets, video_ids[bare])
+        video, ids = bare[owner], now[earlier.ids[places]]
+        owners = np.concatenate([np.repeat(np.arange(len(video_ids)), np.diff(self.offsets)), video[ids > 0]])
+        return self.of_pairs(owners, np.concatenate([self.ids, ids[ids > 0]]), len(video_ids))
+
 
 class EncodedLog(NamedTuple):
     """L lines with C clicks on known videos, as arrays.
@@ -259,9 +302,7 @@ class EncodedLog(NamedTuple):
         places, owner = ragged(offsets, first)
         pairs = np.concatenate([np.stack([item[first][owner], tag[places]]),
                                 np.stack([item[first], np.where(category[first], tags + category[first], 0)])], 1)
-        video, ids = pairs[:, (pairs[0] > 0) & (pairs[1] > 0)]
-        order = np.lexsort((ids, video))
-        return Content(ids[order], np.searchsorted(video[order], np.arange(videos + 1)))
+        return Content.of_pairs(*pairs[:, (pairs[0] > 0) & (pairs[1] > 0)], videos)
 
     def fingerprint(self):
         """SHA-256 of all of it: users, profiles, clicks and what is known of the videos."""
@@ -281,6 +322,11 @@ class Reader:
         self._bad_lines = bad_lines
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
         self._videos = VideoTable(feature_dict)
+
+    def learn(self, infos):
+        """Take note of videos that no line may have."""
+        for info in infos:
+            self._videos[info]
 
     def encode(self, paths, block_lines=None):
         """Yield the log at `paths` (see `log_files`) as `EncodedLog` blocks of `block_lines` lines (one block if None).

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import reader
 import utils
-from infer import Rules, TopN, evaluate_ranking, popularity, user_vectors
+from infer import Rules, evaluate_model, evaluate_ranking, load_model, popularity, start_network
 from utils import FEATURES, ITEMS, TAGS, InputError, note
 
 import numpy as np
@@ -47,7 +48,7 @@ LARGEST_PART = 512  # stretches that are computed together: more do not fit into
 # when a run is resumed
 FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
                   "num_passes", "patience", "resume", "checkpoint_minutes", "rules", "preset", "max_bad_lines",
-                  "threads"}
+                  "threads", "compare_with", "compare_feature_dict", "min_ratio"}
 
 
 def parse_args():
@@ -66,6 +67,13 @@ def parse_args():
         parser.error("--content goes with --tie_embeddings: one vector a video")
     if args.patience and not args.valid_set_path:
         parser.error("--patience needs --valid_set_path")
+    for one, other in (("init_model_path", "init_feature_dict"), ("compare_with", "compare_feature_dict")):
+        if bool(getattr(args, one)) != bool(getattr(args, other)):
+            parser.error(f"--{one} and --{other} go together")
+    if args.min_ratio and not args.compare_with:
+        parser.error("--min_ratio needs --compare_with")
+    if args.compare_with and "-" in args.test_set_path:
+        parser.error("--compare_with reads the test log again: it cannot be standard input")
     if sum(paths.count("-") for paths in (args.train_set_path, args.test_set_path, args.valid_set_path or [])) > 1:
         parser.error("only one log can be standard input (-)")
     return args
@@ -82,6 +90,16 @@ def add_run_arguments(parser):
     add("--model_output_dir", type=path, required=True, help="folder for models and metrics, made if missing")
     add("--feature_dict", type=path, required=True, help="feature_dict.pkl of data_processor.py")
     add("--item_freq", type=path, required=True, help="item_freq.pkl of data_processor.py")
+    add("--catalogue_path", type=path, nargs="+", help="the video-infos that data_processor.py was given: videos that "
+        "nobody has clicked on get the vectors of videos with the same tags and category")
+    add("--init_model_path", type=path, help="an earlier run's checkpoint.tar.gz, or a model, to go on from: what both "
+        "dictionaries know is carried over, with the optimiser's state; --num_passes then count anew")
+    add("--init_feature_dict", type=path, help="the feature_dict.pkl of --init_model_path")
+    add("--compare_with", type=path, help="an earlier model to compare the new one with, on the same test log, at the "
+        "end; model_best.tar.gz is written only then")
+    add("--compare_feature_dict", type=path, help="the feature_dict.pkl of --compare_with")
+    add("--min_ratio", type=utils.number_type(float, 0), default=0.0, help="with --compare_with: end with exit code 3 "
+        "and write no model_best.tar.gz if --select_metric is below this share of the earlier model's (%(default)s)")
     add("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
     add("--patience", type=positive, help="stop after so many passes without a better one on --valid_set_path")
     add("--select_metric", choices=METRICS, help="by which the best pass is chosen, and compared with baselines "
@@ -320,17 +338,21 @@ class Trainer:
         return cost
 
     def state(self):
-        """({name: array}, rate): all that training changes, to be written down."""
+        """({name: array}, rate): all that training changes, and the videos' attributes, to be written down."""
         arrays = self.network.arrays()
         for optimizer in self._optimizers:
             arrays.update({name: value.numpy() for name, value in optimizer.state_dict().items()
                            if name != "LR_Scheduler"})
+        if self.network.attributes:
+            arrays["attribute_ids"], arrays["attribute_offsets"] = self.network.attributes
         return arrays, self._rate.state_dict()
 
     def restore(self, arrays, rate):
         """Go on from what `state` gave."""
         import paddle
         self.network.set_arrays(arrays)
+        if "attribute_ids" in arrays:
+            self.network.attributes = reader.Content(arrays["attribute_ids"], arrays["attribute_offsets"])
         state = {name: paddle.to_tensor(value) for name, value in arrays.items()}
         for optimizer in self._optimizers:
             optimizer.set_state_dict({**state, "LR_Scheduler": rate})
@@ -351,10 +373,11 @@ class Run:
     and the time it took.
     """
 
-    def __init__(self, args, identity, ranks):
+    def __init__(self, args, identity, item_freq, ranks):
         self._path, self._identity = os.path.join(args.model_output_dir, "checkpoint.tar.gz"), identity
         self._between, self._written, self._took = 60 * args.checkpoint_minutes, time.monotonic(), 0.0
         self._ranks, self._signal, self.rows = ranks, signal.SIGTERM, []
+        self._item_freq = np.asarray(item_freq, np.float32)  # for a run that begins where this one ends
         self.batches, self.total, self.seconds = 0, 0.0, 0.0
 
     def catch_signals(self):
@@ -392,18 +415,19 @@ class Run:
             return
         started = time.monotonic()
         arrays, rate = trainer.state()
+        arrays["item_freq"] = self._item_freq
         utils.write_archive(self._path, {"identity": self._identity, "rows": self.rows, "batches": self.batches,
                                          "total": self.total, "seconds": self.seconds, "rate": rate}, arrays)
         self._written = time.monotonic()
         self._took = self._written - started
 
     def read(self, trainer):
-        """Go on from the last one, if there is one."""
+        """Go on from the last one; False if there is none."""
         mend = "give the settings it was made with, or train without --resume"
         told, arrays = self._ranks.of_first(lambda: utils.read_archive(self._path, mend) if os.path.exists(self._path)
                                             else (None, None))
         if told is None:
-            return
+            return False
         if told.get("identity") != self._identity:
             before, now = told.get("identity"), self._identity
             other = sorted(name for name in now if not isinstance(before, dict) or before.get(name) != now[name])
@@ -414,6 +438,34 @@ class Run:
                 told[name] for name in ("rows", "batches", "total", "seconds"))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(self._path, None, f"damaged ({utils.said(error)})", mend) from error
+        return True
+
+
+def start_warm(args, trainer, feature_dict, item_freq):
+    """Begin where the run of --init_model_path ended: by names, since its dictionary is another one."""
+    from network_conf import VIDEO_TABLE, carry_over, earlier_ids
+    path, mend = args.init_model_path, "give a checkpoint.tar.gz, with moments, or a model_*.tar.gz of train.py"
+    told, before = trainer.ranks.of_first(lambda: utils.read_archive(path, mend))
+    earlier, before_freq = utils.load_feature_dict(args.init_feature_dict), before.pop("item_freq", np.zeros(0))
+    if told.get("identity", told).get("dictionary_fingerprint") != utils.dictionary_fingerprint(earlier):
+        raise InputError(path, None, "trained with another dictionary than --init_feature_dict", "give its own")
+    try:
+        if before_freq.shape != (len(earlier[ITEMS]),):
+            raise ValueError("item_freq has another shape")
+        attributes = trainer.network.attributes
+        if "attribute_ids" in before:
+            known = reader.Content(before.pop("attribute_ids"), before.pop("attribute_offsets"))
+            ids = earlier_ids(earlier, feature_dict)
+            attributes = attributes.completed(known, ids[VIDEO_TABLE], ids["content"])
+        initial, rate = trainer.state()  # the rate falls from its start again
+        carried = carry_over(initial, before, (earlier, feature_dict), (before_freq, item_freq), attributes)
+        trainer.restore({**carried, "attribute_ids": attributes.ids, "attribute_offsets": attributes.offsets}, rate)
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(path, None, f"of a network that is not like this one ({utils.said(error)})", "train with its "
+                         "settings; with --content give its checkpoint.tar.gz") from error
+    known = {feature: len(earlier[feature].keys() & values.keys()) - 1 for feature, values in feature_dict.items()}
+    note(f"{path}: went on with " + ", ".join(f"{count} of {len(feature_dict[feature]) - 1} {feature}"
+                                              for feature, count in known.items()))
 
 
 # ---------------------------------------------------------------- passes
@@ -450,18 +502,14 @@ def evaluate(args, trainer, log):
     """{metric: value} on the last clicks of a log: cost, ranking metrics, signs of a network that has collapsed."""
     arrays = trainer.network.folded()
     trainer.network.eval()
-    run = trainer.ranks.run_on(trainer.pool)
-    users = user_vectors(trainer.network, log, log.before_last(), run)
-    top_n = TopN(arrays["nce_w"], arrays["nce_b"])
+    metrics, _ = evaluate_model(trainer.network, arrays, log, trainer.ranks.run_on(trainer.pool))
     known, total = np.flatnonzero(log.last_item > 0), 0.0
     windows = reader.next_click_windows(log.before_last(), args.window_size)
     rng = np.random.default_rng(args.seed)  # always the same noise: costs of two passes differ by what was learned
     for start in range(0, len(known), args.batch_size):
         targets, *batch = trainer.prepare(log, windows.take(known[start:start + args.batch_size]), rng)
         total += trainer.cost(targets, *batch) * targets
-    return {"test_cost": total / len(known) if len(known) else None,
-            **evaluate_ranking(lambda lines, n: top_n(users[lines], n)[:2], log, top_n.videos - 1, run),
-            "distinct_users": len(np.unique(users, axis=0)), "live_units": int((users != 0).any(0).sum())}
+    return {"test_cost": total / len(known) if len(known) else None, **metrics}
 
 
 def baseline_metrics(args, training, test, item_freq, run):
@@ -470,7 +518,7 @@ def baseline_metrics(args, training, test, item_freq, run):
     if args.rules:
         rankings["rules_"] = Rules(training.first, item_freq).ranking_of(test)
     return {baseline + name: value for baseline, ranked in rankings.items()
-            for name, value in evaluate_ranking(ranked, test, len(item_freq) - 1, run).items()}
+            for name, value in evaluate_ranking(ranked, test, len(item_freq) - 1, run)[0].items()}
 
 
 def pass_line(row):
@@ -513,7 +561,7 @@ def finish_pass(args, trainer, item_freq, test, valid, row, rows):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(args.model_output_dir, name))
         note(f"removed {len(left)} models of an earlier run" if left else f"writing to {args.model_output_dir}")
-    if best_of(args, rows) is row:
+    if best_of(args, rows) is row and not args.compare_with:
         save("model_best.tar.gz")
     with utils.atomic_write(os.path.join(args.model_output_dir, "metrics.jsonl")) as stream:
         stream.write("".join(json.dumps(each) + "\n" for each in rows).encode())
@@ -555,10 +603,45 @@ def run_passes(args, trainer, item_freq, training, test, valid, run, reading):
         note(f"no better valid_{name} for {args.patience} passes: stopped")
     if best:
         tell(f"best pass by valid_{name}, saved as model_best.tar.gz: {pass_line(best)}")
+    if args.compare_with and not trainer.ranks.rank:
+        publish(args, os.path.join(args.model_output_dir, f"model_pass_{(best or rows[-1])['pass']:05d}.tar.gz"))
     for baseline in BASELINES:
         if (best or rows[-1])[name] <= baselines.get(f"{baseline}_{name}", -1):
             note(f"warning: by {name} this model ranks no better than {baseline}; train it longer, or with "
                  "--preset=best")
+
+
+# ---------------------------------------------------------------- the model of before
+def served(args, model_path, dictionary_path):
+    """(metrics, names of videos, lists of ten of them, share of unknown clicks, of unknown users) on the test log."""
+    from types import SimpleNamespace
+    side = SimpleNamespace(model_path=model_path, feature_dict=dictionary_path, device=args.device)
+    told, parameters, _, feature_dict = load_model(side)
+    network = start_network(side, told, parameters)
+    [(log, clicks)] = reader.Reader(feature_dict).blocks(args.test_set_path, reader.BadLines(args.max_bad_lines, True))
+    with ThreadPoolExecutor(args.threads) as pool:
+        metrics, ids = evaluate_model(network, parameters, log, pool.map)
+    names = np.array(list(feature_dict[ITEMS]), object)
+    return metrics, names, names[ids], 1 - len(log.clicks) / max(clicks, 1), (log.profile[:, 0] == 0).mean()
+
+
+def publish(args, path):
+    """Compare a model with that of --compare_with; it becomes model_best.tar.gz, or the run ends with exit code 3."""
+    (before, old_names, old_lists, *old_unknown), (now, names, lists, *unknown) = (
+        served(args, args.compare_with, args.compare_feature_dict), served(args, path, args.feature_dict))
+    for name in dict.fromkeys([args.select_metric, "recall@10", "ndcg@10", "recall@50", "coverage@10"]):
+        tell(f"{name}: {before[name]:.4f} before, {now[name]:.4f} now")
+    changed = 1 - np.mean([len({*old} & {*new}) / 10 for old, new in zip(old_lists, lists)])
+    tell(f"top 10: {changed:.1%} of the videos are others")
+    tell(f"videos: {len({*names} - {*old_names})} gained, {len({*old_names} - {*names})} lost")
+    for what, old, new in zip(("clicks", "users"), old_unknown, unknown):
+        tell(f"unknown {what}: {old:.1%} before, {new:.1%} now")
+    if now[args.select_metric] < args.min_ratio * before[args.select_metric]:
+        note(f"{args.select_metric} is below {args.min_ratio} of that of {args.compare_with}: not published")
+        sys.exit(3)
+    best = os.path.join(args.model_output_dir, "model_best.tar.gz")
+    with open(path, "rb") as model, utils.atomic_write(best) as stream:
+        shutil.copyfileobj(model, stream)
 
 
 # ---------------------------------------------------------------- the run
@@ -566,7 +649,9 @@ def encode_logs(args, feature_dict):
     """(TrainingLog, test log, validation log or None, seconds of reading the first); InputError if one has no use."""
     bad_lines, started = reader.BadLines(args.max_bad_lines), time.perf_counter()
     cut = functools.partial(INSTANCES[args.instances], window_size=args.window_size)
-    training = reader.TrainingLog(reader.Reader(feature_dict, bad_lines), args.train_set_path, args.shuffle_lines, cut)
+    encoder = reader.Reader(feature_dict, bad_lines)
+    encoder.learn(reader.read_catalogue(args.catalogue_path or []))
+    training = reader.TrainingLog(encoder, args.train_set_path, args.shuffle_lines, cut)
     seconds, others = time.perf_counter() - started, []
     if not training.clicks:
         raise InputError(" ".join(args.train_set_path), None, "no click on a video of the dictionary",
@@ -627,8 +712,9 @@ def main():
     network_conf.use_device(args.device)
     ranks = Ranks()
     network = make_network(args, feature_dict, item_freq)
-    if args.content:
-        network.attributes = training.first.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
+    network.attributes = training.first.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
+    if args.catalogue_path:
+        network.unclicked = np.arange(len(item_freq)) * (np.array(item_freq) == 0) > 0  # <unk> is no video
     shown = {**vars(args), **network.config._asdict(), "lines": training.lines, "clicks": training.clicks,
              "ranks": ranks.world, "device": paddle.device.get_device(), "paddle": paddle.__version__}
     with contextlib.suppress(OSError):
@@ -639,9 +725,9 @@ def main():
     files = {name: log.fingerprint() for name, log in
              (("training log", training), ("test log", test), ("validation log", valid)) if log}
     identity = {**settings, **network.config._asdict(), **files, "item_freq": utils.fingerprint(item_freq)}
-    run = Run(args, json.loads(json.dumps(identity)), ranks)  # as it will be read: tuples are lists there
-    if args.resume:
-        run.read(trainer)
+    run = Run(args, json.loads(json.dumps(identity)), item_freq, ranks)  # as it will be read: tuples are lists there
+    if not (args.resume and run.read(trainer)) and args.init_model_path:
+        start_warm(args, trainer, feature_dict, item_freq)
     ranks.share(network)
     run_passes(args, trainer, item_freq, training, test, valid, run, reading)
 

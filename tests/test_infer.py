@@ -215,7 +215,7 @@ def test_evaluate_ranking_against_a_plain_one(tmp_path_factory, histories, level
     score = np.random.default_rng(seed).integers(0, levels, (len(histories), 131)).astype(np.float32)
     top_n = infer.TopN(np.eye(131, dtype=np.float32), np.zeros((1, 131), np.float32))  # a user's vector: their scores
     with ThreadPoolExecutor(2) as pool, mock.patch.object(infer, "USER_BLOCK", user_block):
-        found = infer.evaluate_ranking(lambda lines, n: top_n(score[lines], n)[:2], log, 130, pool.map)
+        found = infer.evaluate_ranking(lambda lines, n: top_n(score[lines], n)[:2], log, 130, pool.map)[0]
     assert found == pytest.approx(plain_evaluation(histories, score.tolist()), rel=1e-12)
 
 

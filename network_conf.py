@@ -266,6 +266,7 @@ def earlier_ids(old, new):
            for feature, values in new.items()}
     tags, categories = ids[f"_proj_{TAGS}"], ids[f"_proj_{CATEGORIES}"]
     content = np.concatenate([tags, np.where(categories, categories + len(old[TAGS]), 0)])
+    content[len(tags)] = len(old[TAGS])  # the unknown category's
     return {**ids, "nce_w": ids[VIDEO_TABLE], "nce_b": ids[VIDEO_TABLE], "content": content}
 
 

@@ -353,6 +353,8 @@ class Trainer:
         self.network.set_arrays(arrays)
         if "attribute_ids" in arrays:
             self.network.attributes = reader.Content(arrays["attribute_ids"], arrays["attribute_offsets"])
+        if not any("_moment" in name for name in arrays):
+            return  # a model's archive has parameters alone
         state = {name: paddle.to_tensor(value) for name, value in arrays.items()}
         for optimizer in self._optimizers:
             optimizer.set_state_dict({**state, "LR_Scheduler": rate})

@@ -5,10 +5,10 @@
     python benchmarks/nightly.py --log_dir=./data/beauty --held_out=0.05
 
 --log_dir holds train.txt and test.txt (or .txt.gz). Each user's history is cut: the first four fifths of the clicks are
-the log of before, the others the new part. Rows: the model of before; one pass over the new part from there; a cold one,
-five passes over everything. With --held_out that share of the videos loses all clicks in the training log
-and is given as a catalogue. Prints Markdown, on the last clicks of the test log: metrics, share of new videos in the
-lists of ten and among the targets, recall@10 of such targets.
+the log of before, the others the new part. Rows: the model of before; one pass over the new part from there; a cold
+one, five passes over everything. With --held_out that share of the videos loses all clicks in the training log and is
+given as a catalogue. Prints Markdown, on the last clicks of the test log: metrics, share of new videos in the lists of
+ten and among the targets, recall@10 of such targets.
 """
 import argparse
 import gzip

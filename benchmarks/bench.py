@@ -1,6 +1,7 @@
 """Ours against PyTorch, polars, faiss and numpy on the same work: `make bench`, or parts of it by name.
 
-    python benchmarks/bench.py [preprocess train_window train_sequence infer user_vector item_vector archive start flat]
+    python benchmarks/bench.py [preprocess train_window train_sequence infer user_vector item_vector archive start flat
+                                ranks]
 
 Makes its own logs (benchmarks/make_log.py), checks that both sides compute the same, runs ours and the peer in turn,
 and prints a Markdown row for each comparison: medians, the smallest and largest round in brackets, and the ratio of
@@ -185,9 +186,9 @@ def train_command(args, *settings, videos=100_000, users=5000):
             f"--item_freq={folder}/item_freq.pkl", f"--num_passes={PASSES}", "--no-rules", *settings)
 
 
-def train(args, *settings, **sizes):
+def train(args, *settings, launcher=(), **sizes):
     """Instances per second of each pass of train.py; the first reads the log as well."""
-    output(*train_command(args, *settings, **sizes))
+    output(*launcher, *train_command(args, *settings, **sizes))
     rows = (args.work_dir / "trained" / "metrics.jsonl").read_text().splitlines()
     return [json.loads(row)["instances_per_second"] for row in rows]
 
@@ -315,8 +316,19 @@ def flat(args):
               higher_is_better=True)
 
 
+def ranks(args):
+    """Two processes of one thread each, exchanging gradients, against one."""
+    launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node=2", f"--log_dir={args.work_dir}/ranks")
+    for mode, batch_size, *flags in (("window", 4096), ("window", 512), (
+            "sequence", 4096, "--loss=ranking_nce", "--shared_negatives", "--num_negatives=512")):
+        settings = ("--threads=1", "--device=cpu", f"--instances={mode}", f"--batch_size={batch_size}", *flags)
+        compare_training(args, f"training, {mode}, batches of {batch_size}, two ranks, instances/s, {{}} (one rank)",
+                         lambda settings=settings: train(args, *settings, launcher=launcher),
+                         lambda settings=settings: train(args, *settings))
+
+
 COMPARISONS = {each.__name__: each for each in (preprocess, train_window, train_sequence, infer, user_vector,
-                                                item_vector, archive, start, flat)}
+                                                item_vector, archive, start, flat, ranks)}
 
 
 def main():

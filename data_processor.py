@@ -7,6 +7,7 @@ feature_dict.pkl  {feature: {value: id}}; id 0 is `<unk>`, the others follow by 
 item_freq.pkl     one probability a video, in dictionary order, summing to 1: how likely a click on it is.
                   Index 0 holds the share of clicks on videos that were left out.
 fingerprint.json  SHA-256 of both, by which train.py knows that they belong together.
+hottest.tsv       with --hottest=N: the N most clicked videos, of all users, of those of each --hottest_by.
 
 What belongs to a click (user, video, category, tags) is counted once a click; province, city and phone
 once a line.
@@ -18,7 +19,7 @@ import os
 import pickle
 import signal
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
@@ -34,7 +35,7 @@ from reader import (
     read_log,
     split_video_info,
 )
-from utils import CATEGORIES, FEATURES, ITEMS, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
+from utils import CATEGORIES, FEATURES, ITEMS, LOG_COLUMNS, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
 BYTES_AT_ONCE = 1 << 16  # of lines that are counted in one go: they stay in the cache
 NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothing is known
@@ -52,6 +53,10 @@ def parse_args():
     parser.add_argument("--output_dir", type=utils.path_type, required=True, help="folder for files, made if missing")
     parser.add_argument("--feat_appear_limit", type=utils.number_type(int, 1), default=20,
                         help="leave out values seen fewer times than this (default: 20)")
+    parser.add_argument("--hottest", type=utils.number_type(int, 1), metavar="N", help="write hottest.tsv too: the N "
+                        "most clicked videos, as `value tab video:clicks,...`")
+    parser.add_argument("--hottest_by", choices=[*PROFILE_FEATURES[1:], "category"], help="a list for each value of this "
+                        "column, or for each category, in place of one for all")
     parser.add_argument("--base_feature_dict", type=utils.path_type, help="an earlier feature_dict.pkl: values that it "
                         "knows keep their ids")
     parser.add_argument("--catalogue_path", type=utils.path_type, nargs="+", help="video-infos, one a line: these "
@@ -62,6 +67,10 @@ def parse_args():
     args = parser.parse_args()
     if bool(args.train_set_path) == bool(args.merge_counts):
         parser.error("give one of --train_set_path and --merge_counts")
+    if args.hottest_by and not args.hottest:
+        parser.error("--hottest_by needs --hottest")
+    if args.hottest and (args.merge_counts or args.counts_only or "-" in args.train_set_path):
+        parser.error("--hottest reads the log again: give it as --train_set_path, files")
     return args
 
 
@@ -256,6 +265,22 @@ def item_frequencies(counts, dictionary):
     return [(total - sum(kept)) / total, *(count / total for count in kept)]
 
 
+def hottest_lists(paths, n, by, bad_lines):
+    """Lines of hottest.tsv: value, tab, the n most clicked videos with their clicks, equal ones by name."""
+    counts = defaultdict(Counter)  # of video-infos
+    column = LOG_COLUMNS.index(by) if by in PROFILE_FEATURES else None
+    for line in read_log(paths, checked, bad_lines):
+        counts["all" if column is None else line.columns[column]].update(line.infos)
+    videos = defaultdict(Counter)
+    for value, infos in counts.items():
+        for info, count in infos.items():
+            video, category, _ = split_video_info(info)
+            videos[category if by == "category" else value][video] += count
+    for value in sorted(videos):
+        best = sorted(videos[value].items(), key=lambda item: (-item[1], item[0]))[:n]
+        yield value + "\t" + ",".join(f"{utils.list_name(video)}:{count}" for video, count in best) + "\n"
+
+
 def write_files(folder, feature_dict, freq):
     """The three files: all are on the disk before the first gets its name."""
     told = {"feature_dict": utils.dictionary_fingerprint(feature_dict), "item_freq": utils.fingerprint(freq)}
@@ -298,6 +323,11 @@ def main():
     freq = item_frequencies(counts[ITEMS], feature_dict[ITEMS])
     os.makedirs(args.output_dir, exist_ok=True)
     write_files(args.output_dir, feature_dict, freq)
+    if args.hottest:
+        with utils.atomic_write(os.path.join(args.output_dir, "hottest.tsv")) as stream:
+            bad_lines = BadLines(args.max_bad_lines, quiet=True)  # they were named before
+            lists = hottest_lists(args.train_set_path, args.hottest, args.hottest_by, bad_lines)
+            stream.writelines(line.encode() for line in lists)
     print(f"{lines} lines, {clicks} clicks, {freq[0]:.2%} of them on videos left out")
     for feature in FEATURES:
         found = len((counts[feature].keys() | listed.get(feature, set())) - NO_VALUE) + 1

@@ -4,9 +4,10 @@
         --feature_dict='./output/feature_dict.pkl' --batch_size=50
 
 Prints a line a user, in input order: user-id, a tab, `video:probability,video:probability,...`, best
-first. The probabilities are those of the softmax over all videos of the dictionary. A comma or a percent
-sign within a video-id is printed as %2C or %25, so that a list can be split at its commas. With --evaluate
-it prints metrics instead.
+first. The probabilities are those of the softmax over all videos that may be recommended: those of the
+dictionary, less what --allow_items and --deny_items leave out; --remove_seen leaves them as they are. A comma
+or a percent sign within a video-id is printed as %2C or %25, so that a list can be split at its commas. With
+--evaluate it prints metrics instead.
 
 Also home of what the other scripts use to serve: reading a model, user vectors, top-N, ranking
 metrics, files of vectors.
@@ -18,7 +19,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import utils
-from reader import BadLines, Reader, make_batch, next_click_windows, ragged, share_rows
+from reader import BadLines, Reader, make_batch, next_click_windows, ragged, share_rows, text_lines
 from utils import ITEMS, InputError, note
 
 import numpy as np
@@ -36,8 +37,7 @@ def parse_args():
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
     add_infer_arguments(parser)
-    add_top_n(parser)
-    parser.add_argument("--remove_seen", action="store_true", help="leave out the videos of the user's history")
+    add_list_arguments(parser)
     parser.add_argument("--evaluate", action="store_true", help="print no lists, but one JSON object: the metrics of "
                         "train.py, on the last click of each line of the log")
     return parser.parse_args()
@@ -60,9 +60,21 @@ def add_batch_size(parser):
                         "changes no result (%(default)s)")
 
 
-def add_top_n(parser):
-    """The flag of the scripts that print lists of videos."""
+def add_list_arguments(parser):
+    """The flags of the scripts that print lists of videos."""
     parser.add_argument("--top_n", type=utils.number_type(int, 1), default=30, help="videos per user (%(default)s)")
+    parser.add_argument("--allow_items", type=utils.path_type, nargs="+", metavar="FILE",
+                        help="recommend no videos but these: ids, one a line")
+    parser.add_argument("--deny_items", type=utils.path_type, nargs="+", metavar="FILE",
+                        help="recommend none of these videos: ids, one a line")
+    add_popularity(parser)
+    parser.add_argument("--remove_seen", action="store_true", help="leave out the videos of the user's history")
+
+
+def add_popularity(parser):
+    """The flag of the scripts that look at biases."""
+    parser.add_argument("--popularity", type=utils.number_type(float, 0), default=1.0, metavar="F", help="multiplies "
+                        "the videos' biases: below 1 popular videos come later, and others more often (%(default)s)")
 
 
 def add_output_path(parser):
@@ -149,7 +161,9 @@ def user_vectors(network, log, clicks=None, run=map):
 
 # ---------------------------------------------------------------- top-N
 class TopN:
-    """Top-N of the softmax over all videos but `<unk>`, for many users; equal scores by id.
+    """Top-N of the softmax over the videos that may be recommended, for many users; equal scores by id.
+
+    `allowed` is a bool [V]; all if None; `<unk>` never is.
 
     Scores are computed in single precision, in blocks that stay in the cache; of each GROUP of videos only the best
     score is kept, and the sum of the softmax. A video of the N best lies in a group whose best score is among the N
@@ -157,12 +171,13 @@ class TopN:
     could hide. In double precision the order is that of the exported vectors too.
     """
 
-    def __init__(self, nce_w, nce_b):
+    def __init__(self, nce_w, nce_b, allowed=None):
         rows = np.hstack([nce_w, nce_b.T]).astype(np.float64)  # [V, u + 1], against users [u, 1]
         rows = np.concatenate([rows, np.zeros((-len(rows) % GROUP, rows.shape[1]))])
-        rows[len(nce_w):, -1] = rows[0, -1] = -np.inf  # filling, and <unk>: no videos
-        rows[0, :-1] = 0
-        self.videos = len(nce_w)
+        shown = np.zeros(len(rows), bool)
+        shown[1:len(nce_w)] = True if allowed is None else allowed[1:]
+        rows[~shown, :-1], rows[~shown, -1] = 0, -np.inf  # filling, <unk>, and what must not be shown
+        self.videos = int(shown.sum())
         self._rows, self._table = rows.reshape(-1, GROUP, rows.shape[1]), rows.astype(np.float32)
         finite = rows[np.isfinite(rows[:, -1])]
         # |error| <= (terms + 1) 2^-24 |user| |video| (Higham 2002, section 3.1, and Cauchy-Schwarz)
@@ -173,7 +188,7 @@ class TopN:
 
         Parameters
         ----------
-        users : float32 [B, u].    n : int, at most V - 1 are given.
+        users : float32 [B, u].    n : int, at most as many as may be recommended are given.
         removed : list of B arrays of ids that are not to be given; they keep their share of the probability.
 
         Returns
@@ -181,7 +196,7 @@ class TopN:
         ids : int64 [B, n], best first, 0 where a removal left too few videos.
         scores, probabilities : float64 [B, n]; -inf and 0 there.
         """
-        n = min(n, self.videos - 1)
+        n = min(n, self.videos)
         ids, scores, log_total = np.zeros((len(users), n), np.int64), np.full((len(users), n), -np.inf), np.zeros(
             (len(users), 1))
         with_one = np.hstack([users, np.ones((len(users), 1))])  # float64
@@ -297,12 +312,12 @@ def evaluate_ranking(ranked, log, videos, run):
     return {**ranking_metrics(ranks, ids, videos), **{"seen_kept_" + name: value for name, value in kept.items()}}, ids
 
 
-def evaluate_model(network, arrays, log, run=map):
+def evaluate_model(network, top_n, log, run=map):
     """What a network does on the last clicks of a log.
 
     Parameters
     ----------
-    network : DNNmodel.    arrays : {name: array}, its parameters as `DNNmodel.folded` gives them, or as they are read.
+    network : DNNmodel.    top_n : TopN of its parameters.
     log : EncodedLog.    run : as in `evaluate_ranking`.
 
     Returns
@@ -311,8 +326,7 @@ def evaluate_model(network, arrays, log, run=map):
     ids : int64 [lines with a click, 10], the ten best of each, earlier clicks removed.
     """
     users = user_vectors(network, log, log.before_last(), run)
-    top_n = TopN(arrays["nce_w"], arrays["nce_b"])
-    metrics, ids = evaluate_ranking(lambda lines, n: top_n(users[lines], n)[:2], log, top_n.videos - 1, run)
+    metrics, ids = evaluate_ranking(lambda lines, n: top_n(users[lines], n)[:2], log, top_n.videos, run)
     return {**metrics, "distinct_users": len(np.unique(users, axis=0)),
             "live_units": int((users != 0).any(0).sum())}, ids
 
@@ -374,6 +388,22 @@ class Rules:
         return ranked
 
 
+# ---------------------------------------------------------------- what may be recommended
+def allowed_videos(args, feature_dict):
+    """bool [V], by --allow_items and --deny_items; InputError if nothing is left."""
+    allowed = np.arange(len(feature_dict[ITEMS])) > 0  # <unk> is no video
+    for paths, denied in ((args.allow_items, False), (args.deny_items, True)):
+        if paths:
+            ids = [feature_dict[ITEMS].get(video, 0) for _, _, video in text_lines(paths)]
+            listed = np.isin(np.arange(len(allowed)), ids)
+            note(f"{' '.join(paths)}: {np.count_nonzero(ids)} of its {len(ids)} videos are known")
+            allowed &= ~listed if denied else listed
+    if not allowed.any():
+        raise InputError(" ".join([*(args.allow_items or []), *(args.deny_items or [])]), None, "leaves no video to "
+                         "recommend", "give ids of the dictionary, one a line")
+    return allowed
+
+
 # ---------------------------------------------------------------- text
 def lists_text(users, ids, probabilities, videos):
     """A line a user: `user-id \\t video:probability,...`; `videos` are the names by id, commas escaped."""
@@ -384,7 +414,7 @@ def lists_text(users, ids, probabilities, videos):
 
 def listed_names(feature_dict):
     """Names of the videos in id order, as lists have them: a list is split at commas, a name has none."""
-    return [name.replace("%", "%25").replace(",", "%2C") for name in feature_dict[ITEMS]]
+    return list(map(utils.list_name, feature_dict[ITEMS]))
 
 
 def vector_lines(vectors, separator, names=None):
@@ -455,12 +485,12 @@ def block_size(args):
     return -(-args.batch_size // USER_BLOCK) * USER_BLOCK
 
 
-def evaluated(args, feature_dict, network, parameters, run):
+def evaluated(args, feature_dict, network, top_n, run):
     """`evaluate_model` on the log to serve; InputError if none of its lines has a click."""
     [log] = Reader(feature_dict, BadLines(args.max_bad_lines)).encode(args.infer_set_path)
     if not (log.last_item >= 0).any():
         raise InputError(" ".join(args.infer_set_path), None, "no line with a click", "give users with a history")
-    return evaluate_model(network, parameters, log, run)[0]
+    return evaluate_model(network, top_n, log, run)[0]
 
 
 def main():
@@ -468,11 +498,11 @@ def main():
     args = parse_args()
     told, parameters, _, feature_dict = load_model(args)
     videos = listed_names(feature_dict)
-    top_n = TopN(parameters["nce_w"], parameters["nce_b"])
+    top_n = TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed_videos(args, feature_dict))
     network = start_network(args, told, parameters)
     if args.evaluate:
         with ThreadPoolExecutor(args.threads) as pool:
-            print(json.dumps(evaluated(args, feature_dict, network, parameters, pool.map), indent=1))
+            print(json.dumps(evaluated(args, feature_dict, network, top_n, pool.map), indent=1))
         return
 
     def serve(log):

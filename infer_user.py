@@ -1,19 +1,37 @@
-"""Offline mining: known users -> top-N videos, from the user id alone.
+"""Offline mining: users -> top-N videos, from the user id alone, or from id and history.
 
     python infer_user.py --model_path='./output/model/model_pass_00000.tar.gz' \\
         --feature_dict='./output/feature_dict.pkl'
 
-Serves every user of the dictionary, or those of --user_ids (one id a line); no history is needed: the
-user counts as having clicked nothing yet, of unknown province, city and phone. An id that the model
-does not know gets the most clicked videos, and is named on stderr. Prints as infer.py does.
+Serves every user of the dictionary, or those of --user_ids (one id a line), or those of a log,
+--infer_set_path. Without a log the user counts as having clicked nothing yet, of unknown province, city and
+phone; an id that the model does not know gets the most clicked videos, and is named on stderr. Prints as
+infer.py does, or writes files of --part_users users to --output_dir: each whole or not there, and a second
+start goes on after those that are.
 """
+import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import groupby, islice
 
 import infer
-from reader import Reader, text_lines
-from utils import InputError, add_device, add_model_arguments, argument_parser, note, ordered_map, path_type, run_script
+from reader import BadLines, Reader, text_lines
+from utils import (
+    InputError,
+    add_device,
+    add_max_bad_lines,
+    add_model_arguments,
+    argument_parser,
+    atomic_write,
+    fingerprint,
+    note,
+    number_type,
+    ordered_map,
+    path_type,
+    reading,
+    run_script,
+)
 
 import numpy as np
 
@@ -22,12 +40,22 @@ def parse_args():
     """The settings of this run, from the command line."""
     parser = argument_parser(__doc__)
     add_model_arguments(parser)
-    parser.add_argument("--user_ids", type=path_type, help="file with the ids to serve, one a line (- for standard "
-                        "input); every user of the dictionary if not given")
+    users = parser.add_mutually_exclusive_group()
+    users.add_argument("--user_ids", type=path_type, help="file with the ids to serve, one a line (- for standard "
+                       "input); every user of the dictionary if not given")
+    users.add_argument("--infer_set_path", type=path_type, nargs="+", help="log of the users to serve, with their "
+                       "histories")
+    parser.add_argument("--output_dir", type=path_type, help="folder for part-00000, part-00001, ..., not stdout")
+    parser.add_argument("--part_users", type=number_type(int, 1), default=100_000, help="users in each of these, in "
+                        "whole batches (%(default)s)")
     infer.add_batch_size(parser)
-    infer.add_top_n(parser)
+    infer.add_list_arguments(parser)
+    add_max_bad_lines(parser)
     add_device(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.remove_seen and not args.infer_set_path:
+        parser.error("--remove_seen needs --infer_set_path: nothing is known of histories without it")
+    return args
 
 
 def read_user_ids(paths):
@@ -38,36 +66,85 @@ def read_user_ids(paths):
         yield user
 
 
-def most_clicked(item_freq, n):
-    """(ids, probabilities) of the `n` most clicked videos. float32 [V] -> int64 [n], float32 [n]."""
-    ids = np.argsort(-item_freq[1:], kind="stable")[:n] + 1  # <unk> is no video
+def most_clicked(item_freq, allowed, n):
+    """(ids, probabilities) of the `n` most clicked videos that are allowed; float32 [V], bool [V] -> [n], [n]."""
+    ids = np.argsort(np.where(allowed, -item_freq, np.inf), kind="stable")[:min(n, allowed.sum())]
     return ids, item_freq[ids]
 
 
+def begin_parts(args, model):
+    """Make --output_dir, or go on in it; InputError if its parts are of other lists than these."""
+    told, parameters, *_ = model
+    settings = {name: value for name, value in vars(args).items() if name not in ("threads", "device", "output_dir")}
+    now = {"fingerprint": fingerprint(json.dumps([told, settings], sort_keys=True),
+                                      *(parameters[name] for name in sorted(parameters)))}
+    os.makedirs(args.output_dir, exist_ok=True)
+    path, mend = os.path.join(args.output_dir, "run.json"), "give another --output_dir"
+    if os.path.exists(path):
+        with reading(path, mend) as stream:
+            if json.load(stream) != now:
+                raise InputError(args.output_dir, None, "has parts of another model or of other settings", mend)
+    else:
+        with atomic_write(path) as stream:
+            stream.write(json.dumps(now).encode())
+
+
+def write_parts(args, served):
+    """Write the texts of (part, text), in order of the parts, to a file a part."""
+    for part, texts in groupby(served, key=lambda each: each[0]):
+        with atomic_write(part_path(args, part)) as stream:
+            for _, text in texts:
+                stream.write(text.encode())
+
+
+def part_path(args, part):
+    return os.path.join(args.output_dir, f"part-{part:05d}")
+
+
 def main():
-    """Print the top-N videos of each user id."""
+    """Print or write the top-N videos of each user."""
     args = parse_args()
-    told, parameters, item_freq, feature_dict = infer.load_model(args)
-    known, videos = feature_dict["user_id"], infer.listed_names(feature_dict)
-    if len(known) == 1 and not args.user_ids:
+    model = told, parameters, item_freq, feature_dict = infer.load_model(args)
+    known, videos, allowed = (feature_dict["user_id"], infer.listed_names(feature_dict),
+                              infer.allowed_videos(args, feature_dict))
+    if len(known) == 1 and not args.user_ids and not args.infer_set_path:
         raise InputError(args.feature_dict, None, "it knows no user", "make it with a lower --feat_appear_limit, or "
                          "give --user_ids")
-    reader, top_n = Reader(feature_dict), infer.TopN(parameters["nce_w"], parameters["nce_b"])
-    network, popular = infer.start_network(args, told, parameters), most_clicked(item_freq, args.top_n)
+    reader = Reader(feature_dict, BadLines(args.max_bad_lines))
+    top_n = infer.TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed)
+    network, popular = infer.start_network(args, told, parameters), most_clicked(item_freq, allowed, args.top_n)
+    size, unknown = infer.block_size(args), 0
 
-    def serve(block):
-        ids, _, probabilities = top_n(infer.user_vectors(network, reader.encode_users(block)), args.top_n)
-        strangers = [row for row, user in enumerate(block) if not known.get(user)]
-        ids[strangers], probabilities[strangers] = popular
-        return infer.lists_text(block, ids, probabilities, videos), [block[row] for row in strangers]
-    users = read_user_ids(args.user_ids) if args.user_ids else islice(known, 1, None)
-    blocks, unknown = iter(lambda: list(islice(users, infer.block_size(args))), []), 0
-    with ThreadPoolExecutor(args.threads) as pool:
-        for text, strangers in ordered_map(pool, serve, blocks, args.threads):
-            sys.stdout.write(text)
-            unknown += len(strangers)
+    def serve(task):
+        part, log = task
+        seen = [log.items(row) for row in range(len(log.users))] if args.remove_seen else None
+        ids, _, probabilities = top_n(infer.user_vectors(network, log), args.top_n, seen)
+        strangers = [] if args.infer_set_path else np.flatnonzero(log.profile[:, 0] == 0)
+        if len(strangers):
+            ids[strangers], probabilities[strangers] = popular
+        return part, infer.lists_text(log.users, ids, probabilities, videos), [log.users[row] for row in strangers]
+
+    def told_of(served):
+        nonlocal unknown
+        for part, text, strangers in served:
             for user in strangers:
                 note(f"{user}: not known to the model; served the most clicked videos")
+            unknown += len(strangers)
+            yield part, text
+    if args.infer_set_path:
+        logs = reader.encode(args.infer_set_path, size)
+    else:
+        users = read_user_ids(args.user_ids) if args.user_ids else islice(known, 1, None)
+        logs = map(reader.encode_users, iter(lambda: list(islice(users, size)), []))
+    tasks = ((number * size // args.part_users, log) for number, log in enumerate(logs))
+    with ThreadPoolExecutor(args.threads) as pool:
+        if args.output_dir:
+            begin_parts(args, model)
+            missing = (task for task in tasks if not os.path.exists(part_path(args, task[0])))
+            write_parts(args, told_of(ordered_map(pool, serve, missing, args.threads)))
+        else:
+            for _, text in told_of(ordered_map(pool, serve, tasks, args.threads)):
+                sys.stdout.write(text)
     if args.user_ids:
         note(f"{args.user_ids}: {unknown} of its users are not known to the model")
 

@@ -10,8 +10,10 @@ norm |(b, w)| over the videos: every video vector has norm m. The cosine with a 
 order (`<unk>` is no video: line 1 is the video with id 1); --output_path writes a file with ids instead, and
 beside it FILE.json with the fingerprints of dictionary and model: those of users and videos must be equal.
 """
-from infer import add_output_path, load_model, write_vectors
-from utils import ITEMS, add_model_arguments, argument_parser, run_script
+import sys
+
+from infer import TopN, add_output_path, add_popularity, listed_names, lists_text, load_model, write_vectors
+from utils import ITEMS, add_model_arguments, argument_parser, number_type, run_script
 
 import numpy as np
 
@@ -23,7 +25,13 @@ def parse_args():
     parser = argument_parser(__doc__)
     add_model_arguments(parser)
     add_output_path(parser)
-    return parser.parse_args()
+    add_popularity(parser)
+    parser.add_argument("--similar", type=number_type(int, 1), metavar="N", help="print no vectors, but the N most "
+                        "similar videos of each video, by the cosine of their weights, as lists")
+    args = parser.parse_args()
+    if args.similar and args.output_path:
+        parser.error("--similar prints lists to stdout: leave --output_path out")
+    return args
 
 
 def simple_lsh_videos(nce_w, nce_b):
@@ -33,12 +41,30 @@ def simple_lsh_videos(nce_w, nce_b):
     return np.hstack([videos, np.sqrt(squares.max() - squares)])
 
 
+def similar_lists(nce_w, n, names):
+    """Yield text, a line a video: the `n` others whose weights have the highest cosine with its own, and the cosines.
+
+    Neither the bias nor the SIMPLE-LSH component takes part: they say how often a video is clicked, not on what.
+    """
+    norms = np.linalg.norm(nce_w, axis=1, keepdims=True)
+    unit = nce_w / np.where(norms > 0, norms, 1)
+    top_n = TopN(unit, np.zeros((1, len(unit)), np.float32))
+    for start in range(1, len(unit), VIDEOS_AT_ONCE):
+        of = np.arange(start, min(start + VIDEOS_AT_ONCE, len(unit)))
+        ids, cosines, _ = top_n(unit[of], n, list(of[:, None]))
+        yield lists_text([names[id_] for id_ in of], ids, cosines, names)
+
+
 def main():
-    """Print or write the vector of each video."""
+    """Print or write the vector of each video, or print its like."""
     args = parse_args()
     model = _, parameters, _, feature_dict = load_model(args)
+    if args.similar:
+        for text in similar_lists(parameters["nce_w"], args.similar, listed_names(feature_dict)):
+            sys.stdout.write(text)
+        return
     videos = list(feature_dict[ITEMS])[1:]
-    vectors = simple_lsh_videos(parameters["nce_w"], parameters["nce_b"])
+    vectors = simple_lsh_videos(parameters["nce_w"], args.popularity * parameters["nce_b"])
     write_vectors(args.output_path, model, (
         (videos[start:start + VIDEOS_AT_ONCE], vectors[start:start + VIDEOS_AT_ONCE])
         for start in range(0, len(videos), VIDEOS_AT_ONCE)))

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import reader
 import utils
-from infer import Rules, evaluate_model, evaluate_ranking, load_model, popularity, start_network
+from infer import Rules, TopN, evaluate_model, evaluate_ranking, load_model, popularity, start_network
 from utils import FEATURES, ITEMS, TAGS, InputError, note
 
 import numpy as np
@@ -504,7 +504,8 @@ def evaluate(args, trainer, log):
     """{metric: value} on the last clicks of a log: cost, ranking metrics, signs of a network that has collapsed."""
     arrays = trainer.network.folded()
     trainer.network.eval()
-    metrics, _ = evaluate_model(trainer.network, arrays, log, trainer.ranks.run_on(trainer.pool))
+    metrics, _ = evaluate_model(trainer.network, TopN(arrays["nce_w"], arrays["nce_b"]), log,
+                                trainer.ranks.run_on(trainer.pool))
     known, total = np.flatnonzero(log.last_item > 0), 0.0
     windows = reader.next_click_windows(log.before_last(), args.window_size)
     rng = np.random.default_rng(args.seed)  # always the same noise: costs of two passes differ by what was learned
@@ -622,7 +623,7 @@ def served(args, model_path, dictionary_path):
     network = start_network(side, told, parameters)
     [(log, clicks)] = reader.Reader(feature_dict).blocks(args.test_set_path, reader.BadLines(args.max_bad_lines, True))
     with ThreadPoolExecutor(args.threads) as pool:
-        metrics, ids = evaluate_model(network, parameters, log, pool.map)
+        metrics, ids = evaluate_model(network, TopN(parameters["nce_w"], parameters["nce_b"]), log, pool.map)
     names = np.array(list(feature_dict[ITEMS]), object)
     return metrics, names, names[ids], 1 - len(log.clicks) / max(clicks, 1), (log.profile[:, 0] == 0).mean()
 

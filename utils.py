@@ -124,6 +124,11 @@ def number_type(kind, minimum, maximum=math.inf, above=False):
     return convert
 
 
+def list_name(video):
+    """A video-id as it stands in lists, which are split at commas: `,` and `%` as %2C and %25."""
+    return video.replace("%", "%25").replace(",", "%2C")
+
+
 path_type = os.path.expanduser  # of every flag that names a file: the shell leaves the ~ of --flag=~/file alone
 
 

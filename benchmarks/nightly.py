@@ -61,7 +61,8 @@ def row(args, name, model, dictionary, new, pool):
     side = SimpleNamespace(model_path=str(model), feature_dict=f"{dictionary}/feature_dict.pkl", device=None)
     told, parameters, _, feature_dict = infer.load_model(side)
     [log] = Reader(feature_dict).encode(log_of(args.log_dir, "test"))
-    metrics, ids = infer.evaluate_model(infer.start_network(side, told, parameters), parameters, log, pool.map)
+    metrics, ids = infer.evaluate_model(infer.start_network(side, told, parameters),
+                                        infer.TopN(parameters["nce_w"], parameters["nce_b"]), log, pool.map)
     is_new = np.array([video in new for video in feature_dict[ITEMS]])
     targets = [infos[-1].rsplit(":", 2)[0] for _, infos in lines_of(log_of(args.log_dir, "test")) if infos]
     wanted = np.array([feature_dict[ITEMS].get(target, 0) for target in targets])

@@ -141,9 +141,11 @@ def test_a_long_list_of_many_videos():
 
 def test_most_clicked():
     """The list of those whom the model does not know: by frequency, then by id, never `<unk>`."""
-    ids, shares = infer_user.most_clicked(np.array([0.5, 0.1, 0.3, 0.1], np.float32), 30)
+    freq = np.array([0.5, 0.1, 0.3, 0.1], np.float32)
+    ids, shares = infer_user.most_clicked(freq, np.array([False, True, True, True]), 30)
     assert ids.tolist() == [2, 1, 3] and shares == pytest.approx([0.3, 0.1, 0.1])
-    assert infer_user.most_clicked(np.array([0.5, 0.1, 0.3, 0.1], np.float32), 2)[0].tolist() == [2, 1]
+    assert infer_user.most_clicked(freq, np.array([False, True, False, True]), 30)[0].tolist() == [1, 3]
+    assert infer_user.most_clicked(freq, np.array([False, True, True, True]), 2)[0].tolist() == [2, 1]
 
 
 # ---------------------------------------------------------------- metrics

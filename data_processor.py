@@ -53,10 +53,10 @@ def parse_args():
     parser.add_argument("--output_dir", type=utils.path_type, required=True, help="folder for files, made if missing")
     parser.add_argument("--feat_appear_limit", type=utils.number_type(int, 1), default=20,
                         help="leave out values seen fewer times than this (default: 20)")
-    parser.add_argument("--hottest", type=utils.number_type(int, 1), metavar="N", help="write hottest.tsv too: the N "
-                        "most clicked videos, as `value tab video:clicks,...`")
-    parser.add_argument("--hottest_by", choices=[*PROFILE_FEATURES[1:], "category"], help="a list for each value of this "
-                        "column, or for each category, in place of one for all")
+    parser.add_argument("--hottest", type=utils.number_type(int, 1), metavar="N", help="write hottest.tsv too: "
+                        "the N most clicked videos, `value tab video:clicks,...`")
+    parser.add_argument("--hottest_by", choices=[*PROFILE_FEATURES[1:], "category"], help="a list for each value of "
+                        "this column, or for each category, in place of one for all")
     parser.add_argument("--base_feature_dict", type=utils.path_type, help="an earlier feature_dict.pkl: values that it "
                         "knows keep their ids")
     parser.add_argument("--catalogue_path", type=utils.path_type, nargs="+", help="video-infos, one a line: these "

@@ -466,6 +466,19 @@ def _write_whole(path, stream, kind, blocks, width):
     stream.write(f"{len(ids)} {width}\n".encode() + vector_lines(vectors, " ", ids).encode())
 
 
+def read_vectors(path):
+    """(ids, float64 [L, width]) of a file that `write_vectors` wrote; InputError for another one."""
+    mend = "give a file that --output_path of user_vector.py or item_vector.py wrote"
+    with utils.reading(path, mend) as stream:
+        if path.endswith(".npz"):
+            with np.load(stream, allow_pickle=False) as found:
+                return found["ids"].tolist(), np.asarray(found["vectors"], np.float64)
+        separator = "\t" if path.endswith(".tsv") else " "
+        rows = [line.rstrip("\n").split(separator) for line in stream.read().decode().split("\n")[:-1]]
+        rows = rows[path.endswith(".vec"):]
+        return [row[0] for row in rows], np.array([row[1:] for row in rows], np.float64).reshape(len(rows), -1)
+
+
 # ---------------------------------------------------------------- serving
 def watched(served):
     """Yield the result of each (user vectors, result); at the end say so if many users had one and the same vector."""

@@ -12,12 +12,22 @@ beside it FILE.json with the fingerprints of dictionary and model: those of user
 """
 import sys
 
-from infer import TopN, add_output_path, add_popularity, listed_names, lists_text, load_model, write_vectors
-from utils import ITEMS, add_model_arguments, argument_parser, number_type, run_script
+from infer import (
+    TopN,
+    add_output_path,
+    add_popularity,
+    listed_names,
+    lists_text,
+    load_model,
+    read_vectors,
+    write_vectors,
+)
+from utils import ITEMS, InputError, add_model_arguments, argument_parser, number_type, path_type, run_script
 
 import numpy as np
 
 VIDEOS_AT_ONCE = 10_000
+TOP, CHECKED = 30, 1000  # videos of each of so many users that --check looks at
 
 
 def parse_args():
@@ -28,9 +38,14 @@ def parse_args():
     add_popularity(parser)
     parser.add_argument("--similar", type=number_type(int, 1), metavar="N", help="print no vectors, but the N most "
                         "similar videos of each video, by the cosine of their weights, as lists")
+    parser.add_argument("--check", type=path_type, metavar="USERS_FILE", help="compare, for users of a file of "
+                        "user_vector.py, the order by cosine with the vectors of --output_path, as an engine finds it, "
+                        "with the order of the model")
     args = parser.parse_args()
     if args.similar and args.output_path:
         parser.error("--similar prints lists to stdout: leave --output_path out")
+    if args.check and not args.output_path:
+        parser.error("--check reads the file of --output_path")
     return args
 
 
@@ -55,6 +70,35 @@ def similar_lists(nce_w, n, names):
         yield lists_text([names[id_] for id_ in of], ids, cosines, names)
 
 
+def agreement(users, videos, top_n):
+    """Mean share of each user's TOP best videos that cosine and model have in common, and of equal places.
+
+    users, videos : float64 [B, u + 2], [V - 1, u + 2], exported vectors.    top_n : infer.TopN of the model.
+    """
+    wanted, *_ = top_n((users[:, 1:-1] / users[:, :1]).astype(np.float32), TOP)  # [1, u, 0] / norm -> u
+    cosines = users @ (videos / np.linalg.norm(videos, axis=1, keepdims=True)).T
+    found = np.argsort(-cosines, axis=1, kind="stable")[:, :wanted.shape[1]] + 1
+    common = np.mean([len({*one} & {*other}) for one, other in zip(wanted.tolist(), found.tolist())])
+    return common / wanted.shape[1], (wanted == found).mean()
+
+
+def check(args, model):
+    """Print how well two files of vectors and the model agree; InputError if they are not of one model."""
+    _, parameters, _, feature_dict = model
+    (_, users), (ids, videos) = read_vectors(args.check), read_vectors(args.output_path)
+    width = parameters["nce_w"].shape[1] + 2
+    if users.shape[1:] != (width,) or not len(users) or (users[:, 0] <= 0).any():
+        raise InputError(args.check, None, f"no vectors of users, of {width} numbers each",
+                         "give the file that user_vector.py wrote with this model")
+    if ids != list(feature_dict[ITEMS])[1:]:
+        raise InputError(args.output_path, None, "its ids are not those of the dictionary", "write it again")
+    some = users[np.linspace(0, len(users) - 1, min(len(users), CHECKED)).astype(int)]
+    top_n = TopN(parameters["nce_w"], args.popularity * parameters["nce_b"])
+    blocks = np.array_split(some, -(-len(some) // 100))
+    common, places = np.average([agreement(block, videos, top_n) for block in blocks], 0, [*map(len, blocks)])
+    print(f"{len(some)} users: {common:.2%} of the model's top {TOP} found by cosine, {places:.2%} at their places")
+
+
 def main():
     """Print or write the vector of each video, or print its like."""
     args = parse_args()
@@ -68,6 +112,8 @@ def main():
     write_vectors(args.output_path, model, (
         (videos[start:start + VIDEOS_AT_ONCE], vectors[start:start + VIDEOS_AT_ONCE])
         for start in range(0, len(videos), VIDEOS_AT_ONCE)))
+    if args.check:
+        check(args, model)
 
 
 if __name__ == "__main__":

@@ -43,10 +43,10 @@ def parse_args():
     return parser.parse_args()
 
 
-def add_infer_arguments(parser):
+def add_infer_arguments(parser, required=True):
     """The flags of the scripts that look at users with their history."""
-    parser.add_argument("--infer_set_path", type=utils.path_type, nargs="+", required=True, help="log of the users to "
-                        "serve: files, folders of part files or patterns (- for standard input)")
+    parser.add_argument("--infer_set_path", type=utils.path_type, nargs="+", required=required, help="log of the users "
+                        "to serve: files, folders of part files or patterns (- for standard input)")
     utils.add_model_arguments(parser)
     add_batch_size(parser)
     utils.add_max_bad_lines(parser)

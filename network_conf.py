@@ -9,11 +9,23 @@
 Change the class, or write a subclass of it here and name it in train.py's --network: README, "Changing the network".
 """
 import copy
+import json
 import warnings
 from typing import NamedTuple
 
 from reader import ragged
-from utils import CATEGORIES, FORMAT_VERSION, ITEMS, MAX_WIDTH, PROFILE_FEATURES, TAGS, InputError, said, write_archive
+from utils import (
+    CATEGORIES,
+    FORMAT_VERSION,
+    ITEMS,
+    MAX_WIDTH,
+    PROFILE_FEATURES,
+    TAGS,
+    InputError,
+    atomic_write,
+    said,
+    write_archive,
+)
 
 import numpy as np
 
@@ -258,6 +270,52 @@ class DirectModel(DNNmodel):
         for values, weight in ((clicks, self.direct_last_w), (means, self.direct_mean_w)):
             users += paddle.matmul(self.drop(at_targets(values, batch), rng), weight)
         return users
+
+
+class UserTower(nn.Layer):
+    """What a live service needs of a network: plain arrays -> user vectors, for `paddle.jit.save`.
+
+    The batch may have any size; windows are padded behind their end to window_size positions.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        dims, tags = network.config.embedding_dims, network.tables()[f"_proj_{TAGS}"].weight
+        self.profile = [feature for feature in PROFILE_FEATURES if feature in dims]
+        self.no_tag = tags.shape[0]  # id that fills up a position with fewer tags than others: a row of zeros
+        self.tag_rows = self.create_parameter([tags.shape[0] + 1, tags.shape[1]])
+        self.tag_rows.set_value(paddle.concat([tags, paddle.zeros([1, tags.shape[1]])]))
+        self.eval()
+
+    def forward(self, profile, items, categories, tags, length):
+        """User vectors [B, u] from int64 profile [B, P], items and categories [B, T], tags [B, T, K], length [B]."""
+        rows, users = self.network.tables(), paddle.shape(items)[0]
+        embeddings = {feature: F.embedding(profile[:, column], rows[f"_proj_{feature}"].weight)
+                      for column, feature in enumerate(self.profile)}
+        embeddings[ITEMS] = F.embedding(items.t(), rows[VIDEO_TABLE].weight)  # [T, B, 64]
+        embeddings[CATEGORIES] = F.embedding(categories.t(), rows[f"_proj_{CATEGORIES}"].weight)
+        embeddings[TAGS] = F.embedding(tags, self.tag_rows).sum(2).transpose([1, 0, 2])
+        here = paddle.arange(items.shape[1]).unsqueeze(0) < length.unsqueeze(1)  # [B, T]: no padding
+        counts = ((tags != self.no_tag) & here.unsqueeze(2)).astype("float32").sum([1, 2])
+        place = paddle.arange(users)
+        return self.network.hidden_layer(embeddings, {
+            "seen_from": (length - 1) * users + place, "stretch": place, "tag_counts": counts.unsqueeze(1),
+            "clicks": length.astype("float32").unsqueeze(1)})
+
+    def save(self, folder):
+        """Write user_tower.json and user_tower.pdiparams for `paddle.inference`, and inputs.json, which says how."""
+        width, spec = self.network.config.window_size, paddle.static.InputSpec
+        specs = [spec([None, len(self.profile)], "int64", "profile"), spec([None, width], "int64", "items"),
+                 spec([None, width], "int64", "categories"), spec([None, width, None], "int64", "tags"),
+                 spec([None], "int64", "length")]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a kernel has no static form with an output given, which nobody gives
+            paddle.jit.save(paddle.jit.to_static(self, input_spec=specs), f"{folder}/user_tower")
+        with atomic_write(f"{folder}/inputs.json") as stream:
+            stream.write(json.dumps({
+                "inputs": [each.name for each in specs], "profile": self.profile, "window_size": width,
+                "no_tag": self.no_tag, "dictionary": self.network.config.dictionary_fingerprint}, indent=1).encode())
 
 
 def earlier_ids(old, new):

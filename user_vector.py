@@ -7,11 +7,13 @@ A user vector u becomes [1, u_1, ..., u_31, 0] divided by its norm: item_vector.
 with a video's vector orders the videos as the softmax does. Prints a vector a line, `,` between the
 numbers, in input order; --output_path writes a file with the user ids instead.
 """
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import infer
 from reader import BadLines, Reader
-from utils import argument_parser, ordered_map, run_script
+from utils import argument_parser, atomic_write, ordered_map, path_type, run_script
 
 import numpy as np
 
@@ -19,9 +21,13 @@ import numpy as np
 def parse_args():
     """The settings of this run, from the command line."""
     parser = argument_parser(__doc__)
-    infer.add_infer_arguments(parser)
+    infer.add_infer_arguments(parser, required=False)
     infer.add_output_path(parser)
+    parser.add_argument("--export_dir", type=path_type, help="compute no vectors, but write the network up to the user "
+                        "vector there, for paddle.inference, its dictionary, and inputs.json: docs/serve.py reads them")
     args = parser.parse_args()
+    if bool(args.infer_set_path) == bool(args.export_dir):
+        parser.error("give one of --infer_set_path and --export_dir")
     if args.max_bad_lines and not args.output_path:
         parser.error("--max_bad_lines needs --output_path: printed vectors have no ids, so a line left out would "
                      "shift all that follow")
@@ -40,6 +46,13 @@ def main():
     args = parse_args()
     model = told, parameters, _, feature_dict = infer.load_model(args)
     network = infer.start_network(args, told, parameters)
+    if args.export_dir:
+        from network_conf import UserTower
+        os.makedirs(args.export_dir, exist_ok=True)
+        UserTower(network).save(args.export_dir)
+        with open(args.feature_dict, "rb") as dictionary, atomic_write(f"{args.export_dir}/feature_dict.pkl") as stream:
+            shutil.copyfileobj(dictionary, stream)
+        return
 
     def vectors_of(log):
         users = infer.user_vectors(network, log)

@@ -22,6 +22,7 @@ import warnings
 # Read by numpy and paddle when they load. Threads of a script share its work already: BLAS gets one each.
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+os.environ.setdefault("GLOG_minloglevel", "2")  # of paddle's kernels: what is no error is noise to a user
 with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as _cpuinfo:
     _flags = _cpuinfo.read()
     if "AuthenticAMD" in _flags:  # MKL takes its slow path there unless told what the processor can do

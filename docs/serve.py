@@ -1,0 +1,68 @@
+"""An online recommender: user tower, index of video vectors, a user's last clicks. Needs paddle, numpy and faiss.
+
+    python user_vector.py --export_dir=serving --model_path=... --feature_dict=...
+    python item_vector.py --output_path=serving/videos.npz --model_path=... --feature_dict=...
+    python docs/serve.py serving < data/infer.txt
+
+Reads lines of a log, prints `user-id tab video,video,...`. Nothing of this project is imported.
+"""
+import json
+import pickle
+import sys
+
+import faiss
+import numpy as np
+import paddle
+from paddle import inference
+
+COLUMNS = {"user_id": 0, "province": 1, "city": 2, "phone": 4}  # of a line of the log
+
+
+class UserTower:
+    """User vectors for an engine from profiles and last clicks, as user_vector.py has them."""
+
+    def __init__(self, folder):
+        with open(f"{folder}/inputs.json") as told, open(f"{folder}/feature_dict.pkl", "rb") as dictionary:
+            self.told, self.ids = json.load(told), pickle.load(dictionary)
+        config = inference.Config(f"{folder}/user_tower.json", f"{folder}/user_tower.pdiparams")
+        config.disable_glog_info()
+        self.predictor = inference.create_predictor(config)
+
+    def __call__(self, lines):
+        """float32 [B, u + 2] of B lines of a log, as lists of columns."""
+        width, users = self.told["window_size"], len(lines)
+        video_of, category_of, tag_of = (self.ids[f"history_clicked_{name}"].get
+                                         for name in ("items", "categories", "tags"))
+        profile = [[self.ids[name].get(line[COLUMNS[name]], 0) for name in self.told["profile"]] for line in lines]
+        windows = []  # of each user: [(video, category, [tag, ...]), ...], <unk> in front
+        for line in lines:
+            infos = [] if line[3] == "NULL" else [info.rsplit(":", 2) for info in line[3].split(";")]
+            clicks = [(video_of(video), category_of(category, 0), [tag_of(tag, 0) for tag in tags.split("_")])
+                      for video, category, tags in infos if video_of(video)]
+            windows.append([(0, 0, [0]), *clicks][-width:])
+        most = max(len(tags) for window in windows for *_, tags in window)
+        items, categories = np.zeros((2, users, width), np.int64)
+        tags = np.full((users, width, most), self.told["no_tag"])
+        for row, window in enumerate(windows):
+            for place, (video, category, of_video) in enumerate(window):
+                items[row, place], categories[row, place], tags[row, place, :len(of_video)] = video, category, of_video
+        inputs = [profile, items, categories, tags, [len(window) for window in windows]]
+        [found] = self.predictor.run([paddle.to_tensor(np.array(each, np.int64)) for each in inputs])
+        vectors = np.hstack([np.ones((users, 1)), found.numpy(), np.zeros((users, 1))]).astype(np.float32)  # SIMPLE-LSH
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def main():
+    folder = sys.argv[1]
+    tower, found = UserTower(folder), np.load(f"{folder}/videos.npz")
+    names, videos = found["ids"], found["vectors"]
+    index = faiss.IndexFlatIP(videos.shape[1])  # exact; for millions of videos: IndexHNSWFlat, efSearch 200
+    index.add((videos / np.linalg.norm(videos, axis=1, keepdims=True)).astype(np.float32))
+    for text in sys.stdin:
+        line = text.rstrip("\n").split("\t")
+        _, [best] = index.search(tower([line]), 30)
+        print(line[0], ",".join(names[best]), sep="\t", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The user tower of a live service: loaded by paddle's inference alone it gives the vectors of user_vector.py."""
+import sys
+
+from conftest import ROOT, lists_of, run, run_ok, train_command
+
+import numpy as np
+import pytest
+
+pytest.importorskip("faiss")
+TOWER = """
+import sys, numpy as np
+import serve
+assert not {"infer", "network_conf", "reader", "utils"} & set(sys.modules)
+tower = serve.UserTower("serving")
+lines = [line.rstrip("\\n").split("\\t") for line in open("users.txt", encoding="utf-8")]
+np.save("together.npy", tower(lines))
+np.save("alone.npy", np.concatenate([tower([line]) for line in lines[:20]]))
+"""
+
+
+@pytest.fixture(scope="module", params=["classic", "best"])
+def served(small, tmp_path_factory, request):
+    """Folder with an exported tower, and a log with strangers, unknown videos, long, short and no histories."""
+    folder = tmp_path_factory.mktemp("served")
+    run_ok(train_command("output/" + request.param, f"--preset={request.param} --num_passes=1 --window_size=12"), small)
+    model = (f"--model_path={small}/output/{request.param}/model_pass_00000.tar.gz "
+             f"--feature_dict={small}/output/feature_dict.pkl")
+    lines = (small / "log.txt").read_text().splitlines()[:60]
+    lines += ["nobody\t\tnowhere\tNULL\t", "U1\tP1\tNULL\tV1:C1:T1_T2;new:x:y;V2::;V3:C3:T1_T2_T3_T4_T5\tM1"]
+    (folder / "users.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    result = run(f"python {small}/user_vector.py --export_dir=serving {model}", folder)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    run_ok(f"python {small}/item_vector.py --output_path=serving/videos.npz {model}", folder)
+    run_ok(f"python {small}/user_vector.py --infer_set_path=users.txt --output_path=users.npz {model}", folder)
+    return folder, run_ok(f"python {small}/infer.py --infer_set_path=users.txt {model}", folder)
+
+
+def test_vectors_are_those_of_user_vector(served):
+    """In another process, without this project's modules; alone and in company."""
+    folder, _ = served
+    (folder / "tower.py").write_text(TOWER)
+    run_ok(f"{sys.executable} tower.py", folder, env={"PYTHONPATH": str(ROOT / "docs")})
+    wanted = np.load(folder / "users.npz")["vectors"]
+    np.testing.assert_allclose(np.load(folder / "together.npy"), wanted, atol=1e-6)
+    np.testing.assert_allclose(np.load(folder / "alone.npy"), wanted[:20], atol=1e-6)
+
+
+def test_lists_are_those_of_infer(served):
+    folder, printed = served
+    out = run_ok(f"{sys.executable} {ROOT}/docs/serve.py serving < users.txt", folder)
+    found = [(user, videos.split(",")) for user, videos in (line.split("\t") for line in out.splitlines())]
+    wanted = [(user, [video for video, _ in pairs]) for user, pairs in lists_of(printed)]
+    assert [user for user, _ in found] == [user for user, _ in wanted]
+    same = np.mean([one == other for (_, mine), (_, theirs) in zip(found, wanted) for one, other in zip(mine, theirs)])
+    assert same > 0.99  # the index computes in single precision
+
+
+def test_one_of_both(small):
+    model = "--model_path=output/model/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
+    for flags in ("", "--infer_set_path=log.txt --export_dir=x"):
+        result = run(f"python user_vector.py {model} {flags}", small)
+        assert result.returncode == 2 and "give one of --infer_set_path and --export_dir" in result.stderr

@@ -321,8 +321,8 @@ def ranks(args):
     launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node=2", f"--log_dir={args.work_dir}/ranks")
     for mode, batch_size, *flags in (("window", 4096), ("window", 512), (
             "sequence", 4096, "--loss=ranking_nce", "--shared_negatives", "--num_negatives=512")):
-        settings = ("--threads=1", "--device=cpu", "--num_passes=2", f"--instances={mode}", f"--batch_size={batch_size}",
-                    *flags)
+        settings = ("--threads=1", "--device=cpu", "--num_passes=2", f"--instances={mode}",
+                    f"--batch_size={batch_size}", *flags)
         compare_training(args, f"training, {mode}, batches of {batch_size}, two ranks, instances/s, {{}} (one rank)",
                          lambda settings=settings: train(args, *settings, launcher=launcher),
                          lambda settings=settings: train(args, *settings))

@@ -605,13 +605,14 @@ def run_passes(args, trainer, item_freq, training, test, valid, run, reading):
     if out_of_patience(args, rows):
         note(f"no better valid_{name} for {args.patience} passes: stopped")
     if best:
-        tell(f"best pass by valid_{name}, saved as model_best.tar.gz: {pass_line(best)}")
-    if args.compare_with and not trainer.ranks.rank:
-        publish(args, os.path.join(args.model_output_dir, f"model_pass_{(best or rows[-1])['pass']:05d}.tar.gz"))
+        saved = "" if args.compare_with else ", saved as model_best.tar.gz"
+        tell(f"best pass by valid_{name}{saved}: {pass_line(best)}")
     for baseline in BASELINES:
         if (best or rows[-1])[name] <= baselines.get(f"{baseline}_{name}", -1):
             note(f"warning: by {name} this model ranks no better than {baseline}; train it longer, or with "
                  "--preset=best")
+    if args.compare_with and not trainer.ranks.rank:
+        publish(args, os.path.join(args.model_output_dir, f"model_pass_{(best or rows[-1])['pass']:05d}.tar.gz"))
 
 
 # ---------------------------------------------------------------- the model of before
@@ -717,7 +718,8 @@ def main():
     network = make_network(args, feature_dict, item_freq)
     network.attributes = training.first.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
     if args.catalogue_path:
-        network.unclicked = np.arange(len(item_freq)) * (np.array(item_freq) == 0) > 0  # <unk> is no video
+        network.unclicked = np.array(item_freq) == 0
+        network.unclicked[0] = False  # <unk> is no video
     shown = {**vars(args), **network.config._asdict(), "lines": training.lines, "clicks": training.clicks,
              "ranks": ranks.world, "device": paddle.device.get_device(), "paddle": paddle.__version__}
     with contextlib.suppress(OSError):

@@ -95,8 +95,8 @@ def main():
     measured("item_vector.py, all videos", "item_vector.py", *model, f"--output_path={folder}/videos.npz",
              made=folder / "videos.npz")
     measured(f"train.py, {4 * size(log):.1f} GB in four parts, ended in its first pass", "train.py",
-             f"--train_set_path={parts}", f"--test_set_path={few}", f"--model_output_dir={folder}/streamed", *dictionary,
-             *TRAIN, seconds=args.seconds)
+             f"--train_set_path={parts}", f"--test_set_path={few}", f"--model_output_dir={folder}/streamed",
+             *dictionary, *TRAIN, seconds=args.seconds)
 
 
 if __name__ == "__main__":

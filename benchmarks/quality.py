@@ -28,6 +28,7 @@ WITHOUT = {  # what takes one thing out of the best preset
     "512 negatives": "--num_negatives=512",
     "--dropout=0.2": "--dropout=0.2",
     "--user_dropout=0.5": "--user_dropout=0.5",
+    "--shuffle_lines=1000": "--shuffle_lines=1000",
     "--dnn_layer_dims 256 31": "--dnn_layer_dims 256 31",
 }
 ABLATION = {name: f"--preset=best {flags}" for name, flags in WITHOUT.items()}
@@ -93,12 +94,15 @@ def main():
     parser.add_argument("--work_dir", default="output/quality", type=Path, help="where models and metrics go")
     parser.add_argument("--seeds", type=int, default=3, help="runs per row")
     parser.add_argument("--ablation", action="store_true", help="the preset best without one of its settings at a time")
+    parser.add_argument("--num_passes", type=int, help="of every run, in place of its preset's")
     args = parser.parse_args()
     folder = args.work_dir / args.name
     subprocess.run([sys.executable, ROOT / "data_processor.py", f"--train_set_path={log_of(args.log_dir, 'train')}",
                     f"--output_dir={folder}", f"--feat_appear_limit={args.feat_appear_limit}"],
                    check=True, stdout=sys.stderr)
     rows, test = (ABLATION, "valid") if args.ablation else (ROWS, "test")
+    if args.num_passes:
+        rows = {name: f"{settings} --num_passes={args.num_passes}" for name, settings in rows.items()}
     runs = {name: [train(folder, args.log_dir, test, settings, seed, valid=name == "best" and not args.ablation)
                    for seed in range(args.seeds)] for name, settings in rows.items()}
     print(f"| {args.name} | {' | '.join(METRICS)} | passes | minutes |\n|---{'|---' * (len(METRICS) + 2)}|")

@@ -38,7 +38,7 @@ PRESETS = {
     "classic": {},
     "best": {"network": "DirectModel", "dnn_layer_dims": (512, 64), "tie_embeddings": True, "content": True,
              "instances": "sequence", "loss": "ranking_nce", "num_negatives": 2048,
-             "shared_negatives": True, "table_rate": 3.0, "dropout": 0.5, "num_passes": 8},
+             "shared_negatives": True, "table_rate": 3.0, "user_dropout": 0.9, "dropout": 0.5, "num_passes": 8},
     "v0.10": {"initial_values": "v0.10", "optimizer": "adagrad", "learning_rate": 0.1, "l2_rate": 0.001,
               "batch_size": 50, "user_dropout": 0.0, "num_passes": 1},
 }
@@ -151,7 +151,7 @@ def add_network_arguments(parser):
         help="tables learn so many times as fast as the other layers (%(default)s)")
     add("--l2_rate", type=utils.number_type(float, 0), default=0.0,
         help="L2 regularisation of all parameters, with adagrad (%(default)s)")
-    add("--user_dropout", type=utils.number_type(float, 0, 1), default=0.9,
+    add("--user_dropout", type=utils.number_type(float, 0, 1), default=0.5,
         help="share of training stretches whose user id is hidden (%(default)s)")
     add("--dropout", type=utils.number_type(float, 0, 0.99), default=0.0,
         help="share of the inputs of the ReLU layers and of the direct path set to 0 in training (%(default)s)")

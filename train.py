@@ -341,7 +341,7 @@ class Trainer:
         """({name: array}, rate): all that training changes, and the videos' attributes, to be written down."""
         arrays = self.network.arrays()
         for optimizer in self._optimizers:
-            arrays.update({name: value.numpy() for name, value in optimizer.state_dict().items()
+            arrays.update({name: value for name, value in optimizer.state_dict().items()
                            if name != "LR_Scheduler"})
         if self.network.attributes:
             arrays["attribute_ids"], arrays["attribute_offsets"] = self.network.attributes

@@ -78,6 +78,7 @@ def main():
     parser.add_argument("--work_dir", default="output/nightly", type=Path, help="where logs and models go")
     parser.add_argument("--preset", default="best", help="of train.py")
     parser.add_argument("--passes", default=8, type=int, help="of the model of before")
+    parser.add_argument("--warm_rate", default=0.0005, type=float, help="learning rate of the warm start")
     parser.add_argument("--held_out", default=0.0, type=float, help="share of the videos without clicks in training")
     parser.add_argument("--seed", default=0, type=int)
     args = parser.parse_args()
@@ -115,7 +116,7 @@ def main():
         print(f"{len(new)} new videos, {np.mean(clicks):.4f} of the clicks of the new part", file=sys.stderr)
         before = train(args, folder, "before-model", logs[0], "before", args.passes)
         row(args, "before", before, folder / "before", new, pool)
-        warm = train(args, folder, "warm-model", logs[1], "now", 1,
+        warm = train(args, folder, "warm-model", logs[1], "now", 1, f"--learning_rate={args.warm_rate}",
                      f"--init_model_path={folder}/before-model/checkpoint.tar.gz",
                      f"--init_feature_dict={folder}/before/feature_dict.pkl")
         row(args, "warm, one pass over the new part", warm, folder / "now", new, pool)

@@ -44,11 +44,11 @@ NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothin
 def parse_args():
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
-    parser.add_argument("--train_set_path", type=utils.path_type, nargs="+", help="the training log: files, folders of "
+    parser.add_argument("--train_set_path", **utils.PATHS, help="the training log: files, folders of "
                         "part files or patterns (- for standard input)")
     parser.add_argument("--counts_only", action="store_true", help="write the counts of a part of the log, counts.pkl, "
                         "for a run with --merge_counts")
-    parser.add_argument("--merge_counts", type=utils.path_type, nargs="+", metavar="COUNTS_PKL", help="in place of "
+    parser.add_argument("--merge_counts", **utils.PATHS, metavar="COUNTS_PKL", help="in place of "
                         "--train_set_path: add up what --counts_only wrote, of parts that machines have counted")
     parser.add_argument("--output_dir", type=utils.path_type, required=True, help="folder for files, made if missing")
     parser.add_argument("--feat_appear_limit", type=utils.number_type(int, 1), default=20,
@@ -59,7 +59,7 @@ def parse_args():
                         "this column, or for each category, in place of one for all")
     parser.add_argument("--base_feature_dict", type=utils.path_type, help="an earlier feature_dict.pkl: values that it "
                         "knows keep their ids")
-    parser.add_argument("--catalogue_path", type=utils.path_type, nargs="+", help="video-infos, one a line: these "
+    parser.add_argument("--catalogue_path", **utils.PATHS, help="video-infos, one a line: these "
                         "videos are in the dictionary even if nobody has clicked on them")
     parser.add_argument("--processes", type=utils.number_type(int, 1), default=min(2, os.cpu_count() or 1),
                         help="that count a plain file together; changes no result (%(default)s)")
@@ -67,6 +67,8 @@ def parse_args():
     args = parser.parse_args()
     if bool(args.train_set_path) == bool(args.merge_counts):
         parser.error("give one of --train_set_path and --merge_counts")
+    if args.counts_only and (args.base_feature_dict or args.catalogue_path):
+        parser.error("--base_feature_dict and --catalogue_path go with the run that merges the counts")
     if args.hottest_by and not args.hottest:
         parser.error("--hottest_by needs --hottest")
     if args.hottest and (args.merge_counts or args.counts_only or "-" in args.train_set_path):

@@ -45,7 +45,7 @@ def parse_args():
 
 def add_infer_arguments(parser, required=True):
     """The flags of the scripts that look at users with their history."""
-    parser.add_argument("--infer_set_path", type=utils.path_type, nargs="+", required=required, help="log of the users "
+    parser.add_argument("--infer_set_path", **utils.PATHS, required=required, help="log of the users "
                         "to serve: files, folders of part files or patterns (- for standard input)")
     utils.add_model_arguments(parser)
     add_batch_size(parser)
@@ -63,9 +63,9 @@ def add_batch_size(parser):
 def add_list_arguments(parser):
     """The flags of the scripts that print lists of videos."""
     parser.add_argument("--top_n", type=utils.number_type(int, 1), default=30, help="videos per user (%(default)s)")
-    parser.add_argument("--allow_items", type=utils.path_type, nargs="+", metavar="FILE",
+    parser.add_argument("--allow_items", **utils.PATHS, metavar="FILE",
                         help="recommend no videos but these: ids, one a line")
-    parser.add_argument("--deny_items", type=utils.path_type, nargs="+", metavar="FILE",
+    parser.add_argument("--deny_items", **utils.PATHS, metavar="FILE",
                         help="recommend none of these videos: ids, one a line")
     add_popularity(parser)
     parser.add_argument("--remove_seen", action="store_true", help="leave out the videos of the user's history")

@@ -18,6 +18,7 @@ from itertools import groupby, islice
 import infer
 from reader import BadLines, Reader, text_lines
 from utils import (
+    PATHS,
     InputError,
     add_device,
     add_max_bad_lines,
@@ -43,7 +44,7 @@ def parse_args():
     users = parser.add_mutually_exclusive_group()
     users.add_argument("--user_ids", type=path_type, help="file with the ids to serve, one a line (- for standard "
                        "input); every user of the dictionary if not given")
-    users.add_argument("--infer_set_path", type=path_type, nargs="+", help="log of the users to serve, with their "
+    users.add_argument("--infer_set_path", **PATHS, help="log of the users to serve, with their "
                        "histories")
     parser.add_argument("--output_dir", type=path_type, help="folder for part-00000, part-00001, ..., not stdout")
     parser.add_argument("--part_users", type=number_type(int, 1), default=100_000, help="users in each of these, in "

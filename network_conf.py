@@ -193,17 +193,20 @@ class DNNmodel(nn.Layer):
     def folded(self):
         """`arrays` as they stand in a model's archive.
 
-        A video's own row and its attributes are one vector there; videos that nobody has clicked on have the vector of
-        their neighbours, and the bias of those that are `unclicked`: see `place_unclicked`.
+        A video's own row and its attributes are one vector there; videos that are `unclicked` have vectors and biases
+        by their neighbours (`place_unclicked`).
         """
-        found = self.arrays()
+        own = self.arrays()
+        found = dict(own)
         if found.pop("content", None) is not None:
             ids = np.arange(self.config.dictionary_sizes[ITEMS])
             with paddle.no_grad():
                 found[VIDEO_TABLE] = found["nce_w"] = np.concatenate([
                     self.look_up({VIDEO_TABLE: ids[start:start + FOLDED]})[VIDEO_TABLE].numpy()
                     for start in range(0, len(ids), FOLDED)])
-        return found if self.unclicked is None else place_unclicked(found, self.unclicked, self.attributes)
+        if self.unclicked is not None:
+            place_unclicked(found, own, self.unclicked, self.attributes)
+        return found
 
     def set_arrays(self, arrays):
         """Take over parameters from `arrays`; ValueError if one is missing or has another shape or type."""
@@ -231,20 +234,26 @@ def of_neighbours(values, content, known):
         return found[:, :-1] / found[:, -1:]
 
 
-def place_unclicked(arrays, unclicked, content):
-    """Give vectors and biases to the videos of a catalogue that nobody has clicked on: their neighbours' mean.
+def place_unclicked(found, own, unclicked, content):
+    """Give vectors and biases to the videos of a catalogue that nobody has clicked on, from their neighbours.
+
+    A vector is the mean of the neighbours' own rows, and what content adds to it, at the mean length of the tenth of
+    the clicked videos with the lowest biases: a mean is too short to be recommended to anyone. A bias is the
+    neighbours' mean. A video without neighbours stays as it is.
 
     Parameters
     ----------
-    arrays : {name: array} of a model.    unclicked : bool [V].    content : reader.Content of the V videos.
+    found : {name: array} of a model, changed.    own : {name: array}, before content was added.
+    unclicked : bool [V].    content : reader.Content of the V videos.
     """
-    found = dict(arrays)
-    for name in {VIDEO_TABLE, "nce_w", "nce_b"} & arrays.keys():
-        values = arrays[name].T if name == "nce_b" else arrays[name]
-        near = of_neighbours(values, content, ~unclicked)
-        values = np.where(unclicked[:, None] & ~np.isnan(near), near, values).astype(np.float32)
-        found[name] = values.T if name == "nce_b" else values
-    return found
+    bias, clicked = found["nce_b"].T, np.flatnonzero(~unclicked)[1:]  # [V, 1]; without <unk>
+    rare = clicked[np.argsort(bias[clicked, 0], kind="stable")[:-(-len(clicked) // 10)]]
+    for name in {VIDEO_TABLE, "nce_w"} & found.keys():
+        near = found[name] - own[name] + of_neighbours(own[name], content, ~unclicked)
+        near *= np.linalg.norm(found[name][rare], axis=1).mean() / np.linalg.norm(near, axis=1, keepdims=True)
+        found[name] = np.where(unclicked[:, None] & np.isfinite(near), near, found[name]).astype(np.float32)
+    near = of_neighbours(bias, content, ~unclicked)
+    found["nce_b"] = np.where(unclicked[:, None] & np.isfinite(near), near, bias).astype(np.float32).T
 
 
 class DirectModel(DNNmodel):

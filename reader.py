@@ -64,8 +64,8 @@ class BadLines:
 def log_files(paths):
     """Files of a log, in order, from a path or a list of them: a file, `-`, a folder of part files, or a glob pattern.
 
-    Of a folder, or a pattern's folders, files count whose names begin with neither `_` nor `.`, by name: what Hadoop
-    and Spark leave there. InputError for a folder or a pattern without any.
+    Of a folder, and of the folders that a pattern finds, files count whose names begin with neither `_` nor `.`, by
+    name: what Hadoop and Spark leave there. InputError for a folder or a pattern without any.
     """
     files = []
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
@@ -73,15 +73,19 @@ def log_files(paths):
             files.append(path)
             continue
         found = glob.glob(os.path.join(glob.escape(path), "*") if os.path.isdir(path) else path)
-        found = sorted(file for file in found if os.path.isfile(file) and os.path.basename(file)[0] not in "_.")
+        found = sorted(file for file in found if os.path.basename(file)[0] not in "_.")
+        if os.path.isdir(path):
+            found = [file for file in found if not os.path.isdir(file)]
         if not found:
             raise InputError(path, None, "no file there", "give a folder, or a pattern, of part files")
-        files += found
+        files += [file for each in found for file in (log_files(each) if os.path.isdir(each) else [each])]
     return files
 
 
 def open_log(path):
     """Open a log for reading bytes: a file, gzip by its first bytes, `-` for standard input."""
+    if path == "-" and sys.stdin.buffer.closed:
+        raise InputError(path, None, "standard input can be read once only", "give a file")
     try:
         stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115 - the caller closes it
         start = stream.peek(8)

@@ -43,17 +43,19 @@ PRESETS = {
               "batch_size": 50, "user_dropout": 0.0, "num_passes": 1},
 }
 BASELINES = ("popularity", "rules")
+WORLD = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)  # processes that paddle's launcher has started
 FEW_USERS = 50  # in a test log: of so few nothing can be said
 LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
 # when a run is resumed
 FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
                   "num_passes", "patience", "resume", "checkpoint_minutes", "rules", "preset", "max_bad_lines",
-                  "threads", "compare_with", "compare_feature_dict", "min_ratio"}
+                  "threads", "init_model_path", "init_feature_dict", "catalogue_path", "compare_with",
+                  "compare_feature_dict", "min_ratio"}
 
 
 def parse_args():
     """The settings of this run, from the command line; --preset gives those that are not there."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = utils.argument_parser("", add_help=False)
     first.add_argument("--preset", default="classic")
     preset = first.parse_known_args()[0].preset
     parser = utils.argument_parser(__doc__)
@@ -72,9 +74,16 @@ def parse_args():
             parser.error(f"--{one} and --{other} go together")
     if args.min_ratio and not args.compare_with:
         parser.error("--min_ratio needs --compare_with")
-    if args.compare_with and "-" in args.test_set_path:
-        parser.error("--compare_with reads the test log again: it cannot be standard input")
-    if sum(paths.count("-") for paths in (args.train_set_path, args.test_set_path, args.valid_set_path or [])) > 1:
+    if args.compare_with and not all(map(os.path.isfile, reader.log_files(args.test_set_path))):
+        parser.error("--compare_with reads the test log again: give files that are there")
+    if args.compare_with and os.path.realpath(os.path.dirname(args.compare_with)) == os.path.realpath(
+            args.model_output_dir):
+        parser.error("--compare_with lies in --model_output_dir, whose models this run would remove")
+    inputs = [args.train_set_path, args.test_set_path, args.valid_set_path, args.catalogue_path]
+    from_stdin = sum(paths.count("-") for paths in inputs if paths)
+    if from_stdin and WORLD > 1:
+        parser.error("several ranks cannot read one standard input (-): give files")
+    if from_stdin > 1:
         parser.error("only one log can be standard input (-)")
     return args
 
@@ -82,15 +91,15 @@ def parse_args():
 def add_run_arguments(parser):
     """The flags that say what is read and written, how long and how often."""
     add, path, positive = parser.add_argument, utils.path_type, utils.number_type(int, 1)
-    add("--train_set_path", type=path, nargs="+", required=True, help="the training log: files, folders of part files "
+    add("--train_set_path", **utils.PATHS, required=True, help="the training log: files, folders of part files "
         "or patterns (- for standard input)")
-    add("--test_set_path", type=path, nargs="+", required=True, help="the test log: its last clicks are predicted")
-    add("--valid_set_path", type=path, nargs="+", help="log by whose last clicks the best pass is chosen, for "
+    add("--test_set_path", **utils.PATHS, required=True, help="the test log: its last clicks are predicted")
+    add("--valid_set_path", **utils.PATHS, help="log by whose last clicks the best pass is chosen, for "
         "model_best.tar.gz")
     add("--model_output_dir", type=path, required=True, help="folder for models and metrics, made if missing")
     add("--feature_dict", type=path, required=True, help="feature_dict.pkl of data_processor.py")
     add("--item_freq", type=path, required=True, help="item_freq.pkl of data_processor.py")
-    add("--catalogue_path", type=path, nargs="+", help="the video-infos that data_processor.py was given: videos that "
+    add("--catalogue_path", **utils.PATHS, help="the video-infos that data_processor.py was given: videos that "
         "nobody has clicked on get the vectors of videos with the same tags and category")
     add("--init_model_path", type=path, help="an earlier run's checkpoint.tar.gz, or a model, to go on from: what both "
         "dictionaries know is carried over, with the optimiser's state; --num_passes then count anew")
@@ -105,7 +114,7 @@ def add_run_arguments(parser):
     add("--select_metric", choices=METRICS, help="by which the best pass is chosen, and compared with baselines "
         "(ndcg@10; seen_kept_ndcg@10 where most last clicks are on videos that the user has clicked before)")
     add("--rules", action=argparse.BooleanOptionalAction, default=True, help="compare with co-occurrence rules as "
-        "well, once a run: this takes a while on a large test log (%(default)s)")
+        "well, once a run: this takes a while on a large test log; counted in the first --shuffle_lines (%(default)s)")
     add("--resume", action="store_true", help="go on from the checkpoint of a run that was stopped, or that is done, "
         "to more --num_passes; start anew if there is none")
     add("--checkpoint_minutes", type=utils.number_type(float, 0), default=10.0,
@@ -165,8 +174,8 @@ class Ranks:
     """
 
     def __init__(self):
-        self.world = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
-        self.rank, self.stop = int(os.environ.get("PADDLE_TRAINER_ID") or 0), False
+        self.world, self.rank = WORLD, int(os.environ.get("PADDLE_TRAINER_ID") or 0)
+        self.asked = self._agreed = False  # whether this one, whether any rank is to stop
         if self.world > 1:
             from paddle import distributed
             self._call(distributed.init_parallel_env)
@@ -180,16 +189,21 @@ class Ranks:
             raise InputError(f"rank {self.rank}", None, f"another rank is gone or cannot be reached "
                              f"({utils.said(error)[-80:]})", "see its log; --resume goes on") from error
 
+    @property
+    def stop(self):
+        """Whether a rank is to stop, as all of them have learned from the last `add_up`: they leave together."""
+        return self.asked if self.world == 1 else self._agreed
+
     def add_up(self, cost, tensors):
-        """Sums over all ranks of a number and of some tensors, in one exchange; `stop` is set if it is for any rank."""
+        """Sums over all ranks of a number and of some tensors, in one exchange; tells them if one is asked to stop."""
         if self.world == 1:
             return cost, tensors
         import paddle
         flat = paddle.concat([*(tensor.flatten() for tensor in tensors),
-                              paddle.to_tensor([cost, self.stop], paddle.float32)])
+                              paddle.to_tensor([cost, self.asked], paddle.float32)])
         self._call(paddle.distributed.all_reduce, flat)
         *sums, (cost, stop) = paddle.split(flat, [*(tensor.size for tensor in tensors), 2])
-        self.stop = float(stop) > 0
+        self._agreed = float(stop) > 0
         return float(cost), [total.reshape(tensor.shape) for total, tensor in zip(sums, tensors)]
 
     def gather(self, value):
@@ -266,8 +280,8 @@ class Trainer:
         rngs : a generator for the dropout of each of these parts.
         """
         args, lines, targets, world = self._args, len(stretches.line), int(stretches.targets.sum()), self.ranks.world
-        count = max(args.threads * world, -(-lines // LARGEST_PART))
-        count = min(-(-count // world) * world, lines)  # as many for each rank, if there are enough
+        workers = args.threads * world
+        count = min(-(-max(workers, -(-lines // LARGEST_PART)) // workers) * workers, lines)  # as many for each of them
         # hidden users train `<unk>` for whoever is new, and keep the network from leaning on the id alone
         hidden = rng.random(lines) < user_dropout
         noise = self._noise.draw(args.num_negatives if args.shared_negatives else (targets, args.num_negatives), rng)
@@ -388,7 +402,7 @@ class Run:
         A second SIGTERM does not: paddle's launcher sends some, a fifth of a second apart.
         """
         def stop(number, _):
-            self._ranks.stop, self._signal = True, signal.Signals(number)
+            self._ranks.asked, self._signal = True, signal.Signals(number)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
@@ -449,9 +463,15 @@ def start_warm(args, trainer, feature_dict, item_freq):
     path, mend = args.init_model_path, "give a checkpoint.tar.gz, with moments, or a model_*.tar.gz of train.py"
     told, before = trainer.ranks.of_first(lambda: utils.read_archive(path, mend))
     earlier, before_freq = utils.load_feature_dict(args.init_feature_dict), before.pop("item_freq", np.zeros(0))
-    if told.get("identity", told).get("dictionary_fingerprint") != utils.dictionary_fingerprint(earlier):
+    identity = told.get("identity", told)
+    if not isinstance(identity, dict) or (
+            identity.get("dictionary_fingerprint") != utils.dictionary_fingerprint(earlier)):
         raise InputError(path, None, "trained with another dictionary than --init_feature_dict", "give its own")
+    if identity.get("optimizer") != args.optimizer:  # its state is of no use to this one
+        before = {name: value for name, value in before.items() if not re.search("_moment|_pow_acc", name)}
     try:
+        if identity.get("network") not in (None, args.network):
+            raise ValueError(f"its --network is {identity['network']:.60}")
         if before_freq.shape != (len(earlier[ITEMS]),):
             raise ValueError("item_freq has another shape")
         attributes = trainer.network.attributes
@@ -616,10 +636,13 @@ def run_passes(args, trainer, item_freq, training, test, valid, run, reading):
 
 
 # ---------------------------------------------------------------- the model of before
-def served(args, model_path, dictionary_path):
+def earlier_side(args):
+    """The flags by which infer.py would read the model of --compare_with."""
+    return argparse.Namespace(model_path=args.compare_with, feature_dict=args.compare_feature_dict, device=args.device)
+
+
+def served(args, side):
     """(metrics, names of videos, lists of ten of them, share of unknown clicks, of unknown users) on the test log."""
-    from types import SimpleNamespace
-    side = SimpleNamespace(model_path=model_path, feature_dict=dictionary_path, device=args.device)
     told, parameters, _, feature_dict = load_model(side)
     network = start_network(side, told, parameters)
     [(log, clicks)] = reader.Reader(feature_dict).blocks(args.test_set_path, reader.BadLines(args.max_bad_lines, True))
@@ -632,18 +655,21 @@ def served(args, model_path, dictionary_path):
 def publish(args, path):
     """Compare a model with that of --compare_with; it becomes model_best.tar.gz, or the run ends with exit code 3."""
     (before, old_names, old_lists, *old_unknown), (now, names, lists, *unknown) = (
-        served(args, args.compare_with, args.compare_feature_dict), served(args, path, args.feature_dict))
+        served(args, earlier_side(args)),
+        served(args, argparse.Namespace(model_path=path, feature_dict=args.feature_dict, device=args.device)))
+    best = os.path.join(args.model_output_dir, "model_best.tar.gz")
     for name in dict.fromkeys([args.select_metric, "recall@10", "ndcg@10", "recall@50", "coverage@10"]):
         tell(f"{name}: {before[name]:.4f} before, {now[name]:.4f} now")
-    changed = 1 - np.mean([len({*old} & {*new}) / 10 for old, new in zip(old_lists, lists)])
+    changed = 1 - np.mean([len({*old} & {*new}) / len({*new}) for old, new in zip(old_lists, lists)])
     tell(f"top 10: {changed:.1%} of the videos are others")
     tell(f"videos: {len({*names} - {*old_names})} gained, {len({*old_names} - {*names})} lost")
     for what, old, new in zip(("clicks", "users"), old_unknown, unknown):
         tell(f"unknown {what}: {old:.1%} before, {new:.1%} now")
     if now[args.select_metric] < args.min_ratio * before[args.select_metric]:
         note(f"{args.select_metric} is below {args.min_ratio} of that of {args.compare_with}: not published")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(best)  # of the passes before a --resume
         sys.exit(3)
-    best = os.path.join(args.model_output_dir, "model_best.tar.gz")
     with open(path, "rb") as model, utils.atomic_write(best) as stream:
         shutil.copyfileobj(model, stream)
 
@@ -706,6 +732,8 @@ def main():
     args = parse_args()
     feature_dict = utils.load_feature_dict(args.feature_dict)
     item_freq = utils.load_item_freq(args.item_freq, feature_dict)
+    if args.compare_with:  # what is wrong with it is told now, not when all passes are done
+        load_model(earlier_side(args))
     training, test, valid, reading = encode_logs(args, feature_dict)
     settle(args, training.clicks, valid or test)
     os.makedirs(args.model_output_dir, exist_ok=True)
@@ -730,6 +758,8 @@ def main():
     files = {name: log.fingerprint() for name, log in
              (("training log", training), ("test log", test), ("validation log", valid)) if log}
     identity = {**settings, **network.config._asdict(), **files, "item_freq": utils.fingerprint(item_freq)}
+    if len({*ranks.gather(json.dumps(identity))}) > 1:
+        raise InputError("training", None, "the ranks have different logs or settings", "give all the same")
     run = Run(args, json.loads(json.dumps(identity)), item_freq, ranks)  # as it will be read: tuples are lists there
     if not (args.resume and run.read(trainer)) and args.init_model_path:
         start_warm(args, trainer, feature_dict, item_freq)

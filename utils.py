@@ -105,9 +105,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def argument_parser(doc):
+def argument_parser(doc, **options):
     """Parser whose `--help` opens with a script's docstring and whose errors are one line."""
-    return _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    return _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
 
 def number_type(kind, minimum, maximum=math.inf, above=False):
@@ -131,6 +131,7 @@ def list_name(video):
 
 
 path_type = os.path.expanduser  # of every flag that names a file: the shell leaves the ~ of --flag=~/file alone
+PATHS = {"type": path_type, "nargs": "+"}  # of a flag that names one file or several
 
 
 def add_max_bad_lines(parser):

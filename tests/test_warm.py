@@ -47,6 +47,21 @@ def test_neighbours_by_hand():
     np.testing.assert_allclose(found[:, 0], [np.nan, 2, 2.5, 2.5, 3, np.nan, np.nan])
 
 
+def test_places_of_the_unclicked_by_hand():
+    """Own rows [2, 0] and [0, 2], to which content adds [0, 1]; video 3 shares an attribute with both, 4 nothing."""
+    own = {name: np.float32([[9, 9], [2, 0], [0, 2], [7, 7], [5, 5]]) for name in (network_conf.VIDEO_TABLE, "nce_w")}
+    own["nce_b"] = np.float32([[0, -3, -1, -9, -9]])
+    found = {name: value + (np.float32([0, 1]) if name != "nce_b" else 0) for name, value in own.items()}
+    unclicked = np.array([False, False, False, True, True])
+    network_conf.place_unclicked(found, own, unclicked, content_of([], [1], [1], [1], []))
+    length = 5 ** 0.5  # of video 1, [2, 1], the one with the lowest bias
+    for name in (network_conf.VIDEO_TABLE, "nce_w"):
+        np.testing.assert_allclose(found[name][:3], [[9, 10], [2, 1], [0, 3]])
+        np.testing.assert_allclose(found[name][3], length * np.array([1, 2]) / 5 ** 0.5, rtol=1e-6)  # along [1, 1 + 1]
+        np.testing.assert_allclose(found[name][4], [5, 6])
+    np.testing.assert_allclose(found["nce_b"], [[0, -3, -1, -2, -9]])
+
+
 OLD = feature_dict_of(user_id=["u1", "u2"], city=["c1"], history_clicked_items=["v1", "v2", "v3"],
                       history_clicked_tags=["s", "t"], history_clicked_categories=["a"])
 NEW = feature_dict_of(user_id=["u2", "u3"], city=["c2", "c1"], history_clicked_items=["v3", "new", "v1", "odd"],

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from conftest import run, run_ok, train_command
 
@@ -69,9 +70,10 @@ def test_the_best_preset_by_two_ranks(small):
 def test_a_rank_that_dies_takes_the_job_down(small):
     """Soon, with a line that says which; what was written is whole, and a run of one process goes on from it."""
     process = start(small, "dying", f"{FLAGS} --num_passes=50")
-    of_job = subprocess.run(["pgrep", "-f", "output/dying --feature"], capture_output=True, text=True).stdout.split()
-    ranks = [int(pid) for pid in of_job if f"PADDLE_TRAINER_ID={1}".encode() in environment_of(pid)]
-    os.kill(ranks[-1], signal.SIGKILL)
+    [second] = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()
+                and b"--model_output_dir=output/dying" in words_of(path / "cmdline")
+                and b"PADDLE_TRAINER_ID=1" in words_of(path / "environ")]
+    os.kill(second, signal.SIGKILL)
     out, errors = ended(process)
     assert process.returncode != 0
     assert "rank 1 status failed" in errors or "another rank is gone" in out
@@ -83,10 +85,10 @@ def test_a_rank_that_dies_takes_the_job_down(small):
     assert result.returncode == 0 and result.stdout.startswith(f"pass {passes:05d}"), result.stderr
 
 
-def environment_of(pid):
+def words_of(path):
+    """What a file of /proc holds; nothing if the process is gone."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as environment:
-            return environment.read().split(b"\0")
+        return path.read_bytes().split(b"\0")
     except OSError:
         return []
 

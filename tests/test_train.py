@@ -115,7 +115,7 @@ def test_layers_know_whether_they_train(inputs):
 
 
 def test_a_large_batch_is_computed_in_parts(inputs, monkeypatch):
-    """Parts of at most LARGEST_PART stretches, more of them than threads: the cost stays what it is."""
+    """Parts of at most LARGEST_PART stretches, as many for each thread: the cost stays what it is."""
     log, costs, counts = inputs[2], [], []
     for largest in (train.LARGEST_PART, 40):
         monkeypatch.setattr(train, "LARGEST_PART", largest)
@@ -124,7 +124,7 @@ def test_a_large_batch_is_computed_in_parts(inputs, monkeypatch):
         counts.append(len(batch[2]))
         costs.append(trainer.cost(*batch))
         assert max(len(part["user_id"]) for part in batch[2]) <= largest
-    assert counts == [2, 5] and costs[0] == pytest.approx(costs[1], rel=1e-5)
+    assert counts == [2, 6] and costs[0] == pytest.approx(costs[1], rel=1e-5)
 
 
 def test_hidden_users(inputs):

@@ -71,8 +71,10 @@ def parse_args():
         parser.error("--base_feature_dict and --catalogue_path go with the run that merges the counts")
     if args.hottest_by and not args.hottest:
         parser.error("--hottest_by needs --hottest")
-    if args.hottest and (args.merge_counts or args.counts_only or "-" in args.train_set_path):
-        parser.error("--hottest reads the log again: give it as --train_set_path, files")
+    if args.hottest and args.counts_only:
+        parser.error("--hottest goes with the run that merges the counts")
+    if args.hottest_by in PROFILE_FEATURES and (args.merge_counts or "-" in args.train_set_path):
+        parser.error(f"--hottest_by={args.hottest_by} reads the log again: give it as --train_set_path, files")
     return args
 
 
@@ -145,19 +147,15 @@ def merged_counts(paths):
     """What `count_log` gives, from the files that --counts_only wrote of parts; InputError for any other file."""
     counts = Counts()
     for path in paths:
-        mend = "give a counts.pkl that data_processor.py --counts_only wrote"
-        found = utils.load_plain(path, mend)
-        part = Counts()
-        try:
-            part.lines, part.infos, profile = found["lines"], Counter(found["infos"]), found["profile"]
-            part.profile = {feature: Counter(profile[feature]) for feature in PROFILE_FEATURES}
+        with utils.reading(path, "give a counts.pkl that data_processor.py --counts_only wrote") as stream:
+            found, part = utils.load_plain(stream), Counts()
+            part.lines, part.infos = found["lines"], Counter(found["infos"])
+            part.profile = {feature: Counter(found["profile"][feature]) for feature in PROFILE_FEATURES}
             numbers = chain([part.lines], *(counter.values() for counter in (part.infos, *part.profile.values())))
             if not all(type(number) is int and number >= 0 for number in numbers):
                 raise ValueError("something that is no count")
             part.by_feature()
             counts.merge(part)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(path, None, f"no counts of a log ({utils.said(error)})", mend) from error
     return counts, counts.by_feature()
 
 
@@ -191,7 +189,7 @@ def shares_of(files, count):
 def count_shares(shares):
     """`Counts` of all shares of a log: of the first by this process, of each other one by a process of its own."""
     if len(shares) < 2:
-        return count_share(*shares)
+        return count_share(shares[0] if shares else [])
     try:
         with ProcessPoolExecutor(len(shares) - 1, multiprocessing.get_context("fork"), _start_worker) as pool:
             try:
@@ -214,7 +212,7 @@ def _start_worker():
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # go when it does
 
 
-def count_share(parts=()):
+def count_share(parts):
     """`Counts` of some parts of a log, (file, start, end) each."""
     counts = Counts()
     for file, start, end in parts:
@@ -267,17 +265,24 @@ def item_frequencies(counts, dictionary):
     return [(total - sum(kept)) / total, *(count / total for count in kept)]
 
 
-def hottest_lists(paths, n, by, bad_lines):
-    """Lines of hottest.tsv: value, tab, the n most clicked videos with their clicks, equal ones by name."""
-    counts = defaultdict(Counter)  # of video-infos
-    column = LOG_COLUMNS.index(by) if by in PROFILE_FEATURES else None
+def infos_by(paths, column, bad_lines):
+    """{value: {video-info: count}} of a column of the profile, in a reading of its own."""
+    counts = defaultdict(Counter)
     for line in read_log(paths, checked, bad_lines):
-        counts["all" if column is None else line.columns[column]].update(line.infos)
+        counts[line.columns[LOG_COLUMNS.index(column)]].update(line.infos)
+    return counts
+
+
+def hottest_lists(infos_of, n, by_category=False):
+    """Lines of hottest.tsv: value, tab, the n most clicked videos with their clicks, equal ones by name.
+
+    infos_of : {value: {video-info: count}}.    by_category : whether each category is a value instead.
+    """
     videos = defaultdict(Counter)
-    for value, infos in counts.items():
+    for value, infos in infos_of.items():
         for info, count in infos.items():
             video, category, _ = split_video_info(info)
-            videos[category if by == "category" else value][video] += count
+            videos[category if by_category else value][video] += count
     for value in sorted(videos):
         best = sorted(videos[value].items(), key=lambda item: (-item[1], item[0]))[:n]
         yield value + "\t" + ",".join(f"{utils.list_name(video)}:{count}" for video, count in best) + "\n"
@@ -326,9 +331,11 @@ def main():
     os.makedirs(args.output_dir, exist_ok=True)
     write_files(args.output_dir, feature_dict, freq)
     if args.hottest:
+        infos_of = {"all": counted.infos}
+        if args.hottest_by in PROFILE_FEATURES:  # malformed lines were named before
+            infos_of = infos_by(args.train_set_path, args.hottest_by, BadLines(args.max_bad_lines, quiet=True))
         with utils.atomic_write(os.path.join(args.output_dir, "hottest.tsv")) as stream:
-            bad_lines = BadLines(args.max_bad_lines, quiet=True)  # they were named before
-            lists = hottest_lists(args.train_set_path, args.hottest, args.hottest_by, bad_lines)
+            lists = hottest_lists(infos_of, args.hottest, args.hottest_by == "category")
             stream.writelines(line.encode() for line in lists)
     print(f"{lines} lines, {clicks} clicks, {freq[0]:.2%} of them on videos left out")
     for feature in FEATURES:

@@ -289,6 +289,9 @@ class UserTower(nn.Layer):
 
     def __init__(self, network):
         super().__init__()
+        if type(network).embedding_layer is not DNNmodel.embedding_layer:  # `forward` has its own, for plain arrays
+            raise InputError("--export_dir", None, f"{type(network).__name__} has an embedding_layer of its own",
+                             "write the same for plain arrays into UserTower, in network_conf.py")
         self.network = network
         dims, tags = network.config.embedding_dims, network.tables()[f"_proj_{TAGS}"].weight
         self.profile = [feature for feature in PROFILE_FEATURES if feature in dims]

@@ -259,6 +259,7 @@ class Content(NamedTuple):
         video_ids : int64 [V], the earlier id of each video, 0 for none.
         attribute_ids : int64, the earlier ids of attributes by their ids now, 0 for none.
         """
+        # the other way round: ids now of attributes by their earlier ids, 0 for those that are gone
         now = np.zeros(max(attribute_ids.max(initial=0), earlier.ids.max(initial=0)) + 1, np.int64)
         now[attribute_ids] = np.arange(len(attribute_ids))
         now[0] = 0
@@ -404,7 +405,7 @@ class TrainingLog:
         for block in reader.encode(paths, block_lines):
             self.first = self.first or block
             self.lines, self.clicks = self.lines + len(block.users), self.clicks + len(block.clicks)
-            self._sizes.append(self._size(block))
+            self._sizes.append((len(block.clicks), len(self._cut(block.lengths).line)))
             self._prints.append(block.fingerprint())
         if self._sizes:
             self.first = self.first._replace(videos=block.videos)  # all that the log has, by now
@@ -413,9 +414,6 @@ class TrainingLog:
                 if not os.path.isfile(path):
                     raise InputError(path, None, f"more than --shuffle_lines={block_lines} lines, which are read in "
                                      "each pass, and it can be read once only", "give a file, or more lines at once")
-
-    def _size(self, block):
-        return len(block.clicks), len(self._cut(block.lengths).line)
 
     def steps(self, batch_size):
         """Batches of each block, a list."""
@@ -427,10 +425,11 @@ class TrainingLog:
         if len(self._sizes) > 1:
             blocks = self._reader.blocks(self._paths, BadLines(sys.maxsize, quiet=True), self._block_lines)
         for (block, _), size, steps in zip(blocks, self._sizes, self.steps(batch_size)):
-            if self._size(block) != size:
+            stretches = self._cut(block.lengths)
+            if (len(block.clicks), len(stretches.line)) != size:
                 raise InputError(_named(self._paths), None, "changed while it was trained on", "train on a copy")
             if steps:
-                batches = shuffled_batches(self._cut(block.lengths), steps, rng)
+                batches = shuffled_batches(stretches, steps, rng)
                 yield from ((block, batch, generator) for batch, generator in zip(batches, rng.spawn(steps)))
 
     def fingerprint(self):

@@ -281,7 +281,8 @@ class Trainer:
         """
         args, lines, targets, world = self._args, len(stretches.line), int(stretches.targets.sum()), self.ranks.world
         workers = args.threads * world
-        count = min(-(-max(workers, -(-lines // LARGEST_PART)) // workers) * workers, lines)  # as many for each of them
+        rounds = max(1, math.ceil(lines / (workers * LARGEST_PART)))
+        count = min(rounds * workers, lines)  # as many parts for each of them
         # hidden users train `<unk>` for whoever is new, and keep the network from leaning on the id alone
         hidden = rng.random(lines) < user_dropout
         noise = self._noise.draw(args.num_negatives if args.shared_negatives else (targets, args.num_negatives), rng)
@@ -607,7 +608,10 @@ def out_of_patience(args, rows):
 
 
 def run_passes(args, trainer, item_freq, training, test, valid, run, reading):
-    """All passes that are left: train, evaluate, save, print; `reading` took that many seconds of the first."""
+    """All passes that are left: train, evaluate, save, print; `reading` took that many seconds of the first.
+
+    Returns the row of the best pass by the validation log, of the last one without.
+    """
     rows = run.rows
     baselines = baseline_metrics(args, training, test, item_freq, trainer.ranks.run_on(trainer.pool))
     if len(rows) >= args.num_passes:
@@ -631,18 +635,13 @@ def run_passes(args, trainer, item_freq, training, test, valid, run, reading):
         if (best or rows[-1])[name] <= baselines.get(f"{baseline}_{name}", -1):
             note(f"warning: by {name} this model ranks no better than {baseline}; train it longer, or with "
                  "--preset=best")
-    if args.compare_with and not trainer.ranks.rank:
-        publish(args, os.path.join(args.model_output_dir, f"model_pass_{(best or rows[-1])['pass']:05d}.tar.gz"))
+    return best or rows[-1]
 
 
 # ---------------------------------------------------------------- the model of before
-def earlier_side(args):
-    """The flags by which infer.py would read the model of --compare_with."""
-    return argparse.Namespace(model_path=args.compare_with, feature_dict=args.compare_feature_dict, device=args.device)
-
-
-def served(args, side):
+def served(args, model_path, dictionary_path):
     """(metrics, names of videos, lists of ten of them, share of unknown clicks, of unknown users) on the test log."""
+    side = argparse.Namespace(model_path=model_path, feature_dict=dictionary_path, device=args.device)
     told, parameters, _, feature_dict = load_model(side)
     network = start_network(side, told, parameters)
     [(log, clicks)] = reader.Reader(feature_dict).blocks(args.test_set_path, reader.BadLines(args.max_bad_lines, True))
@@ -652,11 +651,10 @@ def served(args, side):
     return metrics, names, names[ids], 1 - len(log.clicks) / max(clicks, 1), (log.profile[:, 0] == 0).mean()
 
 
-def publish(args, path):
-    """Compare a model with that of --compare_with; it becomes model_best.tar.gz, or the run ends with exit code 3."""
-    (before, old_names, old_lists, *old_unknown), (now, names, lists, *unknown) = (
-        served(args, earlier_side(args)),
-        served(args, argparse.Namespace(model_path=path, feature_dict=args.feature_dict, device=args.device)))
+def publish(args, earlier, path):
+    """Compare a model with the `earlier` one (`served`); it becomes model_best.tar.gz, or the run ends with code 3."""
+    before, old_names, old_lists, *old_unknown = earlier
+    now, names, lists, *unknown = served(args, path, args.feature_dict)
     best = os.path.join(args.model_output_dir, "model_best.tar.gz")
     for name in dict.fromkeys([args.select_metric, "recall@10", "ndcg@10", "recall@50", "coverage@10"]):
         tell(f"{name}: {before[name]:.4f} before, {now[name]:.4f} now")
@@ -732,8 +730,6 @@ def main():
     args = parse_args()
     feature_dict = utils.load_feature_dict(args.feature_dict)
     item_freq = utils.load_item_freq(args.item_freq, feature_dict)
-    if args.compare_with:  # what is wrong with it is told now, not when all passes are done
-        load_model(earlier_side(args))
     training, test, valid, reading = encode_logs(args, feature_dict)
     settle(args, training.clicks, valid or test)
     os.makedirs(args.model_output_dir, exist_ok=True)
@@ -743,6 +739,9 @@ def main():
     import paddle
     network_conf.use_device(args.device)
     ranks = Ranks()
+    before = None  # what the earlier model serves; what is wrong with it is told now, not when all passes are done
+    if args.compare_with and not ranks.rank:
+        before = served(args, args.compare_with, args.compare_feature_dict)
     network = make_network(args, feature_dict, item_freq)
     network.attributes = training.first.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
     if args.catalogue_path:
@@ -764,7 +763,9 @@ def main():
     if not (args.resume and run.read(trainer)) and args.init_model_path:
         start_warm(args, trainer, feature_dict, item_freq)
     ranks.share(network)
-    run_passes(args, trainer, item_freq, training, test, valid, run, reading)
+    chosen = run_passes(args, trainer, item_freq, training, test, valid, run, reading)
+    if before:
+        publish(args, before, os.path.join(args.model_output_dir, f"model_pass_{chosen['pass']:05d}.tar.gz"))
 
 
 if __name__ == "__main__":

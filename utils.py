@@ -240,17 +240,16 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
-def load_plain(path, mend):
-    """What a pickle of containers, strings and numbers holds."""
-    with reading(path, mend) as stream:
-        return _PlainUnpickler(stream).load()
+def load_plain(stream):
+    """What a pickle of containers, strings and numbers holds; an error if it asks for anything else."""
+    return _PlainUnpickler(stream).load()
 
 
 def load_feature_dict(path):
     """Read and check feature_dict.pkl: {feature: {value: id}}, ids 0..n-1, 0 for `<unk>`; values in id order."""
     mend = "give the feature_dict.pkl that data_processor.py wrote"
     with reading(path, mend) as stream:
-        feature_dict = _PlainUnpickler(stream).load()
+        feature_dict = load_plain(stream)
         for feature in FEATURES:
             values = feature_dict.get(feature) if isinstance(feature_dict, dict) else None
             if not _is_dictionary(values):
@@ -276,7 +275,7 @@ def load_item_freq(path, feature_dict):
     """
     mend = "give the item_freq.pkl that data_processor.py wrote together with the dictionary"
     with reading(path, mend) as stream:
-        freq = _PlainUnpickler(stream).load()
+        freq = load_plain(stream)
         if not isinstance(freq, list) or not all(isinstance(share, float) for share in freq):
             raise InputError(path, None, "not a list of floats", mend)
         if len(freq) != len(feature_dict[ITEMS]):

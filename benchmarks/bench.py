@@ -1,7 +1,7 @@
 """Ours against PyTorch, polars, faiss and numpy on the same work: `make bench`, or parts of it by name.
 
     python benchmarks/bench.py [preprocess train_window train_sequence infer user_vector item_vector archive start flat
-                                ranks]
+                                ranks exchange]
 
 Makes its own logs (benchmarks/make_log.py), checks that both sides compute the same, runs ours and the peer in turn,
 and prints a Markdown row for each comparison: medians, the smallest and largest round in brackets, and the ratio of
@@ -209,8 +209,8 @@ def train_against_torch(args, mode, batch_size, negatives, *shared):
                      f"(PyTorch {metadata.version('torch')})", ours, theirs)
 
 
-def first_cost(log, folder, mode, batch_size, negatives, shared):
-    """The cost that train.py's Trainer finds for the batch, the parameters and the noise of `peers.torch_train`."""
+def trainer_of(log, folder, negatives, shared):
+    """(train.py's Trainer of a folder's model, the encoded log)."""
     import network_conf as conf
     from reader import Reader
     from train import Trainer
@@ -219,10 +219,15 @@ def first_cost(log, folder, mode, batch_size, negatives, shared):
     network.set_arrays(parameters)
     settings = SimpleNamespace(threads=2, loss="nce", optimizer="adam", learning_rate=0.002, num_negatives=negatives,
                                shared_negatives=bool(shared), table_rate=1.0)
-    trainer = Trainer(settings, network, item_freq, steps=1)
-    noise = fixed_noise(negatives, len(item_freq))
-    trainer._noise.draw = lambda shape, _: np.broadcast_to(noise, shape)
     [encoded] = Reader(feature_dict).encode(str(log))
+    return Trainer(settings, network, item_freq, steps=1), encoded
+
+
+def first_cost(log, folder, mode, batch_size, negatives, shared):
+    """The cost that the Trainer finds for the batch, the parameters and the noise of `peers.torch_train`."""
+    trainer, encoded = trainer_of(log, folder, negatives, shared)
+    noise = fixed_noise(negatives, len(trainer.network.nce_b.weight))
+    trainer._noise.draw = lambda shape, _: np.broadcast_to(noise, shape)
     stretches = next(stretches_of(encoded, mode, batch_size))
     return trainer.cost(*trainer.prepare(encoded, stretches, np.random.default_rng(0)))
 
@@ -328,8 +333,21 @@ def ranks(args):
                          lambda settings=settings: train(args, *settings))
 
 
+def exchange(args):
+    """What a step exchanges between ranks: gradients of the rows that its batch needs, and of the dense layers."""
+    log, folder = make_log(args, 5000), folder_of(args, make_log(args, 50_000))
+    for mode, negatives, shared in (("window", 5, False), ("sequence", 512, True)):
+        trainer, encoded = trainer_of(log, folder, negatives, shared)
+        dense, tables = (sum(each.size for each in trainer.network.dense_parameters()), trainer.network.tables())
+        for batch_size in (512, 4096, 32_768):
+            _, distinct, *_ = trainer.prepare(encoded, next(stretches_of(encoded, mode, batch_size)),
+                                              np.random.default_rng(0))
+            numbers = dense + sum(len(ids) * tables[name].weight.shape[1] for name, ids in distinct.items())
+            print(f"| gradients of a step, {mode}, {batch_size} instances, MB | {4 * numbers / 1e6:.1f} | | |")
+
+
 COMPARISONS = {each.__name__: each for each in (preprocess, train_window, train_sequence, infer, user_vector,
-                                                item_vector, archive, start, flat, ranks)}
+                                                item_vector, archive, start, flat, ranks, exchange)}
 
 
 def main():

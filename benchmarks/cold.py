@@ -24,15 +24,8 @@ def top_lists(args, path, log, pool):
     """Ten best videos of each line with a click, from what precedes the last one, int64 [L, 10]."""
     args.model_path = path
     told, parameters, _, _ = infer.load_model(args)
-    before = log.before_last()
-    users = infer.user_vectors(infer.start_network(args, told, parameters), log, before, pool.map)
     top_n = infer.TopN(parameters["nce_w"], parameters["nce_b"])
-
-    def of_block(lines):
-        return top_n(users[lines], 10, [log.items(line, before[line]) for line in lines])[0]
-    lines = np.flatnonzero(log.last_item >= 0)
-    blocks = np.split(lines, range(infer.USER_BLOCK, len(lines), infer.USER_BLOCK))
-    return np.concatenate(list(pool.map(of_block, blocks)))
+    return infer.evaluate_model(infer.start_network(args, told, parameters), top_n, log, pool.map)[1]
 
 
 def main():

@@ -4,7 +4,7 @@ import sys
 import infer
 import network_conf
 from conftest import ROOT, checkout, feature_dict_of, lists_of, run, run_ok
-from utils import ITEMS, dictionary_fingerprint
+from utils import dictionary_fingerprint
 
 import numpy as np
 import paddle
@@ -147,8 +147,3 @@ def test_a_damaged_file_of_vectors(folder):
     for name in ("users.bad.npz", "users.bad.tsv", "missing.vec"):
         result = run(f"{sys.executable} {ROOT}/item_vector.py {MODEL} --output_path=videos.tsv --check={name}", folder)
         assert result.returncode == 2 and result.stderr.count("\n") == 1 and name in result.stderr
-
-
-def test_item_names_are_those_of_the_dictionary(folder):
-    assert list(infer.load_model(type("args", (), {"model_path": str(folder / "model.tar.gz"), "feature_dict": str(
-        folder / "feature_dict.pkl")}))[3][ITEMS])[1] == "V0"

@@ -121,6 +121,18 @@ def test_hottest_videos(small, by):
                      for value in sorted(counts)]
 
 
+def test_hottest_of_merged_counts(small):
+    """What is counted already is enough, but for columns of the profile."""
+    run_ok("python data_processor.py --train_set_path=log.txt --output_dir=counts --counts_only", small)
+    run_ok("python data_processor.py --train_set_path=log.txt --output_dir=whole --hottest=3 --hottest_by=category",
+           small)
+    command = "python data_processor.py --merge_counts counts/counts.pkl --output_dir=merged --hottest=3 --hottest_by="
+    run_ok(command + "category", small)
+    assert (small / "merged" / "hottest.tsv").read_text() == (small / "whole" / "hottest.tsv").read_text() != ""
+    refused = run(command + "city", small)
+    assert refused.returncode == 2 and "reads the log again" in refused.stderr
+
+
 @pytest.mark.parametrize("source", ["", "--infer_set_path=log.txt --remove_seen"])
 def test_mining_goes_on_after_the_parts_that_are_there(small, source):
     """Together the parts are what is printed; a part that is there is not made again; another model is refused."""

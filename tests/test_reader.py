@@ -346,6 +346,9 @@ def test_files_of_a_log(tmp_path):
     assert reader.log_files(folder) == [f"{tmp_path}/other", *parts]
     assert reader.log_files(f"{folder}/part-*") == parts
     assert reader.log_files([f"{folder}/other", f"{folder}/p*", "-"]) == [f"{folder}/other", *parts, "-"]
+    (tmp_path / "day-1").mkdir()
+    (tmp_path / "day-1" / "part-00000").write_text("")
+    assert reader.log_files(f"{folder}/[dp]*") == [f"{tmp_path}/day-1/part-00000", *parts]  # finds folders too
     for missing in (f"{folder}/q*", f"{folder}/_logs"):
         with pytest.raises(InputError, match="no file there"):
             reader.log_files(missing)
@@ -403,3 +406,5 @@ def test_a_log_that_changes_or_cannot_be_read_again(tmp_path):
     with open(path, "rb") as stream, mock.patch.object(sys, "stdin", mock.Mock(buffer=stream)), pytest.raises(
             InputError, match="can be read once only"):
         reader.TrainingLog(Reader(SMALL_DICT), ["-"], 2, cut)
+    with mock.patch.object(sys, "stdin", mock.Mock(buffer=stream)), pytest.raises(InputError, match="read once only"):
+        list(Reader(SMALL_DICT).encode("-"))

@@ -55,6 +55,22 @@ def test_lists_are_those_of_infer(served):
     assert same > 0.99  # the index computes in single precision
 
 
+def test_an_embedding_layer_of_its_own_is_not_exported(small):
+    """It would be left out silently."""
+    text = (small / "network_conf.py").read_text()
+    (small / "own").mkdir()
+    for script in small.glob("*.py"):
+        (small / "own" / script.name).write_text(script.read_text())
+    (small / "own" / "network_conf.py").write_text(text.replace(
+        "class DirectModel(DNNmodel):", "class Own(DNNmodel):\n    def embedding_layer(self, rows, batch):\n"
+        "        return super().embedding_layer(rows, batch)\n\n\nclass DirectModel(DNNmodel):"))
+    command = train_command("output/own", "--network=Own --num_passes=1").replace("train.py", "own/train.py")
+    run_ok(command, small)
+    result = run("python own/user_vector.py --export_dir=tower --model_path=output/own/model_pass_00000.tar.gz "
+                 "--feature_dict=output/feature_dict.pkl", small)
+    assert result.returncode == 2 and "Own has an embedding_layer of its own" in result.stderr
+
+
 def test_one_of_both(small):
     model = "--model_path=output/model/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
     for flags in ("", "--infer_set_path=log.txt --export_dir=x"):

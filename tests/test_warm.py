@@ -174,6 +174,11 @@ def test_a_warm_start_goes_on(nights, preset):
      "trained with another dictionary than --init_feature_dict"),
     ("--init_model_path=output/model/model_pass_00000.tar.gz --preset=best", "of a network that is not like this one"),
     ("", "--init_model_path and --init_feature_dict go together"),
+    ("--init_model_path=output/model/checkpoint.tar.gz --network=DirectModel", "its --network is DNNmodel"),
+    ("--init_model_path=output/model/checkpoint.tar.gz --compare_with=no/model_best.tar.gz --compare_feature_dict="
+     "output/feature_dict.pkl --model_output_dir=no", "--compare_with lies in --model_output_dir"),
+    ("--init_model_path=output/model/checkpoint.tar.gz --compare_with=missing.tar.gz --compare_feature_dict="
+     "output/feature_dict.pkl", "missing.tar.gz: "),
     ("--init_model_path=output/model/checkpoint.tar.gz --min_ratio=1", "--min_ratio needs --compare_with"),
     ("--init_model_path=output/model/checkpoint.tar.gz --compare_with=x", "--compare_with and --compare_feature_dict"),
 ])
@@ -214,6 +219,12 @@ def test_evaluate_needs_a_click(nights):
     result = run("python infer.py --infer_set_path=nobody.txt --model_path=output/model/model_pass_00000.tar.gz "
                  "--feature_dict=output/feature_dict.pkl --evaluate", nights)
     assert result.returncode == 2 and "no line with a click" in result.stderr
+
+
+def test_another_optimiser_starts_without_the_state(nights):
+    """Parameters are carried over; what Adam has noted is of no use to Adagrad."""
+    result = tomorrow(nights, "adagrad", "--init_model_path=output/model/checkpoint.tar.gz --optimizer=adagrad")
+    assert result.returncode == 0 and "went on with" in result.stderr, result.stderr
 
 
 # ---------------------------------------------------------------- a catalogue

@@ -24,17 +24,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 
+import reader
 import utils
-from reader import (
-    MAX_LINE,
-    PROFILE_COLUMNS,
-    BadLines,
-    log_files,
-    parse_line,
-    read_catalogue,
-    read_log,
-    split_video_info,
-)
+from reader import PROFILE_COLUMNS, BadLines, parse_line, read_log, split_video_info
 from utils import CATEGORIES, FEATURES, ITEMS, LOG_COLUMNS, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
 BYTES_AT_ONCE = 1 << 16  # of lines that are counted in one go: they stay in the cache
@@ -130,7 +122,7 @@ def count_log(paths, processes=1, bad_lines=None):
     -------
     Counts, and by feature: {feature: {value: count}}.
     """
-    files = log_files(paths)
+    files = reader.log_files(paths)
     if all(map(os.path.isfile, files)):
         try:
             counts = count_shares(shares_of(files, processes))
@@ -189,12 +181,12 @@ def shares_of(files, count):
 def count_shares(shares):
     """`Counts` of all shares of a log: of the first by this process, of each other one by a process of its own."""
     if len(shares) < 2:
-        return count_share(shares[0] if shares else [])
+        return count_share(shares[0] if shares else [], progress=True)
     try:
         with ProcessPoolExecutor(len(shares) - 1, multiprocessing.get_context("fork"), _start_worker) as pool:
             try:
                 others = [pool.submit(count_share, share) for share in shares[1:]]
-                counts = count_share(shares[0])
+                counts = count_share(shares[0], progress=True)  # the others are as large
                 for other in others:
                     counts.merge(other.result())
             except BaseException:  # Ctrl-C, or a malformed line: nobody needs the rest
@@ -212,32 +204,34 @@ def _start_worker():
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # go when it does
 
 
-def count_share(parts):
+def count_share(parts, progress=False):
     """`Counts` of some parts of a log, (file, start, end) each."""
     counts = Counts()
     for file, start, end in parts:
         if end is None:
-            for line in read_log(file, checked):
+            for line in read_log(file, checked, progress=progress):
                 counts.add([line])
         else:
-            _count_range(counts, file, start, end)
+            with utils.Progress(f"counting {file}", end - start, progress) as bar:
+                _count_range(counts, file, start, end, bar)
     return counts
 
 
-def _count_range(counts, path, start, end):
+def _count_range(counts, path, start, end, bar):
     """Count the lines from byte `start` to byte `end` of a plain file."""
-    number = 1 + start  # only a first line matters: its byte-order mark is taken off
+    begin, number = start, 1 + start  # only a first line matters: its byte-order mark is taken off
     with open(path, "rb") as stream:
         stream.seek(start)
         while start < end:
             raw = stream.read(min(BYTES_AT_ONCE, end - start))
-            raw += b"" if raw.endswith(b"\n") else stream.readline(MAX_LINE)
-            if len(raw) >= MAX_LINE:
+            raw += b"" if raw.endswith(b"\n") else stream.readline(reader.MAX_LINE)
+            if len(raw) >= reader.MAX_LINE:
                 raise ValueError("a line that is no line of a log")
             start += len(raw)
             lines = (parse_line(each, path, place) for place, each in enumerate(raw.split(b"\n"), number))
             counts.add([line for line in lines if line])
             number += len(raw)
+            bar.at(start - begin)
 
 
 # ---------------------------------------------------------------- the dictionary and the frequencies
@@ -321,7 +315,7 @@ def main():
     if not clicks:
         raise InputError(source, None, "no click in the whole log", "give a log with histories")
     base = utils.load_feature_dict(args.base_feature_dict) if args.base_feature_dict else {}
-    listed = {ITEMS: {split_video_info(info)[0] for info in read_catalogue(args.catalogue_path or [])}}
+    listed = {ITEMS: {split_video_info(info)[0] for info in reader.read_catalogue(args.catalogue_path or [])}}
     feature_dict = {feature: build_dictionary(counts[feature], args.feat_appear_limit, base.get(feature),
                                               listed.get(feature, ())) for feature in FEATURES}
     if not any(counts[ITEMS].get(video) for video in feature_dict[ITEMS]):

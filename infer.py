@@ -498,9 +498,20 @@ def block_size(args):
     return -(-args.batch_size // USER_BLOCK) * USER_BLOCK
 
 
+def shows_progress(args):
+    """Whether there may be a bar: not among results on the same terminal."""
+    return bool(getattr(args, "output_path", None) or getattr(args, "output_dir", None) or not sys.stdout.isatty())
+
+
+def blocks_to_serve(args, feature_dict, whole=False):
+    """The log --infer_set_path, as `EncodedLog`s of `block_size` lines or as one."""
+    source = Reader(feature_dict, BadLines(args.max_bad_lines), shows_progress(args))
+    return source.encode(args.infer_set_path, None if whole else block_size(args))
+
+
 def evaluated(args, feature_dict, network, top_n, run):
     """`evaluate_model` on the log to serve; InputError if none of its lines has a click."""
-    [log] = Reader(feature_dict, BadLines(args.max_bad_lines)).encode(args.infer_set_path)
+    [log] = blocks_to_serve(args, feature_dict, whole=True)
     if not (log.last_item >= 0).any():
         raise InputError(" ".join(args.infer_set_path), None, "no line with a click", "give users with a history")
     return evaluate_model(network, top_n, log, run)[0]
@@ -523,7 +534,7 @@ def main():
         removed = [log.items(row) for row in range(len(users))] if args.remove_seen else None
         ids, _, probabilities = top_n(users, args.top_n, removed)
         return users, lists_text(log.users, ids, probabilities, videos)
-    blocks = Reader(feature_dict, BadLines(args.max_bad_lines)).encode(args.infer_set_path, block_size(args))
+    blocks = blocks_to_serve(args, feature_dict)
     with ThreadPoolExecutor(args.threads) as pool:
         for text in watched(utils.ordered_map(pool, serve, blocks, args.threads)):
             sys.stdout.write(text)

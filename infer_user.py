@@ -16,43 +16,28 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 
 import infer
-from reader import BadLines, Reader, text_lines
-from utils import (
-    PATHS,
-    InputError,
-    add_device,
-    add_max_bad_lines,
-    add_model_arguments,
-    argument_parser,
-    atomic_write,
-    fingerprint,
-    note,
-    number_type,
-    ordered_map,
-    path_type,
-    reading,
-    run_script,
-)
+import utils
+from reader import Reader, text_lines
+from utils import InputError
 
 import numpy as np
 
 
 def parse_args():
     """The settings of this run, from the command line."""
-    parser = argument_parser(__doc__)
-    add_model_arguments(parser)
+    parser = utils.argument_parser(__doc__)
+    utils.add_model_arguments(parser)
     users = parser.add_mutually_exclusive_group()
-    users.add_argument("--user_ids", type=path_type, help="file with the ids to serve, one a line (- for standard "
-                       "input); every user of the dictionary if not given")
-    users.add_argument("--infer_set_path", **PATHS, help="log of the users to serve, with their "
-                       "histories")
-    parser.add_argument("--output_dir", type=path_type, help="folder for part-00000, part-00001, ..., not stdout")
-    parser.add_argument("--part_users", type=number_type(int, 1), default=100_000, help="users in each of these, in "
-                        "whole batches (%(default)s)")
+    users.add_argument("--user_ids", type=utils.path_type, help="file with the ids to serve, one a line (- for "
+                       "standard input); every user of the dictionary if not given")
+    users.add_argument("--infer_set_path", **utils.PATHS, help="log of the users to serve, with their histories")
+    parser.add_argument("--output_dir", type=utils.path_type, help="folder for part-00000, part-00001, ..., not stdout")
+    parser.add_argument("--part_users", type=utils.number_type(int, 1), default=100_000, help="users in each of these, "
+                        "in whole batches (%(default)s)")
     infer.add_batch_size(parser)
     infer.add_list_arguments(parser)
-    add_max_bad_lines(parser)
-    add_device(parser)
+    utils.add_max_bad_lines(parser)
+    utils.add_device(parser)
     args = parser.parse_args()
     if args.remove_seen and not args.infer_set_path:
         parser.error("--remove_seen needs --infer_set_path: nothing is known of histories without it")
@@ -77,23 +62,23 @@ def begin_parts(args, model):
     """Make --output_dir, or go on in it; InputError if its parts are of other lists than these."""
     told, parameters, *_ = model
     settings = {name: value for name, value in vars(args).items() if name not in ("threads", "device", "output_dir")}
-    now = {"fingerprint": fingerprint(json.dumps([told, settings], sort_keys=True),
-                                      *(parameters[name] for name in sorted(parameters)))}
+    now = {"fingerprint": utils.fingerprint(json.dumps([told, settings], sort_keys=True),
+                                            *(parameters[name] for name in sorted(parameters)))}
     os.makedirs(args.output_dir, exist_ok=True)
     path, mend = os.path.join(args.output_dir, "run.json"), "give another --output_dir"
     if os.path.exists(path):
-        with reading(path, mend) as stream:
+        with utils.reading(path, mend) as stream:
             if json.load(stream) != now:
                 raise InputError(args.output_dir, None, "has parts of another model or of other settings", mend)
     else:
-        with atomic_write(path) as stream:
+        with utils.atomic_write(path) as stream:
             stream.write(json.dumps(now).encode())
 
 
 def write_parts(args, served):
     """Write the texts of (part, text), in order of the parts, to a file a part."""
     for part, texts in groupby(served, key=lambda each: each[0]):
-        with atomic_write(part_path(args, part)) as stream:
+        with utils.atomic_write(part_path(args, part)) as stream:
             for _, text in texts:
                 stream.write(text.encode())
 
@@ -111,7 +96,7 @@ def main():
     if len(known) == 1 and not args.user_ids and not args.infer_set_path:
         raise InputError(args.feature_dict, None, "it knows no user", "make it with a lower --feat_appear_limit, or "
                          "give --user_ids")
-    reader = Reader(feature_dict, BadLines(args.max_bad_lines))
+    reader = Reader(feature_dict)
     top_n = infer.TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed)
     network, popular = infer.start_network(args, told, parameters), most_clicked(item_freq, allowed, args.top_n)
     size, unknown = infer.block_size(args), 0
@@ -127,13 +112,16 @@ def main():
 
     def told_of(served):
         nonlocal unknown
-        for part, text, strangers in served:
-            for user in strangers:
-                note(f"{user}: not known to the model; served the most clicked videos")
-            unknown += len(strangers)
-            yield part, text
+        total = None if args.user_ids or args.infer_set_path else len(known) - 1
+        with utils.Progress("users", total, infer.shows_progress(args)) as bar:
+            for number, (part, text, strangers) in enumerate(served, 1):
+                for user in strangers:
+                    utils.note(f"{user}: not known to the model; served the most clicked videos")
+                unknown += len(strangers)
+                yield part, text
+                bar.at(number * size)
     if args.infer_set_path:
-        logs = reader.encode(args.infer_set_path, size)
+        logs = infer.blocks_to_serve(args, feature_dict)
     else:
         users = read_user_ids(args.user_ids) if args.user_ids else islice(known, 1, None)
         logs = map(reader.encode_users, iter(lambda: list(islice(users, size)), []))
@@ -142,13 +130,13 @@ def main():
         if args.output_dir:
             begin_parts(args, model)
             missing = (task for task in tasks if not os.path.exists(part_path(args, task[0])))
-            write_parts(args, told_of(ordered_map(pool, serve, missing, args.threads)))
+            write_parts(args, told_of(utils.ordered_map(pool, serve, missing, args.threads)))
         else:
-            for _, text in told_of(ordered_map(pool, serve, tasks, args.threads)):
+            for _, text in told_of(utils.ordered_map(pool, serve, tasks, args.threads)):
                 sys.stdout.write(text)
     if args.user_ids:
-        note(f"{args.user_ids}: {unknown} of its users are not known to the model")
+        utils.note(f"{args.user_ids}: {unknown} of its users are not known to the model")
 
 
 if __name__ == "__main__":
-    run_script(main)
+    utils.run_script(main)

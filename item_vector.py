@@ -12,17 +12,10 @@ beside it FILE.json with the fingerprints of dictionary and model: those of user
 """
 import sys
 
-from infer import (
-    TopN,
-    add_output_path,
-    add_popularity,
-    listed_names,
-    lists_text,
-    load_model,
-    read_vectors,
-    write_vectors,
-)
-from utils import ITEMS, InputError, add_model_arguments, argument_parser, number_type, path_type, run_script
+import infer
+import utils
+from infer import TopN
+from utils import ITEMS, InputError
 
 import numpy as np
 
@@ -32,13 +25,13 @@ TOP, CHECKED = 30, 1000  # videos of each of so many users that --check looks at
 
 def parse_args():
     """The settings of this run, from the command line."""
-    parser = argument_parser(__doc__)
-    add_model_arguments(parser)
-    add_output_path(parser)
-    add_popularity(parser)
-    parser.add_argument("--similar", type=number_type(int, 1), metavar="N", help="print no vectors, but the N most "
-                        "similar videos of each video, by the cosine of their weights, as lists")
-    parser.add_argument("--check", type=path_type, metavar="USERS_FILE", help="compare, for users of a file of "
+    parser = utils.argument_parser(__doc__)
+    utils.add_model_arguments(parser)
+    infer.add_output_path(parser)
+    infer.add_popularity(parser)
+    parser.add_argument("--similar", type=utils.number_type(int, 1), metavar="N", help="print no vectors, but the N "
+                        "most similar videos of each video, by the cosine of their weights, as lists")
+    parser.add_argument("--check", type=utils.path_type, metavar="USERS_FILE", help="compare, for users of a file of "
                         "user_vector.py, the order by cosine with the vectors of --output_path, as an engine finds it, "
                         "with the order of the model")
     args = parser.parse_args()
@@ -67,7 +60,7 @@ def similar_lists(nce_w, n, names):
     for start in range(1, len(unit), VIDEOS_AT_ONCE):
         of = np.arange(start, min(start + VIDEOS_AT_ONCE, len(unit)))
         ids, cosines, _ = top_n(unit[of], n, list(of[:, None]))
-        yield lists_text([names[id_] for id_ in of], ids, cosines, names)
+        yield infer.lists_text([names[id_] for id_ in of], ids, cosines, names)
 
 
 def agreement(users, videos, top_n):
@@ -85,7 +78,7 @@ def agreement(users, videos, top_n):
 def check(args, model):
     """Print how well two files of vectors and the model agree; InputError if they are not of one model."""
     _, parameters, _, feature_dict = model
-    (_, users), (ids, videos) = read_vectors(args.check), read_vectors(args.output_path)
+    (_, users), (ids, videos) = infer.read_vectors(args.check), infer.read_vectors(args.output_path)
     width = parameters["nce_w"].shape[1] + 2
     if users.shape[1:] != (width,) or not len(users) or (users[:, 0] <= 0).any():
         raise InputError(args.check, None, f"no vectors of users, of {width} numbers each",
@@ -99,22 +92,28 @@ def check(args, model):
     print(f"{len(some)} users: {common:.2%} of the model's top {TOP} found by cosine, {places:.2%} at their places")
 
 
+def blocks_of(ids, vectors, bar):
+    """Yield ids and vectors, VIDEOS_AT_ONCE at a time, and tell the bar."""
+    for start in range(0, len(ids), VIDEOS_AT_ONCE):
+        yield ids[start:start + VIDEOS_AT_ONCE], vectors[start:start + VIDEOS_AT_ONCE]
+        bar.at(start + VIDEOS_AT_ONCE)
+
+
 def main():
     """Print or write the vector of each video, or print its like."""
     args = parse_args()
-    model = _, parameters, _, feature_dict = load_model(args)
+    model = _, parameters, _, feature_dict = infer.load_model(args)
     if args.similar:
-        for text in similar_lists(parameters["nce_w"], args.similar, listed_names(feature_dict)):
+        for text in similar_lists(parameters["nce_w"], args.similar, infer.listed_names(feature_dict)):
             sys.stdout.write(text)
         return
     videos = list(feature_dict[ITEMS])[1:]
     vectors = simple_lsh_videos(parameters["nce_w"], args.popularity * parameters["nce_b"])
-    write_vectors(args.output_path, model, (
-        (videos[start:start + VIDEOS_AT_ONCE], vectors[start:start + VIDEOS_AT_ONCE])
-        for start in range(0, len(videos), VIDEOS_AT_ONCE)))
+    with utils.Progress("videos", len(videos), infer.shows_progress(args)) as bar:
+        infer.write_vectors(args.output_path, model, blocks_of(videos, vectors, bar))
     if args.check:
         check(args, model)
 
 
 if __name__ == "__main__":
-    run_script(main)
+    utils.run_script(main)

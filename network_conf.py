@@ -13,19 +13,9 @@ import json
 import warnings
 from typing import NamedTuple
 
+import utils
 from reader import ragged
-from utils import (
-    CATEGORIES,
-    FORMAT_VERSION,
-    ITEMS,
-    MAX_WIDTH,
-    PROFILE_FEATURES,
-    TAGS,
-    InputError,
-    atomic_write,
-    said,
-    write_archive,
-)
+from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, InputError
 
 import numpy as np
 
@@ -324,7 +314,7 @@ class UserTower(nn.Layer):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a kernel has no static form with an output given, which nobody gives
             paddle.jit.save(paddle.jit.to_static(self, input_spec=specs), f"{folder}/user_tower")
-        with atomic_write(f"{folder}/inputs.json") as stream:
+        with utils.atomic_write(f"{folder}/inputs.json") as stream:
             stream.write(json.dumps({
                 "inputs": [each.name for each in specs], "profile": self.profile, "window_size": width,
                 "no_tag": self.no_tag, "dictionary": self.network.config.dictionary_fingerprint}, indent=1).encode())
@@ -386,7 +376,7 @@ def use_device(name):
     try:
         paddle.set_device(name or ("gpu" if paddle.device.cuda.device_count() else "cpu"))
     except (ValueError, RuntimeError) as error:
-        raise InputError("--device", None, f"no such device ({said(error)})", "give cpu, gpu or gpu:1") from error
+        raise InputError("--device", None, f"no such device ({utils.said(error)})", "give cpu, gpu or gpu:1") from error
 
 
 def table(size, width):
@@ -525,8 +515,8 @@ class NoiseSampler:
 # ---------------------------------------------------------------- the file of a model
 def save_model(path, network, item_freq):
     """Write model.json and one .npy per parameter; item_freq goes along: what a user unknown to the model is served."""
-    write_archive(path, {"format_version": FORMAT_VERSION, **network.config._asdict()},
-                  {**network.folded(), "item_freq": np.asarray(item_freq, np.float32)})
+    utils.write_archive(path, {"format_version": utils.FORMAT_VERSION, **network.config._asdict()},
+                        {**network.folded(), "item_freq": np.asarray(item_freq, np.float32)})
 
 
 def network_class(name):
@@ -548,7 +538,7 @@ def load_network(path, told, parameters):
             raise ValueError(f"it was trained with --{removed[0]}, which is gone")
         config = ModelConfig(**told)._replace(dnn_layer_dims=tuple(told["dnn_layer_dims"]))
         widths = [*config.dnn_layer_dims, *config.embedding_dims.values(), config.lstm_dim]
-        if not all(type(width) is int and 0 < width <= MAX_WIDTH for width in widths) or not (
+        if not all(type(width) is int and 0 < width <= utils.MAX_WIDTH for width in widths) or not (
                 type(config.window_size) is int and config.window_size > 0):
             raise ValueError("a size that no network has")
         for feature, width in config.embedding_dims.items():  # before memory is taken for tables of that size
@@ -557,7 +547,7 @@ def load_network(path, told, parameters):
         network = network_class(config.network)(config, is_infer=True)
         network.set_arrays(parameters)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(path, None, f"its parameters do not fit model.json ({said(error)})", "give a model_pass_*"
-                         ".tar.gz that train.py wrote, and the network_conf.py that it was trained with") from error
+        raise InputError(path, None, f"its parameters do not fit model.json ({utils.said(error)})", "give a model_"
+                         "pass_*.tar.gz of train.py, and the network_conf.py that it was trained with") from error
     network.eval()
     return network

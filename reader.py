@@ -82,6 +82,11 @@ def log_files(paths):
     return files
 
 
+def named(paths):
+    """What to call a log in a message."""
+    return str(paths) if isinstance(paths, (str, os.PathLike)) else " ".join(paths)
+
+
 def open_log(path):
     """Open a log for reading bytes: a file, gzip by its first bytes, `-` for standard input."""
     if path == "-" and sys.stdin.buffer.closed:
@@ -97,21 +102,26 @@ def open_log(path):
     return gzip.open(stream) if start.startswith(b"\x1f\x8b") else stream
 
 
-def raw_lines(paths):
-    """Yield (file, line number, bytes) of a log; InputError for a file that is missing or damaged."""
-    for path in log_files(paths):
-        for number, raw in _raw_lines(path):
-            yield path, number, raw
+def raw_lines(paths, progress=True):
+    """Yield (file, line number, bytes) of a log, with a bar of `progress`; InputError for a file that is missing or
+    damaged."""
+    files = log_files(paths)
+    sizes = [os.path.getsize(file) if os.path.isfile(file) else 0 for file in files]
+    with utils.Progress(f"reading {named(paths)}", all(sizes) and sum(sizes), progress) as bar:
+        for number, path in enumerate(files):
+            yield from _raw_lines(path, bar, sum(sizes[:number]))
 
 
-def _raw_lines(path):
+def _raw_lines(path, bar, before):
     number = 1
     with open_log(path) as stream:
         try:
             while raw := stream.readline(MAX_LINE):
                 if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
                     raise InputError(path, number, f"a line of {MAX_LINE} bytes or more", "is this a log?")
-                yield number, raw
+                yield path, number, raw
+                if not number % 1000 and path != "-":
+                    bar.at(before + getattr(stream, "fileobj", stream).tell())  # of a gzip: in the packed file
                 number += 1
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(path, number, f"damaged gzip data ({utils.said(error)})", "copy the file again") from error
@@ -139,7 +149,7 @@ def read_catalogue(paths):
         yield info
 
 
-def read_log(paths, decode, bad_lines=None):
+def read_log(paths, decode, bad_lines=None, progress=True):
     """Yield decode(LogLine) of each line of a log that is not empty.
 
     Parameters
@@ -147,6 +157,7 @@ def read_log(paths, decode, bad_lines=None):
     paths : of plain or gzip files, as in `log_files`.
     decode : function that raises ValueError for a video-info that is malformed.
     bad_lines : BadLines, which takes malformed lines; None: they raise.
+    progress : whether a terminal is shown how far it is.
 
     Raises
     ------
@@ -155,7 +166,7 @@ def read_log(paths, decode, bad_lines=None):
         byte, an empty history, a video-info without two colons.
     """
     bad_lines = bad_lines or BadLines()
-    for path, number, raw in raw_lines(paths):
+    for path, number, raw in raw_lines(paths, progress):
         try:
             line = parse_line(raw, path, number)
             if line is None:
@@ -320,11 +331,11 @@ class Reader:
     Parameters
     ----------
     feature_dict : dict, as data_processor.py writes it.
-    bad_lines : BadLines, as in `read_log`.
+    bad_lines, progress : as in `read_log`.
     """
 
-    def __init__(self, feature_dict, bad_lines=None):
-        self._bad_lines = bad_lines
+    def __init__(self, feature_dict, bad_lines=None, progress=True):
+        self._bad_lines, self._progress = bad_lines, progress
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
         self._videos = VideoTable(feature_dict)
 
@@ -339,16 +350,16 @@ class Reader:
         At its end a line on stderr says how much of it the dictionary knows.
         """
         seen = np.zeros(4, np.int64)
-        for log, clicks in self.blocks(paths, self._bad_lines, block_lines):
+        for log, clicks in self.blocks(paths, self._bad_lines, block_lines, self._progress):
             seen += (len(log.users), (log.profile[:, 0] > 0).sum(), clicks, len(log.clicks))
             yield log
-        _tell(_named(paths), *seen.tolist())
+        _tell(named(paths), *seen.tolist())
 
-    def blocks(self, paths, bad_lines, block_lines=None):
+    def blocks(self, paths, bad_lines, block_lines=None, progress=False):
         """Yield (EncodedLog, clicks in it, unknown ones too), as `encode` does; memory is that of the arrays."""
         def decode(line):
             return line.columns, [self._videos[info] for info in line.infos]
-        lines, whole = read_log(paths, decode, bad_lines), block_lines is None
+        lines, whole = read_log(paths, decode, bad_lines, progress), block_lines is None
         while True:
             pieces, clicks, left = [self._log([], [])], 0, block_lines or sys.maxsize
             while piece := list(islice(lines, min(left, LINES_AT_ONCE))):
@@ -427,7 +438,7 @@ class TrainingLog:
         for (block, _), size, steps in zip(blocks, self._sizes, self.steps(batch_size)):
             stretches = self._cut(block.lengths)
             if (len(block.clicks), len(stretches.line)) != size:
-                raise InputError(_named(self._paths), None, "changed while it was trained on", "train on a copy")
+                raise InputError(named(self._paths), None, "changed while it was trained on", "train on a copy")
             if steps:
                 batches = shuffled_batches(stretches, steps, rng)
                 yield from ((block, batch, generator) for batch, generator in zip(batches, rng.spawn(steps)))
@@ -435,10 +446,6 @@ class TrainingLog:
     def fingerprint(self):
         """SHA-256 of all of it, as of an `EncodedLog`."""
         return utils.fingerprint(*self._prints)
-
-
-def _named(paths):
-    return str(paths) if isinstance(paths, (str, os.PathLike)) else " ".join(paths)
 
 
 def _tell(path, users, known_users, clicks, known_clicks):

@@ -494,24 +494,22 @@ def start_warm(args, trainer, feature_dict, item_freq):
 # ---------------------------------------------------------------- passes
 def train_pass(args, trainer, run, training, rng):
     """One pass over all instances in random order, from where the run stands; returns their mean cost."""
-    from paddle.hapi.progressbar import ProgressBar
-    done, bar = 0, ProgressBar(training.clicks, file=sys.stderr, name="instance") if sys.stderr.isatty() else None
-    started = time.perf_counter()
-    for number, (log, part, generator) in enumerate(training.batches(args.batch_size, rng)):
-        done += int(part.targets.sum())
-        if number < run.batches:
+    done, started = 0, time.perf_counter()
+    with utils.Progress(f"pass {len(run.rows):05d}", training.clicks, not trainer.ranks.rank) as bar:
+        for number, (log, part, generator) in enumerate(training.batches(args.batch_size, rng)):
+            done += int(part.targets.sum())
+            if number < run.batches:
+                started = time.perf_counter()
+                continue  # taken before the run was stopped
+            targets, *batch = trainer.prepare(log, part, generator, args.user_dropout)
+            cost = trainer.step(targets, *batch)
+            run.batches, run.total = number + 1, run.total + cost * targets
+            run.seconds += time.perf_counter() - started
+            if not math.isfinite(cost):
+                raise InputError("training", None, f"the cost became {cost} at instance {done}", EXPLODED)
+            bar.at(done, f"cost {run.total / done:.4f}")
+            run.after_step(trainer)
             started = time.perf_counter()
-            continue  # taken before the run was stopped
-        targets, *batch = trainer.prepare(log, part, generator, args.user_dropout)
-        cost = trainer.step(targets, *batch)
-        run.batches, run.total = number + 1, run.total + cost * targets
-        run.seconds += time.perf_counter() - started
-        if not math.isfinite(cost):
-            raise InputError("training", None, f"the cost became {cost} at instance {done}", EXPLODED)
-        if bar:
-            bar.update(done, [("cost", run.total / done)])
-        run.after_step(trainer)
-        started = time.perf_counter()
     arrays = trainer.network.arrays().values()
     if not all(np.isfinite(value).all() for value in arrays):
         raise InputError("training", None, "a parameter became infinite", EXPLODED)

@@ -12,19 +12,18 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import infer
-from reader import BadLines, Reader
-from utils import argument_parser, atomic_write, ordered_map, path_type, run_script
+import utils
 
 import numpy as np
 
 
 def parse_args():
     """The settings of this run, from the command line."""
-    parser = argument_parser(__doc__)
+    parser = utils.argument_parser(__doc__)
     infer.add_infer_arguments(parser, required=False)
     infer.add_output_path(parser)
-    parser.add_argument("--export_dir", type=path_type, help="compute no vectors, but write the network up to the user "
-                        "vector there, for paddle.inference, its dictionary, and inputs.json: docs/serve.py reads them")
+    parser.add_argument("--export_dir", type=utils.path_type, help="compute no vectors, but write the network up "
+                        "to the user vector there for paddle.inference, with what docs/serve.py reads beside it")
     args = parser.parse_args()
     if bool(args.infer_set_path) == bool(args.export_dir):
         parser.error("give one of --infer_set_path and --export_dir")
@@ -50,17 +49,19 @@ def main():
         from network_conf import UserTower
         os.makedirs(args.export_dir, exist_ok=True)
         UserTower(network).save(args.export_dir)
-        with open(args.feature_dict, "rb") as dictionary, atomic_write(f"{args.export_dir}/feature_dict.pkl") as stream:
+        with open(args.feature_dict, "rb") as dictionary, utils.atomic_write(
+                os.path.join(args.export_dir, "feature_dict.pkl")) as stream:
             shutil.copyfileobj(dictionary, stream)
         return
 
     def vectors_of(log):
         users = infer.user_vectors(network, log)
         return users, (log.users, simple_lsh_users(users))
-    blocks = Reader(feature_dict, BadLines(args.max_bad_lines)).encode(args.infer_set_path, infer.block_size(args))
+    blocks = infer.blocks_to_serve(args, feature_dict)
     with ThreadPoolExecutor(args.threads) as pool:
-        infer.write_vectors(args.output_path, model, infer.watched(ordered_map(pool, vectors_of, blocks, args.threads)))
+        served = infer.watched(utils.ordered_map(pool, vectors_of, blocks, args.threads))
+        infer.write_vectors(args.output_path, model, served)
 
 
 if __name__ == "__main__":
-    run_script(main)
+    utils.run_script(main)

@@ -17,6 +17,7 @@ import pickle
 import signal
 import sys
 import tarfile
+import time
 import warnings
 
 # Read by numpy and paddle when they load. Threads of a script share its work already: BLAS gets one each.
@@ -63,7 +64,41 @@ def said(error):
 def note(message):
     """A line for people, on stderr, after the script's name; nobody may be there to read it."""
     with contextlib.suppress(OSError):
-        print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
+        clear = "\r\033[K" if sys.stderr.isatty() else ""  # a bar may be there
+        print(f"{clear}{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
+
+
+class Progress:
+    """How far a long work is, and how long it may still take: a line on stderr if that is a terminal.
+
+    Parameters
+    ----------
+    what : str, the work.    total : what `at` counts up to; None if nobody knows.    show : False: print nothing.
+    """
+
+    def __init__(self, what, total, show=True):
+        self._what, self._total, self._started, self._last = what, total, time.monotonic(), 0
+        self._show = bool(show and total and sys.stderr.isatty())
+
+    def __enter__(self):
+        return self
+
+    def at(self, done, more=""):
+        """So much of `total` is done; told five times a second at most."""
+        now = time.monotonic()
+        if self._show and done and now > self._last + 0.2:
+            left = round((now - self._started) * max(self._total - done, 0) / done)
+            line = f"{self._what[-40:]}: {done / self._total:.0%}, {left // 60}:{left % 60:02} left {more}"
+            self._write(f"\r{line:.79}\033[K")
+            self._last = now
+
+    def __exit__(self, *_):
+        if self._last:
+            self._write("\r\033[K")
+
+    def _write(self, text):
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(text, end="", file=sys.stderr, flush=True)
 
 
 def run_script(main):

@@ -1,7 +1,10 @@
 """The documented commands, verbatim, on the sample; and what holds between their outputs."""
 import json
 import math
+import os
 import pickle
+import pty
+import re
 
 from conftest import (
     COMMANDS,
@@ -325,3 +328,25 @@ def test_errors(small, command, what):
     *lines, last = result.stderr.splitlines()
     assert what in last and all(": warning: " in line or " of them known; " in line for line in lines)
     assert sorted(small.rglob("*")) == before
+
+
+def test_progress_on_a_terminal(small, tmp_path):
+    """Long work tells a terminal how far it is and when it will end, and takes that away again; pipes get none of it."""
+    (tmp_path / "log.txt").write_text(small_log(2500), encoding="utf-8")
+    log, output = tmp_path / "log.txt", f"--output_dir={tmp_path}"
+    for command in (f"python data_processor.py --train_set_path={log} {output}",
+                    train_command(tmp_path / "model", "--num_passes=1 --no-rules", log=log),
+                    f"python infer.py --infer_set_path={log} {SMALL} --batch_size=128",
+                    f"python user_vector.py --infer_set_path={log} {SMALL} --output_path={tmp_path}/users.tsv",
+                    f"python item_vector.py {SMALL}", f"python infer_user.py {SMALL}"):
+        ours, theirs = pty.openpty()
+        quiet = run(command, small)
+        shown = run(command, small, capture_output=False, stdout=-1, stderr=theirs)
+        os.close(theirs)
+        text = os.read(ours, 1 << 20).decode()
+        os.close(ours)
+        assert (quiet.returncode, shown.returncode) == (0, 0), command
+        assert shown.stdout.split("  coverage")[0] == quiet.stdout.split("  coverage")[0]  # then come seconds
+        assert re.search(r"\r[^\r]+: +\d+%, \d+:\d\d left", text), (command, text)
+        assert "\033[K" in text and "left" not in re.sub(r"\r[^\r]*\033\[K", "", text), (command, text)
+        assert "\033" not in quiet.stderr and "left" not in quiet.stderr

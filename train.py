@@ -44,13 +44,14 @@ PRESETS = {
 }
 BASELINES = ("popularity", "rules")
 WORLD = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)  # processes that paddle's launcher has started
+SHOWN_STEPS, SHOWN_VIDEOS = 20, 5000  # a dashboard gets the cost of every so manieth step, vectors of so many videos
 FEW_USERS = 50  # in a test log: of so few nothing can be said
 LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
 # when a run is resumed
 FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
                   "num_passes", "patience", "resume", "checkpoint_minutes", "rules", "preset", "max_bad_lines",
                   "threads", "init_model_path", "init_feature_dict", "catalogue_path", "compare_with",
-                  "compare_feature_dict", "min_ratio"}
+                  "compare_feature_dict", "min_ratio", "visualdl_dir"}
 
 
 def parse_args():
@@ -121,6 +122,8 @@ def add_run_arguments(parser):
         help="time between checkpoints within a pass; there is one after each pass (%(default)s)")
     add("--shuffle_lines", type=positive, default=500_000, help="lines of the training log that are read and shuffled "
         "together; of a longer log no more are in memory, and it is read in each pass (%(default)s)")
+    add("--visualdl_dir", type=path, help="folder for what VisualDL shows: cost, learning rate, metrics, vectors of "
+        f"the {SHOWN_VIDEOS} most clicked videos (pip install visualdl; visualdl --logdir=FOLDER)")
     add("--seed", type=utils.number_type(int, 0), default=0, help="of all that is random (%(default)s)")
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
@@ -343,6 +346,11 @@ class Trainer:
                 copy.clear_gradient(set_to_zero=False)
         return cost
 
+    @property
+    def rate(self):
+        """The learning rate of the next step."""
+        return self._rate.get_lr()
+
     def step(self, *batch):
         """Train on a batch (`prepare`); returns the mean cost of its targets."""
         cost = self.cost(*batch, train=True)
@@ -396,6 +404,7 @@ class Run:
         self._ranks, self._signal, self.rows = ranks, signal.SIGTERM, []
         self._item_freq = np.asarray(item_freq, np.float32)  # for a run that begins where this one ends
         self.batches, self.total, self.seconds = 0, 0.0, 0.0
+        self.board = Dashboard(args, ranks.rank)
 
     def catch_signals(self):
         """From now on SIGTERM and Ctrl-C wait for the end of a step, then leave a checkpoint; a second Ctrl-C kills.
@@ -458,6 +467,32 @@ class Run:
         return True
 
 
+class Dashboard:
+    """What VisualDL shows of a run, in --visualdl_dir; without it, and on other ranks, nothing is written."""
+
+    def __init__(self, args, rank):
+        self._writer = None
+        if args.visualdl_dir and not rank:
+            try:
+                from visualdl import LogWriter
+            except ImportError as error:
+                raise InputError("--visualdl_dir", None, f"no VisualDL ({utils.said(error)})",
+                                 "pip install visualdl") from error
+            self._writer = LogWriter(args.visualdl_dir)
+
+    def curves(self, step, values):
+        """A point, at `step`, of the curve of each of the {name: number}."""
+        for name, value in values.items() if self._writer else ():
+            if isinstance(value, (int, float)):
+                self._writer.add_scalar(name.replace("@", "_at_"), value, step)
+
+    def videos(self, names, vectors):
+        """The videos, for the view of high dimensions; the end of the log. Names [V], float32 [V, u]."""
+        if self._writer:
+            self._writer.add_embeddings("videos", vectors.tolist(), [[name] for name in names])
+            self._writer.close()
+
+
 def start_warm(args, trainer, feature_dict, item_freq):
     """Begin where the run of --init_model_path ended: by names, since its dictionary is another one."""
     from network_conf import VIDEO_TABLE, carry_over, earlier_ids
@@ -494,7 +529,7 @@ def start_warm(args, trainer, feature_dict, item_freq):
 # ---------------------------------------------------------------- passes
 def train_pass(args, trainer, run, training, rng):
     """One pass over all instances in random order, from where the run stands; returns their mean cost."""
-    done, started = 0, time.perf_counter()
+    done, started, steps = 0, time.perf_counter(), sum(training.steps(args.batch_size))
     with utils.Progress(f"pass {len(run.rows):05d}", training.clicks, not trainer.ranks.rank) as bar:
         for number, (log, part, generator) in enumerate(training.batches(args.batch_size, rng)):
             done += int(part.targets.sum())
@@ -508,6 +543,8 @@ def train_pass(args, trainer, run, training, rng):
             if not math.isfinite(cost):
                 raise InputError("training", None, f"the cost became {cost} at instance {done}", EXPLODED)
             bar.at(done, f"cost {run.total / done:.4f}")
+            if not number % SHOWN_STEPS:
+                run.board.curves(len(run.rows) * steps + number, {"cost": cost, "learning_rate": trainer.rate})
             run.after_step(trainer)
             started = time.perf_counter()
     arrays = trainer.network.arrays().values()
@@ -622,6 +659,7 @@ def run_passes(args, trainer, item_freq, training, test, valid, run, reading):
         row = {"pass": len(rows), "cost": cost, "instances": training.clicks, "seconds": seconds,
                "instances_per_second": training.clicks / seconds, **baselines}
         finish_pass(args, trainer, item_freq, test, valid, row, rows)
+        run.board.curves(row["pass"], {f"pass/{name}": value for name, value in row.items()})
         run.end_pass(trainer)
     best, name = best_of(args, rows), args.select_metric
     if out_of_patience(args, rows):
@@ -762,6 +800,7 @@ def main():
         start_warm(args, trainer, feature_dict, item_freq)
     ranks.share(network)
     chosen = run_passes(args, trainer, item_freq, training, test, valid, run, reading)
+    run.board.videos(list(feature_dict[ITEMS])[1:SHOWN_VIDEOS + 1], network.folded()["nce_w"][1:SHOWN_VIDEOS + 1])
     if before:
         publish(args, before, os.path.join(args.model_output_dir, f"model_pass_{chosen['pass']:05d}.tar.gz"))
 

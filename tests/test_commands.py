@@ -331,7 +331,7 @@ def test_errors(small, command, what):
 
 
 def test_progress_on_a_terminal(small, tmp_path):
-    """Long work tells a terminal how far it is and when it will end, and takes that away again; pipes get none of it."""
+    """Long work tells a terminal how far it is and when it will end, and takes that away again; a pipe gets nothing."""
     (tmp_path / "log.txt").write_text(small_log(2500), encoding="utf-8")
     log, output = tmp_path / "log.txt", f"--output_dir={tmp_path}"
     for command in (f"python data_processor.py --train_set_path={log} {output}",
@@ -350,3 +350,30 @@ def test_progress_on_a_terminal(small, tmp_path):
         assert re.search(r"\r[^\r]+: +\d+%, \d+:\d\d left", text), (command, text)
         assert "\033[K" in text and "left" not in re.sub(r"\r[^\r]*\033\[K", "", text), (command, text)
         assert "\033" not in quiet.stderr and "left" not in quiet.stderr
+
+
+def test_visualdl(small, tmp_path):
+    """VisualDL finds the curves of a run, the same numbers as in metrics.jsonl, and a named vector a video."""
+    visualdl = pytest.importorskip("visualdl")
+    run_ok(train_command(tmp_path / "model", f"--visualdl_dir={tmp_path}/board"), small)
+    [file] = (tmp_path / "board").iterdir()
+    reader, passes = visualdl.LogReader(file_path=str(file)), metrics_of(tmp_path / "model")
+    for name in ("cost", "recall@10", "live_units", "popularity_ndcg@10"):
+        points = reader.get_data("scalar", f"pass/{name.replace('@', '_at_')}")
+        assert [(point.id, pytest.approx(point.value, rel=1e-6)) for point in points] == [
+            (number, row[name]) for number, row in enumerate(passes)], name
+    rates = [point.value for point in reader.get_data("scalar", "learning_rate")]
+    assert rates == sorted(rates, reverse=True) and rates[0] == pytest.approx(0.002, rel=1e-3)
+    [record] = reader.get_data("embeddings", "videos")
+    assert [label for item in record.embeddings.embeddings for label in item.label] == videos_of(small)
+    assert all(len(item.vectors) == 31 for item in record.embeddings.embeddings)
+
+
+def test_without_visualdl(small, tmp_path):
+    """Whoever asks for it and has not installed it is told how in one line, before anything is trained."""
+    (tmp_path / "visualdl.py").write_text("raise ImportError('not here')")
+    result = run(train_command(tmp_path / "model", f"--visualdl_dir={tmp_path}/board"), small,
+                 env={"PYTHONPATH": str(tmp_path)})
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == (
+        "train.py: --visualdl_dir: no VisualDL (not here); pip install visualdl")

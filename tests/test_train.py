@@ -193,7 +193,7 @@ def test_the_clock_of_a_pass(inputs, monkeypatch):
     monkeypatch.setattr(train.time, "perf_counter", lambda: now[0])
 
     class Steps:
-        network, ranks = trainer_of(inputs).network, train.Ranks()
+        network, ranks, rate = trainer_of(inputs).network, train.Ranks(), 0.1
 
         def prepare(self, log, stretches, rng, user_dropout):
             now[0] += 1
@@ -205,12 +205,16 @@ def test_the_clock_of_a_pass(inputs, monkeypatch):
 
     class Stand:
         batches, total, seconds = 2, 0.0, 30.0  # two steps were taken before the run was stopped
+        rows, board = [], train.Dashboard(argparse.Namespace(visualdl_dir=None), 0)
 
         def after_step(self, trainer):
             now[0] += 1000
 
     class Log:
         clicks = 100
+
+        def steps(self, batch_size):
+            return [5]
 
         def batches(self, batch_size, rng):
             stretches = sliding_windows(np.full(5, 20), 20)

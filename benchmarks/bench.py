@@ -1,7 +1,7 @@
 """Ours against PyTorch, polars, faiss and numpy on the same work: `make bench`, or parts of it by name.
 
-    python benchmarks/bench.py [preprocess train_window train_sequence infer user_vector item_vector archive start flat
-                                ranks exchange]
+    python benchmarks/bench.py [preprocess train_window train_sequence infer user_vector tower item_vector archive start
+                                flat ranks exchange]
 
 Makes its own logs (benchmarks/make_log.py), checks that both sides compute the same, runs ours and the peer in turn,
 and prints a Markdown row for each comparison: medians, the smallest and largest round in brackets, and the ratio of
@@ -23,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from peers import ENVIRONMENT, fixed_noise, load, stretches_of
+from peers import AT_A_TIME, ENVIRONMENT, REQUESTS, fixed_noise, load, stretches_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = "benchmarks/peers.py"
@@ -270,6 +270,20 @@ def user_vector(args):
         print_row(f"user_vector.py, 50,000 users, s (PyTorch {metadata.version('torch')}, {what})", ours, values)
 
 
+def tower(args):
+    """A live service: the exported user tower against PyTorch, one user at a time and AT_A_TIME together."""
+    log = make_log(args, 50_000)
+    folder = folder_of(args, log)
+    output("user_vector.py", f"--export_dir={folder}", *flags(folder))
+    ours, theirs = zip(*[(json.loads(output(PEERS, "tower", log, folder)),
+                          json.loads(output(PEERS, "torch_tower", log, folder))) for _ in range(args.rounds)])
+    assert np.allclose(ours[0]["first"], theirs[0]["first"], atol=1e-5), "the vectors differ"
+    for what, name in ((f"one user, ms, median of {REQUESTS}", "p50"), ("one user, ms, 99th percentile", "p99"),
+                       (f"{AT_A_TIME} users together, users/s", "rate")):
+        print_row(f"user tower, {what} (PyTorch {metadata.version('torch')})", [side[name] for side in ours],
+                  [side[name] for side in theirs], higher_is_better=name == "rate")
+
+
 def item_vector(args):
     folder = million_videos(args)
     compare(args, f"item_vector.py, a million videos, s (numpy.savetxt {np.__version__}, writing alone)",
@@ -347,7 +361,7 @@ def exchange(args):
 
 
 COMPARISONS = {each.__name__: each for each in (preprocess, train_window, train_sequence, infer, user_vector,
-                                                item_vector, archive, start, flat, ranks, exchange)}
+                                                tower, item_vector, archive, start, flat, ranks, exchange)}
 
 
 def main():

@@ -3,15 +3,18 @@
     python benchmarks/peers.py polars LOG
     python benchmarks/peers.py torch_train LOG FOLDER window|sequence BATCH_SIZE NEGATIVES [shared]
     python benchmarks/peers.py torch_infer|faiss|torch_user_vector LOG FOLDER
+    python benchmarks/peers.py tower|torch_tower LOG FOLDER
     python benchmarks/peers.py savetxt FOLDER
 
-FOLDER holds feature_dict.pkl and model.tar.gz. Imports and preparations come before the clock. All cores are used.
+FOLDER holds feature_dict.pkl and model.tar.gz; for `tower`, which is ours, an exported user tower too. Imports and
+preparations come before the clock. All cores are used.
 """
 import argparse
 import json
 import os
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +31,7 @@ from utils import FEATURES
 import numpy as np
 
 WINDOW_SIZE, TOP_N, AT_ONCE = 20, 30, 512
+REQUESTS, AT_A_TIME = 2000, 50  # of a live service: users, and how many of them may come together
 
 
 def load(folder):
@@ -153,6 +157,56 @@ def torch_user_vector(args):
     return time.perf_counter() - started, {"first": users[0].tolist(), "threads": torch.get_num_threads()}
 
 
+def latencies(run, one, some):
+    """Milliseconds of `run` of each of `one`, the median and the 99th percentile; users/s of `run` of all of `some`."""
+    for each in one[:20]:
+        run(each)
+    taken = []
+    for each in one:
+        started = time.perf_counter()
+        run(each)
+        taken.append(1000 * (time.perf_counter() - started))
+    started = time.perf_counter()
+    for each in some:
+        run(each)
+    seconds = time.perf_counter() - started
+    return seconds, {"p50": np.percentile(taken, 50), "p99": np.percentile(taken, 99),
+                     "rate": AT_A_TIME * len(some) / seconds}
+
+
+def tower(args):
+    """The exported user tower in paddle.inference, as docs/serve.py has it, from inputs that are ready."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs"))
+    from serve import UserTower
+    with open(args.log, encoding="utf-8") as log:
+        lines = [line.rstrip("\n").split("\t") for line in islice(log, REQUESTS)]
+    served = UserTower(args.folder)
+    some = [served.inputs(lines[start:start + AT_A_TIME]) for start in range(0, REQUESTS, AT_A_TIME)]
+    seconds, facts = latencies(served.run, [served.inputs([line]) for line in lines], some)
+    return seconds, {**facts, "first": served.run(some[0])[0].tolist()}
+
+
+def torch_tower(args):
+    """The same from user windows that are ready, in inference mode; one user on one thread, which is faster."""
+    torch = load_torch()
+    import torch_model
+    _, parameters, item_freq, feature_dict = load(args.folder)
+    [log] = Reader(feature_dict).encode(args.log)
+    windows, network = next_click_windows(log.lengths, WINDOW_SIZE), torch_model.Network(parameters, item_freq)
+
+    def batches(size):
+        return [torch_model.window_batch(make_batch(log, windows.take(slice(start, start + size)), with_targets=False),
+                                         WINDOW_SIZE) for start in range(0, REQUESTS, size)]
+    found = {}
+    with torch.inference_mode():
+        for threads in (CORES, 1):
+            torch.set_num_threads(threads)
+            seconds, facts = latencies(network.window_users, batches(1), batches(AT_A_TIME))
+            found = {name: (max if name == "rate" else min)(value, found.get(name, value))
+                     for name, value in facts.items()}
+        return seconds, {**found, "first": network.window_users(batches(AT_A_TIME)[0])[0].tolist()}
+
+
 def savetxt(args):
     """numpy.savetxt of the matrix that item_vector.py prints."""
     from item_vector import simple_lsh_videos
@@ -167,7 +221,7 @@ def savetxt(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="peer", required=True)
-    for peer in (polars, torch_train, torch_infer, faiss, torch_user_vector, savetxt):
+    for peer in (polars, torch_train, torch_infer, faiss, torch_user_vector, tower, torch_tower, savetxt):
         command = commands.add_parser(peer.__name__)
         command.set_defaults(run=peer)
         if peer is not savetxt:

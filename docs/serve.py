@@ -30,6 +30,16 @@ class UserTower:
 
     def __call__(self, lines):
         """float32 [B, u + 2] of B lines of a log, as lists of columns."""
+        users = self.run(self.inputs(lines))
+        vectors = np.hstack([np.ones((len(users), 1)), users, np.zeros((len(users), 1))])  # SIMPLE-LSH
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+    def run(self, inputs):
+        """User vectors, float32 [B, u], of what `inputs` gave."""
+        return self.predictor.run([paddle.to_tensor(each) for each in inputs])[0].numpy()
+
+    def inputs(self, lines):
+        """The five int64 arrays that inputs.json names, of B lines of a log."""
         width, users = self.told["window_size"], len(lines)
         video_of, category_of, tag_of = (self.ids[f"history_clicked_{name}"].get
                                          for name in ("items", "categories", "tags"))
@@ -46,10 +56,8 @@ class UserTower:
         for row, window in enumerate(windows):
             for place, (video, category, of_video) in enumerate(window):
                 items[row, place], categories[row, place], tags[row, place, :len(of_video)] = video, category, of_video
-        inputs = [profile, items, categories, tags, [len(window) for window in windows]]
-        [found] = self.predictor.run([paddle.to_tensor(np.array(each, np.int64)) for each in inputs])
-        vectors = np.hstack([np.ones((users, 1)), found.numpy(), np.zeros((users, 1))]).astype(np.float32)  # SIMPLE-LSH
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        lengths = [len(window) for window in windows]
+        return [np.array(each, np.int64) for each in (profile, items, categories, tags, lengths)]
 
 
 def main():

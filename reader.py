@@ -517,7 +517,7 @@ def ragged(offsets, rows):
     return np.arange(len(owner)) + np.repeat(offsets[rows] - np.cumsum(counts) + counts, counts), owner
 
 
-def make_batch(log, stretches, with_targets=True):
+def make_batch(log, stretches, with_targets=True, bare=None):
     """Gather the arrays of S stretches of a log with N targets together, padded with `<unk>` at the end.
 
     Parameters
@@ -525,6 +525,8 @@ def make_batch(log, stretches, with_targets=True):
     log : EncodedLog
     stretches : Stretches of at most T positions.
     with_targets : bool, whether to look up the clicks that follow; False to infer.
+    bare : bool [S], of which all is hidden but the user id: their targets look back on `<unk>` alone, as if they were
+        first clicks, of unknown province, city and phone (`Reader.encode_users`); none if None.
 
     Returns
     -------
@@ -539,7 +541,8 @@ def make_batch(log, stretches, with_targets=True):
     line, start, length, targets = stretches
     time = np.arange(length.max())[:, None]
     click = log.offsets[line] + start + time - 1  # [T, S], the click at a position
-    real = (start + time > 0) & (time < length)  # neither <unk> in front nor padding
+    bare = np.zeros(len(line), bool) if bare is None else bare
+    real = (start + time > 0) & (time < length) & ~bare  # neither <unk> in front nor padding
     rows = np.where(real, log.clicks[np.where(real, click, 0)] if len(log.clicks) else 0, 0)
     distinct, video = np.unique(rows, return_inverse=True)
     video = video.reshape(rows.shape)  # numpy 2.0 returned it flat
@@ -547,14 +550,17 @@ def make_batch(log, stretches, with_targets=True):
     places, tag_video = ragged(tag_offsets, distinct)
     stretch = np.repeat(np.arange(len(line)), targets)
     position = np.arange(len(stretch)) - np.repeat(np.cumsum(targets) - length, targets)
-    batch = {feature: log.profile[line, column] for column, feature in enumerate(PROFILE_FEATURES)}
+    target = (log.offsets[line] + start)[stretch] + position  # which of the clicks it is
+    position[bare[stretch]] = 0
+    batch = {feature: np.where(bare & (feature != "user_id"), 0, log.profile[line, column])
+             for column, feature in enumerate(PROFILE_FEATURES)}
     batch.update({
         ITEMS: item[rows], CATEGORIES: category[rows], "video": video,
         TAGS: tags[places], "tag_video": tag_video,
         "seen_from": position * len(line) + stretch, "stretch": stretch, "clicks": position[:, None] + 1,
         "tag_counts": np.cumsum(counts[video], axis=0)[position, stretch][:, None]})
     if with_targets:
-        batch["target"] = item[log.clicks[(log.offsets[line] + start)[stretch] + position]]
+        batch["target"] = item[log.clicks[target]]
     return batch
 
 

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import reader
 import utils
@@ -40,7 +41,7 @@ PRESETS = {
              "instances": "sequence", "loss": "ranking_nce", "num_negatives": 2048,
              "shared_negatives": True, "table_rate": 3.0, "user_dropout": 0.9, "dropout": 0.5, "num_passes": 8},
     "v0.10": {"initial_values": "v0.10", "optimizer": "adagrad", "learning_rate": 0.1, "l2_rate": 0.001,
-              "batch_size": 50, "user_dropout": 0.0, "num_passes": 1},
+              "batch_size": 50, "user_dropout": 0.0, "history_dropout": 0.0, "video_dropout": 0.0, "num_passes": 1},
 }
 BASELINES = ("popularity", "rules")
 WORLD = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)  # processes that paddle's launcher has started
@@ -165,6 +166,11 @@ def add_network_arguments(parser):
         help="L2 regularisation of all parameters, with adagrad (%(default)s)")
     add("--user_dropout", type=utils.number_type(float, 0, 1), default=0.5,
         help="share of training stretches whose user id is hidden (%(default)s)")
+    add("--history_dropout", type=utils.number_type(float, 0, 1), default=0.1,
+        help="share of training stretches of which all but the user id is hidden, which teaches what users like from "
+        "their id alone (%(default)s)")
+    add("--video_dropout", type=utils.number_type(float, 0, 1), default=0.2,
+        help="share of the clicked videos whose id is hidden in training (%(default)s)")
     add("--dropout", type=utils.number_type(float, 0, 0.99), default=0.0,
         help="share of the inputs of the ReLU layers and of the direct path set to 0 in training (%(default)s)")
 
@@ -243,6 +249,17 @@ class Ranks:
         return run
 
 
+class Hidden(NamedTuple):
+    """Shares of what is hidden in training, that is, read as `<unk>`."""
+
+    user: float = 0.0  # stretches whose user id is: trains `<unk>` for whoever is new, and not to lean on the id alone
+    history: float = 0.0  # stretches of which all is but the user id: trains ids alone, by which infer_user.py mines
+    video: float = 0.0  # clicked videos whose id is: what is learned by heart has to do without some of it
+
+
+NOTHING = Hidden()
+
+
 class Trainer:
     """Takes training steps: threads compute parts of a batch, their gradients are added, one update follows.
 
@@ -271,10 +288,11 @@ class Trainer:
             decay = regularizer.L2Decay(args.l2_rate) if args.l2_rate else None
             self._optimizers = [optimizer.Adagrad(self._rate, parameters=group, weight_decay=decay) for group in groups]
 
-    def prepare(self, log, stretches, rng, user_dropout=0.0):
-        """A batch of some stretches: hides users, draws noise, cuts it into parts, finds distinct ids.
+    def prepare(self, log, stretches, rng, hidden=NOTHING):
+        """A batch of some stretches: hides shares of them, draws noise, cuts it into parts, finds distinct ids.
 
-        All ranks do this alike, so that they need not tell each other what a batch is made of.
+        All of it is drawn for the whole batch, so that the number of parts changes nothing. All ranks do this alike,
+        so that they need not tell each other what a batch is made of.
 
         Returns
         -------
@@ -286,13 +304,15 @@ class Trainer:
         workers = args.threads * world
         rounds = max(1, math.ceil(lines / (workers * LARGEST_PART)))
         count = min(rounds * workers, lines)  # as many parts for each of them
-        # hidden users train `<unk>` for whoever is new, and keep the network from leaning on the id alone
-        hidden = rng.random(lines) < user_dropout
+        bare = rng.random(lines) < hidden.history
+        nobody = (rng.random(lines) < hidden.user) & ~bare
+        shown = rng.random((self.network.config.window_size, lines)) >= hidden.video
         noise = self._noise.draw(args.num_negatives if args.shared_negatives else (targets, args.num_negatives), rng)
         parts, done = [], 0
         for chosen in np.array_split(np.arange(lines), count):
-            part = reader.make_batch(log, stretches.take(chosen))
-            part["user_id"][hidden[chosen]] = 0
+            part = reader.make_batch(log, stretches.take(chosen), bare=bare[chosen])
+            part["user_id"][nobody[chosen]] = 0
+            part[ITEMS] *= shown[:len(part[ITEMS]), chosen]
             part["negatives"] = noise if args.shared_negatives else noise[done:done + len(part["target"])]
             done += len(part["target"])
             parts.append(part)
@@ -529,6 +549,7 @@ def start_warm(args, trainer, feature_dict, item_freq):
 # ---------------------------------------------------------------- passes
 def train_pass(args, trainer, run, training, rng):
     """One pass over all instances in random order, from where the run stands; returns their mean cost."""
+    hidden = Hidden(args.user_dropout, args.history_dropout, args.video_dropout)
     done, started, steps = 0, time.perf_counter(), sum(training.steps(args.batch_size))
     with utils.Progress(f"pass {len(run.rows):05d}", training.clicks, not trainer.ranks.rank) as bar:
         for number, (log, part, generator) in enumerate(training.batches(args.batch_size, rng)):
@@ -536,7 +557,7 @@ def train_pass(args, trainer, run, training, rng):
             if number < run.batches:
                 started = time.perf_counter()
                 continue  # taken before the run was stopped
-            targets, *batch = trainer.prepare(log, part, generator, args.user_dropout)
+            targets, *batch = trainer.prepare(log, part, generator, hidden)
             cost = trainer.step(targets, *batch)
             run.batches, run.total = number + 1, run.total + cost * targets
             run.seconds += time.perf_counter() - started

@@ -3,6 +3,7 @@ import argparse
 import json
 import re
 
+import infer
 import network_conf
 import train
 from conftest import run, run_ok, small_log, train_command
@@ -53,7 +54,7 @@ def train_steps(trainer, log, steps=10, cut="window", user_dropout=0.5):
     rng, costs = np.random.default_rng(0), []
     batches = shuffled_batches(CUTS[cut](log.lengths, 20), len(log.clicks) // 64, rng)
     for part, _ in zip(batches, range(steps)):
-        costs.append(trainer.step(*trainer.prepare(log, part, rng, user_dropout)))
+        costs.append(trainer.step(*trainer.prepare(log, part, rng, train.Hidden(user=user_dropout))))
     assert len(costs) == steps
     return trainer.network.arrays(), costs
 
@@ -132,11 +133,50 @@ def test_hidden_users(inputs):
     log = inputs[2]
     stretches = sliding_windows(log.lengths, 20)
     for share in (0, 0.3, 1):
-        _, distinct, parts, _ = trainer_of(inputs).prepare(log, stretches, np.random.default_rng(0), share)
+        hidden = train.Hidden(user=share)
+        _, distinct, parts, _ = trainer_of(inputs).prepare(log, stretches, np.random.default_rng(0), hidden)
         users = np.concatenate([distinct["_proj_user_id"][part["user_id"]] for part in parts])
         phones = np.concatenate([distinct["_proj_phone"][part["phone"]] for part in parts])
         assert abs((users == 0).mean() - share) < 0.05
         assert phones.all()
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_hidden_histories(inputs, cut):
+    """--history_dropout: all targets of such a stretch are predicted as infer_user.py serves, from the id alone."""
+    log, trainer = inputs[2], trainer_of(inputs)
+    stretches = CUTS[cut](log.lengths, 20)
+    _, distinct, parts, _ = trainer.prepare(log, stretches, np.random.default_rng(0), train.Hidden(user=1, history=1))
+    users = paddle.concat([trainer.network(trainer.network.look_up(distinct), network_conf.tensors(part))
+                           for part in parts]).numpy()
+    nothing = Reader(inputs[0]).encode_users(log.users)
+    line = np.repeat(stretches.line, stretches.targets)
+    np.testing.assert_allclose(users, infer.user_vectors(trainer.network, nothing)[line], rtol=1e-5, atol=1e-6)
+    plain = trainer.prepare(log, stretches, np.random.default_rng(0))
+    for table, targets in (("nce_w", "target"), ("_proj_user_id", "user_id")):  # the id stays, though user is 1
+        one, other = (np.concatenate([distinct[table][part[targets]] for part in batch])
+                      for distinct, batch in ((distinct, parts), plain[1:3]))
+        assert (one == other).all()
+    few = trainer.prepare(log, stretches, np.random.default_rng(0), train.Hidden(history=0.1))
+    bare = np.concatenate([(few[1]["_proj_history_clicked_items"][part["history_clicked_items"]] == 0).all(0)
+                           for part in few[2]])
+    always = stretches.start + stretches.length == 1  # first clicks alone
+    assert abs(bare[~always].mean() - 0.1) < 0.02
+
+
+def test_hidden_videos(inputs):
+    """--video_dropout hides that share of the clicked ids; categories, tags and targets stay."""
+    log, stretches = inputs[2], sequence_stretches(inputs[2].lengths, 20)
+    whole, some = (trainer_of(inputs).prepare(log, stretches, np.random.default_rng(0), train.Hidden(video=share))[1:3]
+                   for share in (0, 0.3))
+
+    def ids(batch, table, name):
+        return np.concatenate([batch[0][table][part[name]].ravel() for part in batch[1]])
+    for table, name in (("_proj_history_clicked_categories", "history_clicked_categories"), ("nce_w", "target"),
+                        ("_proj_history_clicked_tags", "history_clicked_tags")):
+        assert (ids(whole, table, name) == ids(some, table, name)).all()
+    before, now = (ids(batch, "_proj_history_clicked_items", "history_clicked_items") for batch in (whole, some))
+    assert (now[now > 0] == before[now > 0]).all() and abs((now[before > 0] == 0).mean() - 0.3) < 0.02
 
 
 @pytest.mark.parametrize("name", ["adam", "adagrad"])
@@ -195,7 +235,7 @@ def test_the_clock_of_a_pass(inputs, monkeypatch):
     class Steps:
         network, ranks, rate = trainer_of(inputs).network, train.Ranks(), 0.1
 
-        def prepare(self, log, stretches, rng, user_dropout):
+        def prepare(self, log, stretches, rng, hidden):
             now[0] += 1
             return int(stretches.targets.sum()), "batch"
 
@@ -220,7 +260,7 @@ def test_the_clock_of_a_pass(inputs, monkeypatch):
             stretches = sliding_windows(np.full(5, 20), 20)
             return [(inputs[2], stretches.take(slice(k, k + 1)), rng) for k in range(5)]
 
-    stand, args = Stand(), argparse.Namespace(batch_size=20, user_dropout=0.5)
+    stand, args = Stand(), argparse.Namespace(batch_size=20, user_dropout=0.5, history_dropout=0, video_dropout=0)
     train.train_pass(args, Steps(), stand, Log(), np.random.default_rng(0))
     assert stand.batches == 5 and stand.seconds == 30 + 3 * 3 and stand.total == 3 * 20 * 0.5
 

@@ -18,6 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pictures import draw
+
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = {"v0.10": "--preset=v0.10", "classic": "", "best": "--preset=best"}
 WITHOUT = {  # what takes one thing out of the best preset
@@ -68,22 +70,17 @@ def table_row(name, results, prefix=""):
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def draw(path, runs, title):
-    """Learning curves: test ndcg@10 by pass, mean over the seeds, popularity as a line."""
-    import matplotlib
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = title  # the same picture gives the same file
-    from matplotlib import pyplot
-    figure, axes = pyplot.subplots(figsize=(7, 3.5))
-    for name, seeds in runs.items():
-        passes = range(1, 1 + min(map(len, seeds)))
-        means = [statistics.mean(rows[number - 1]["ndcg@10"] for rows in seeds) for number in passes]
-        axes.plot(passes, means, marker="o", markersize=3, label=name)
-    axes.axhline(seeds[0][0]["popularity_ndcg@10"], linestyle="--", color="grey", label="popularity")
-    axes.set(xlabel="pass", ylabel="ndcg@10", title=title, ylim=0)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+def curves(runs):
+    """What paints learning curves: test ndcg@10 by pass, mean over the seeds, popularity as a line."""
+    def paint(axes):
+        for name, seeds in runs.items():
+            passes = range(1, 1 + min(map(len, seeds)))
+            means = [statistics.mean(rows[number - 1]["ndcg@10"] for rows in seeds) for number in passes]
+            axes.plot(passes, means, marker="o", markersize=3, label=name)
+        for baseline, style in (("popularity", "--"), ("rules", ":")):
+            axes.axhline(seeds[0][0][f"{baseline}_ndcg@10"], linestyle=style, color="grey", label=baseline)
+        axes.legend()
+    return paint
 
 
 def main():
@@ -112,8 +109,8 @@ def main():
         minutes = statistics.mean(sum(each["seconds"] for each in passes) for passes in seeds) / 60
         print(table_row(row, [reported(passes) for passes in seeds]), f"{len(seeds[0])} | {minutes:.1f} |")
     if not args.ablation:
-        (ROOT / "docs").mkdir(exist_ok=True)
-        draw(ROOT / "docs" / f"curves-{args.name}.svg", runs, args.name)
+        draw(ROOT / "docs" / f"curves-{args.name}.svg", curves(runs), xlabel="pass", ylabel="ndcg@10", title=args.name,
+             ylim=0)
 
 
 if __name__ == "__main__":

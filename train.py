@@ -39,9 +39,10 @@ PRESETS = {
     "classic": {},
     "best": {"network": "DirectModel", "dnn_layer_dims": (512, 64), "tie_embeddings": True, "content": True,
              "instances": "sequence", "loss": "ranking_nce", "num_negatives": 2048,
-             "shared_negatives": True, "table_rate": 3.0, "user_dropout": 0.9, "dropout": 0.5, "num_passes": 8},
+             "shared_negatives": True, "table_rate": 3.0, "user_dropout": 0.9,
+             "history_dropout": 0.1, "dropout": 0.5, "num_passes": 8},
     "v0.10": {"initial_values": "v0.10", "optimizer": "adagrad", "learning_rate": 0.1, "l2_rate": 0.001,
-              "batch_size": 50, "user_dropout": 0.0, "history_dropout": 0.0, "video_dropout": 0.0, "num_passes": 1},
+              "batch_size": 50, "user_dropout": 0.0, "history_dropout": 0.0, "num_passes": 1},
 }
 BASELINES = ("popularity", "rules")
 WORLD = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)  # processes that paddle's launcher has started
@@ -166,11 +167,9 @@ def add_network_arguments(parser):
         help="L2 regularisation of all parameters, with adagrad (%(default)s)")
     add("--user_dropout", type=utils.number_type(float, 0, 1), default=0.5,
         help="share of training stretches whose user id is hidden (%(default)s)")
-    add("--history_dropout", type=utils.number_type(float, 0, 1), default=0.1,
+    add("--history_dropout", type=utils.number_type(float, 0, 1), default=0.05,
         help="share of training stretches of which all but the user id is hidden, which teaches what users like from "
         "their id alone (%(default)s)")
-    add("--video_dropout", type=utils.number_type(float, 0, 1), default=0.2,
-        help="share of the clicked videos whose id is hidden in training (%(default)s)")
     add("--dropout", type=utils.number_type(float, 0, 0.99), default=0.0,
         help="share of the inputs of the ReLU layers and of the direct path set to 0 in training (%(default)s)")
 
@@ -254,7 +253,6 @@ class Hidden(NamedTuple):
 
     user: float = 0.0  # stretches whose user id is: trains `<unk>` for whoever is new, and not to lean on the id alone
     history: float = 0.0  # stretches of which all is but the user id: trains ids alone, by which infer_user.py mines
-    video: float = 0.0  # clicked videos whose id is: what is learned by heart has to do without some of it
 
 
 NOTHING = Hidden()
@@ -306,13 +304,11 @@ class Trainer:
         count = min(rounds * workers, lines)  # as many parts for each of them
         bare = rng.random(lines) < hidden.history
         nobody = (rng.random(lines) < hidden.user) & ~bare
-        shown = rng.random((self.network.config.window_size, lines)) >= hidden.video
         noise = self._noise.draw(args.num_negatives if args.shared_negatives else (targets, args.num_negatives), rng)
         parts, done = [], 0
         for chosen in np.array_split(np.arange(lines), count):
             part = reader.make_batch(log, stretches.take(chosen), bare=bare[chosen])
             part["user_id"][nobody[chosen]] = 0
-            part[ITEMS] *= shown[:len(part[ITEMS]), chosen]
             part["negatives"] = noise if args.shared_negatives else noise[done:done + len(part["target"])]
             done += len(part["target"])
             parts.append(part)
@@ -549,7 +545,7 @@ def start_warm(args, trainer, feature_dict, item_freq):
 # ---------------------------------------------------------------- passes
 def train_pass(args, trainer, run, training, rng):
     """One pass over all instances in random order, from where the run stands; returns their mean cost."""
-    hidden = Hidden(args.user_dropout, args.history_dropout, args.video_dropout)
+    hidden = Hidden(args.user_dropout, args.history_dropout)
     done, started, steps = 0, time.perf_counter(), sum(training.steps(args.batch_size))
     with utils.Progress(f"pass {len(run.rows):05d}", training.clicks, not trainer.ranks.rank) as bar:
         for number, (log, part, generator) in enumerate(training.batches(args.batch_size, rng)):

@@ -5,8 +5,8 @@
     python benchmarks/quality.py --name=sample --log_dir=./data --feat_appear_limit=20
     python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1 --seeds=1 --ablation
 
---log_dir holds train.txt, test.txt and, if there is one, valid.txt (or .txt.gz), by which the pass of the preset
-`best` is chosen; every other row reports its last pass. --ablation takes one thing at a time out of that preset, and
+--log_dir holds train.txt, test.txt and, if there is one, valid.txt (or .txt.gz), by which the pass of the presets
+`classic` and `best` is chosen; every other row reports its last pass. --ablation takes one thing at a time out of that preset, and
 compares on the validation log alone.
 Prints Markdown; without --ablation writes docs/curves-NAME.svg too (needs matplotlib). Runs follow one after the
 other; models and metrics stay in --work_dir.
@@ -30,6 +30,7 @@ WITHOUT = {  # what takes one thing out of the best preset
     "512 negatives": "--num_negatives=512",
     "--dropout=0.2": "--dropout=0.2",
     "--user_dropout=0.5": "--user_dropout=0.5",
+    "--history_dropout=0": "--history_dropout=0",
     "--shuffle_lines=1000": "--shuffle_lines=1000",
     "--dnn_layer_dims 256 31": "--dnn_layer_dims 256 31",
 }
@@ -90,6 +91,7 @@ def main():
     parser.add_argument("--feat_appear_limit", default="20", help="for data_processor.py")
     parser.add_argument("--work_dir", default="output/quality", type=Path, help="where models and metrics go")
     parser.add_argument("--seeds", type=int, default=3, help="runs per row")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, help="these alone, and no picture")
     parser.add_argument("--ablation", action="store_true", help="the preset best without one of its settings at a time")
     parser.add_argument("--num_passes", type=int, help="of every run, in place of its preset's")
     args = parser.parse_args()
@@ -98,9 +100,10 @@ def main():
                     f"--output_dir={folder}", f"--feat_appear_limit={args.feat_appear_limit}"],
                    check=True, stdout=sys.stderr)
     rows, test = (ABLATION, "valid") if args.ablation else (ROWS, "test")
+    rows = {name: rows[name] for name in args.rows or rows}
     if args.num_passes:
         rows = {name: f"{settings} --num_passes={args.num_passes}" for name, settings in rows.items()}
-    runs = {name: [train(folder, args.log_dir, test, settings, seed, valid=name == "best" and not args.ablation)
+    runs = {name: [train(folder, args.log_dir, test, settings, seed, valid=name != "v0.10" and not args.ablation)
                    for seed in range(args.seeds)] for name, settings in rows.items()}
     print(f"| {args.name} | {' | '.join(METRICS)} | passes | minutes |\n|---{'|---' * (len(METRICS) + 2)}|")
     for baseline in ("popularity", "rules"):
@@ -108,7 +111,7 @@ def main():
     for row, seeds in runs.items():
         minutes = statistics.mean(sum(each["seconds"] for each in passes) for passes in seeds) / 60
         print(table_row(row, [reported(passes) for passes in seeds]), f"{len(seeds[0])} | {minutes:.1f} |")
-    if not args.ablation:
+    if not args.ablation and not args.rows:
         draw(ROOT / "docs" / f"curves-{args.name}.svg", curves(runs), xlabel="pass", ylabel="ndcg@10", title=args.name,
              ylim=0)
 

@@ -164,21 +164,6 @@ def test_hidden_histories(inputs, cut):
     assert abs(bare[~always].mean() - 0.1) < 0.02
 
 
-def test_hidden_videos(inputs):
-    """--video_dropout hides that share of the clicked ids; categories, tags and targets stay."""
-    log, stretches = inputs[2], sequence_stretches(inputs[2].lengths, 20)
-    whole, some = (trainer_of(inputs).prepare(log, stretches, np.random.default_rng(0), train.Hidden(video=share))[1:3]
-                   for share in (0, 0.3))
-
-    def ids(batch, table, name):
-        return np.concatenate([batch[0][table][part[name]].ravel() for part in batch[1]])
-    for table, name in (("_proj_history_clicked_categories", "history_clicked_categories"), ("nce_w", "target"),
-                        ("_proj_history_clicked_tags", "history_clicked_tags")):
-        assert (ids(whole, table, name) == ids(some, table, name)).all()
-    before, now = (ids(batch, "_proj_history_clicked_items", "history_clicked_items") for batch in (whole, some))
-    assert (now[now > 0] == before[now > 0]).all() and abs((now[before > 0] == 0).mean() - 0.3) < 0.02
-
-
 @pytest.mark.parametrize("name", ["adam", "adagrad"])
 def test_optimisers(inputs, name):
     """One step of all parameters against the formulas; rows of tables that no instance needs stay as they were."""
@@ -260,7 +245,7 @@ def test_the_clock_of_a_pass(inputs, monkeypatch):
             stretches = sliding_windows(np.full(5, 20), 20)
             return [(inputs[2], stretches.take(slice(k, k + 1)), rng) for k in range(5)]
 
-    stand, args = Stand(), argparse.Namespace(batch_size=20, user_dropout=0.5, history_dropout=0, video_dropout=0)
+    stand, args = Stand(), argparse.Namespace(batch_size=20, user_dropout=0.5, history_dropout=0)
     train.train_pass(args, Steps(), stand, Log(), np.random.default_rng(0))
     assert stand.batches == 5 and stand.seconds == 30 + 3 * 3 and stand.total == 3 * 20 * 0.5
 

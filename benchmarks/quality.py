@@ -6,10 +6,10 @@
     python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1 --seeds=1 --ablation
 
 --log_dir holds train.txt, test.txt and, if there is one, valid.txt (or .txt.gz), by which the pass of the presets
-`classic` and `best` is chosen; every other row reports its last pass. --ablation takes one thing at a time out of that preset, and
-compares on the validation log alone.
-Prints Markdown; without --ablation writes docs/curves-NAME.svg too (needs matplotlib). Runs follow one after the
-other; models and metrics stay in --work_dir.
+`classic` and `best` is chosen; every other row reports its last pass. --ablation takes one thing at a time out of
+`best`, and compares on the validation log alone.
+Prints Markdown; without --ablation and --rows writes docs/curves-NAME.svg too (needs matplotlib). Runs follow one after
+the other; models and metrics stay in --work_dir.
 """
 import argparse
 import json
@@ -99,8 +99,8 @@ def main():
     subprocess.run([sys.executable, ROOT / "data_processor.py", f"--train_set_path={log_of(args.log_dir, 'train')}",
                     f"--output_dir={folder}", f"--feat_appear_limit={args.feat_appear_limit}"],
                    check=True, stdout=sys.stderr)
-    rows, test = (ABLATION, "valid") if args.ablation else (ROWS, "test")
-    rows = {name: rows[name] for name in args.rows or rows}
+    rows, test = (ABLATION, "valid") if args.ablation else (
+        {name: ROWS[name] for name in args.rows or ROWS}, "test")
     if args.num_passes:
         rows = {name: f"{settings} --num_passes={args.num_passes}" for name, settings in rows.items()}
     runs = {name: [train(folder, args.log_dir, test, settings, seed, valid=name != "v0.10" and not args.ablation)

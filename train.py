@@ -27,7 +27,7 @@ from typing import NamedTuple
 import reader
 import utils
 from infer import Rules, TopN, evaluate_model, evaluate_ranking, load_model, popularity, start_network
-from utils import FEATURES, ITEMS, TAGS, InputError, note
+from utils import CATEGORIES, FEATURES, ITEMS, TAGS, InputError, note
 
 import numpy as np
 
@@ -502,10 +502,17 @@ class Dashboard:
             if isinstance(value, (int, float)):
                 self._writer.add_scalar(name.replace("@", "_at_"), value, step)
 
-    def videos(self, names, vectors):
-        """The videos, for the view of high dimensions; the end of the log. Names [V], float32 [V, u]."""
+    def videos(self, feature_dict, content, vectors):
+        """The most clicked videos with their categories, for the view of high dimensions; the end of the log.
+
+        content : reader.Content of the V videos.    vectors : float32 [V, u].
+        """
         if self._writer:
-            self._writer.add_embeddings("videos", vectors.tolist(), [[name] for name in names])
+            names, categories = (list(feature_dict[name]) for name in (ITEMS, CATEGORIES))
+            tags, ends = len(feature_dict[TAGS]), content.offsets[1:SHOWN_VIDEOS + 2].tolist()
+            of_videos = [categories[max([0, *content.ids[start:end] - tags])] for start, end in zip(ends, ends[1:])]
+            self._writer.add_embeddings("videos", vectors[1:SHOWN_VIDEOS + 1].tolist(),
+                                        [names[1:SHOWN_VIDEOS + 1], of_videos], ["video", "category"])
             self._writer.close()
 
 
@@ -817,7 +824,7 @@ def main():
         start_warm(args, trainer, feature_dict, item_freq)
     ranks.share(network)
     chosen = run_passes(args, trainer, item_freq, training, test, valid, run, reading)
-    run.board.videos(list(feature_dict[ITEMS])[1:SHOWN_VIDEOS + 1], network.folded()["nce_w"][1:SHOWN_VIDEOS + 1])
+    run.board.videos(feature_dict, network.attributes, network.folded()["nce_w"])
     if before:
         publish(args, before, os.path.join(args.model_output_dir, f"model_pass_{chosen['pass']:05d}.tar.gz"))
 

@@ -12,6 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,12 +84,13 @@ def throughput(args):
     """Bars of the last column of a Markdown table."""
     lines = Path(args.rows).read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines if line.startswith("|")]
-    ratios = {row[0]: float(row[3]) for row in rows if len(row) > 3 and row[3].replace(".", "").isdigit()}
+    names, *_, ratios = zip(*(row for row in rows if len(row) == 4 and row[3].replace(".", "").isdigit()))
+    ratios = np.array(ratios, float)
 
     def paint(axes):
-        axes.barh(range(len(ratios)), ratios.values())
-        axes.axvline(1, color="grey", linestyle="--")
-        axes.set_yticks(range(len(ratios)), [f"{name:.70}" for name in ratios], fontsize=5)
+        axes.barh(range(len(ratios)), np.log2(ratios), color=np.where(ratios >= 1, "tab:green", "tab:grey"))
+        axes.set_xticks(range(-3, 4), ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+        axes.set_yticks(range(len(ratios)), [textwrap.fill(name, 80) for name in names], fontsize=4)
         axes.invert_yaxis()
     draw(args.output_path, paint, xlabel="times as good as the peer")
 

@@ -9,7 +9,7 @@ from utils import read_archive
 import numpy as np
 import pytest
 
-# the README has the same lines
+# the README and docs/network.md have the same lines
 GRU = '''
 class GRUmodel(DNNmodel):
     """A GRU in the LSTM's place."""
@@ -182,9 +182,9 @@ def test_a_sixth_column(tmp_path):
 
 
 @pytest.mark.parametrize("lines", [GRU, AGE, AGE_COLUMNS, NO_PHONE], ids=["gru", "age", "columns", "phone"])
-def test_the_readme_shows_these_lines(lines):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert lines.strip() in readme
+def test_the_documents_show_these_lines(lines):
+    told = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/network.md"))
+    assert lines.strip() in told
 
 
 OWN_TABLE = """

@@ -306,8 +306,9 @@ def evaluate_ranking(ranked, log, videos, run):
         return (ids_left[:, :10], target_ranks(ids_left, scores_left, target),
                 ids[:, :10], target_ranks(ids[:, :longest], scores[:, :longest], target))
     lines = np.flatnonzero(log.last_item >= 0)
-    blocks = np.split(lines, range(USER_BLOCK, len(lines), USER_BLOCK))
-    ids, ranks, ids_kept, ranks_kept = map(np.concatenate, zip(*run(of_block, blocks)))
+    order = np.argsort(before[lines], kind="stable")  # like lengths together: no list is longer than it need be
+    blocks = np.split(lines[order], range(USER_BLOCK, len(lines), USER_BLOCK))
+    ids, ranks, ids_kept, ranks_kept = (np.concatenate(each)[np.argsort(order)] for each in zip(*run(of_block, blocks)))
     kept = ranking_metrics(ranks_kept, ids_kept, videos)
     return {**ranking_metrics(ranks, ids, videos), **{"seen_kept_" + name: value for name, value in kept.items()}}, ids
 

@@ -5,9 +5,8 @@
     python benchmarks/quality.py --name=sample --log_dir=./data --feat_appear_limit=20
     python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1 --seeds=1 --ablation
 
---log_dir holds train.txt, test.txt and, if there is one, valid.txt (or .txt.gz), by which the pass of the presets
-`classic` and `best` is chosen; every other row reports its last pass. --ablation takes one thing at a time out of
-`best`, and compares on the validation log alone.
+--log_dir holds train.txt, test.txt and, for --ablation, valid.txt (or .txt.gz). Every row reports its last pass.
+--ablation takes one thing at a time out of the preset `best`, and compares on the validation log alone.
 Prints Markdown; without --ablation and --rows writes docs/curves-NAME.svg too (needs matplotlib). Runs follow one after
 the other; models and metrics stay in --work_dir.
 """
@@ -43,22 +42,15 @@ def log_of(folder, name):
     return next((path for path in (folder / f"{name}.txt", folder / f"{name}.txt.gz") if path.exists()), None)
 
 
-def train(folder, logs, test, settings, seed, valid):
+def train(folder, logs, test, settings, seed):
     """Run train.py once; returns the objects of its metrics.jsonl."""
     output = folder / "_".join([*settings.replace("-", "").replace("=", "").split(), str(seed)])
     command = [sys.executable, ROOT / "train.py", f"--train_set_path={log_of(logs, 'train')}",
                f"--test_set_path={log_of(logs, test)}", f"--model_output_dir={output}", f"--seed={seed}",
                f"--feature_dict={folder}/feature_dict.pkl", f"--item_freq={folder}/item_freq.pkl", *settings.split()]
-    if valid and log_of(logs, "valid"):
-        command.append(f"--valid_set_path={log_of(logs, 'valid')}")
     print("$", " ".join(map(str, command)), file=sys.stderr)
     subprocess.run(command, check=True, stdout=sys.stderr)
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-
-
-def reported(passes):
-    """The pass that a run reports: its best on the validation log, the last one without."""
-    return max(passes, key=lambda row: row["valid_ndcg@10"]) if "valid_ndcg@10" in passes[0] else passes[-1]
 
 
 def table_row(name, results, prefix=""):
@@ -103,14 +95,14 @@ def main():
         {name: ROWS[name] for name in args.rows or ROWS}, "test")
     if args.num_passes:
         rows = {name: f"{settings} --num_passes={args.num_passes}" for name, settings in rows.items()}
-    runs = {name: [train(folder, args.log_dir, test, settings, seed, valid=name != "v0.10" and not args.ablation)
-                   for seed in range(args.seeds)] for name, settings in rows.items()}
+    runs = {name: [train(folder, args.log_dir, test, settings, seed) for seed in range(args.seeds)]
+            for name, settings in rows.items()}
     print(f"| {args.name} | {' | '.join(METRICS)} | passes | minutes |\n|---{'|---' * (len(METRICS) + 2)}|")
     for baseline in ("popularity", "rules"):
         print(table_row(baseline, [next(iter(runs.values()))[0][-1]], baseline + "_"), "- | - |")
     for row, seeds in runs.items():
         minutes = statistics.mean(sum(each["seconds"] for each in passes) for passes in seeds) / 60
-        print(table_row(row, [reported(passes) for passes in seeds]), f"{len(seeds[0])} | {minutes:.1f} |")
+        print(table_row(row, [passes[-1] for passes in seeds]), f"{len(seeds[0])} | {minutes:.1f} |")
     if not args.ablation and not args.rows:
         draw(ROOT / "docs" / f"curves-{args.name}.svg", curves(runs), xlabel="pass", ylabel="ndcg@10", title=args.name,
              ylim=0)

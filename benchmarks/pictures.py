@@ -46,6 +46,7 @@ def popularity(args):
     coverage, recall = ([each[name] for each in found] for name in ("coverage@10", "recall@10"))
 
     def paint(axes):
+        axes.margins(0.1)
         axes.plot(coverage, recall, marker="o", markersize=3)
         for factor, *place in zip(FACTORS, coverage, recall):
             axes.annotate(f"{factor:g}", place, xytext=(4, 4), textcoords="offset points")

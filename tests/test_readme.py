@@ -51,3 +51,10 @@ def test_links_lead_somewhere():
         folder = (ROOT / name).parent
         for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (ROOT / name).read_text(encoding="utf-8")):
             assert link.startswith("http") or (folder / link).exists(), (name, link)
+
+
+def test_the_online_recommender_is_the_one_that_is_tested():
+    """Its lines stand in docs/serve.py."""
+    [lines] = [block for block in blocks(ENGLISH) if "IndexFlatIP" in block]
+    served = {line.strip() for line in (ROOT / "docs" / "serve.py").read_text(encoding="utf-8").splitlines()}
+    assert {line.strip() for line in lines.splitlines()} <= served

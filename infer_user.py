@@ -44,9 +44,9 @@ def parse_args():
     return args
 
 
-def read_user_ids(paths):
-    """Yield the ids of a file with one a line; empty lines do not count."""
-    for path, number, user in text_lines(paths):
+def read_user_ids(args):
+    """Yield the ids of --user_ids, a file with one a line; empty lines do not count."""
+    for path, number, user in text_lines(args.user_ids, infer.shows_progress(args)):
         if "\t" in user:
             raise InputError(path, number, "more than one column", "write one user id a line")
         yield user
@@ -123,7 +123,7 @@ def main():
     if args.infer_set_path:
         logs = infer.blocks_to_serve(args, feature_dict)
     else:
-        users = read_user_ids(args.user_ids) if args.user_ids else islice(known, 1, None)
+        users = read_user_ids(args) if args.user_ids else islice(known, 1, None)
         logs = map(reader.encode_users, iter(lambda: list(islice(users, size)), []))
     tasks = ((number * size // args.part_users, log) for number, log in enumerate(logs))
     with ThreadPoolExecutor(args.threads) as pool:

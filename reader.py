@@ -127,9 +127,9 @@ def _raw_lines(path, bar, before):
             raise InputError(path, number, f"damaged gzip data ({utils.said(error)})", "copy the file again") from error
 
 
-def text_lines(paths):
+def text_lines(paths, progress=True):
     """Yield (file, line number, text) of each line of files that is not empty; InputError for one that is not UTF-8."""
-    for path, number, raw in raw_lines(paths):
+    for path, number, raw in raw_lines(paths, progress):
         try:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:

@@ -39,8 +39,7 @@ PRESETS = {
     "classic": {},
     "best": {"network": "DirectModel", "dnn_layer_dims": (512, 64), "tie_embeddings": True, "content": True,
              "instances": "sequence", "loss": "ranking_nce", "num_negatives": 2048,
-             "shared_negatives": True, "table_rate": 3.0, "user_dropout": 0.9,
-             "dropout": 0.5, "num_passes": 8},
+             "shared_negatives": True, "table_rate": 3.0, "user_dropout": 0.9, "dropout": 0.5, "num_passes": 8},
     "v0.10": {"initial_values": "v0.10", "optimizer": "adagrad", "learning_rate": 0.1, "l2_rate": 0.001,
               "batch_size": 50, "user_dropout": 0.0, "history_dropout": 0.0, "num_passes": 1},
 }
@@ -502,12 +501,10 @@ class Dashboard:
             if isinstance(value, (int, float)):
                 self._writer.add_scalar(name.replace("@", "_at_"), value, step)
 
-    def videos(self, feature_dict, content, vectors):
-        """The most clicked videos with their categories, for the view of high dimensions; the end of the log.
-
-        content : reader.Content of the V videos.    vectors : float32 [V, u].
-        """
+    def videos(self, feature_dict, network):
+        """The most clicked videos with their categories, for the view of high dimensions; the end of what is shown."""
         if self._writer:
+            content, vectors = network.attributes, network.folded()["nce_w"]
             names, categories = (list(feature_dict[name]) for name in (ITEMS, CATEGORIES))
             tags, ends = len(feature_dict[TAGS]), content.offsets[1:SHOWN_VIDEOS + 2].tolist()
             of_videos = [categories[max([0, *content.ids[start:end] - tags])] for start, end in zip(ends, ends[1:])]
@@ -824,7 +821,7 @@ def main():
         start_warm(args, trainer, feature_dict, item_freq)
     ranks.share(network)
     chosen = run_passes(args, trainer, item_freq, training, test, valid, run, reading)
-    run.board.videos(feature_dict, network.attributes, network.folded()["nce_w"])
+    run.board.videos(feature_dict, network)
     if before:
         publish(args, before, os.path.join(args.model_output_dir, f"model_pass_{chosen['pass']:05d}.tar.gz"))
 

@@ -1,4 +1,5 @@
 """Files made to do harm, or that came to harm: each ends in one line and exit code 2, in little memory and time."""
+import argparse
 import bz2
 import gzip
 import io
@@ -492,7 +493,7 @@ USER_IDS = {
 def test_user_ids(tmp_path, name):
     (tmp_path / "ids").write_bytes(USER_IDS[name]())
     with pytest.raises(InputError) as caught:
-        list(infer_user.read_user_ids(str(tmp_path / "ids")))
+        list(infer_user.read_user_ids(argparse.Namespace(user_ids=str(tmp_path / "ids"))))
     assert str(caught.value).startswith(f"{tmp_path}/ids:") and "; " in str(caught.value)
 
 

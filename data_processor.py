@@ -42,7 +42,7 @@ def parse_args():
                         "for a run with --merge_counts")
     parser.add_argument("--merge_counts", **utils.PATHS, metavar="COUNTS_PKL", help="in place of "
                         "--train_set_path: add up what --counts_only wrote, of parts that machines have counted")
-    parser.add_argument("--output_dir", type=utils.path_type, required=True, help="folder for files, made if missing")
+    parser.add_argument("--output_dir", type=utils.folder_type, required=True, help="folder for files, made if missing")
     parser.add_argument("--feat_appear_limit", type=utils.number_type(int, 1), default=20,
                         help="leave out values seen fewer times than this (default: 20)")
     parser.add_argument("--hottest", type=utils.number_type(int, 1), metavar="N", help="write hottest.tsv too: "
@@ -137,8 +137,11 @@ def count_log(paths, processes=1, bad_lines=None):
 
 def merged_counts(paths):
     """What `count_log` gives, from the files that --counts_only wrote of parts; InputError for any other file."""
-    counts = Counts()
+    counts, seen = Counts(), set()
     for path in paths:
+        if os.path.realpath(path) in seen:
+            raise InputError(path, None, "given twice", "give each part once")
+        seen.add(os.path.realpath(path))
         with utils.reading(path, "give a counts.pkl that data_processor.py --counts_only wrote") as stream:
             found, part = utils.load_plain(stream), Counts()
             part.lines, part.infos = found["lines"], Counter(found["infos"])

@@ -101,6 +101,8 @@ def load_model(args):
     mend = "give a model_pass_*.tar.gz that train.py wrote"
     feature_dict = utils.load_feature_dict(args.feature_dict)
     told, parameters = utils.read_archive(args.model_path, mend)
+    if "identity" in told:
+        raise InputError(args.model_path, None, "the checkpoint of a run, not a model", mend)
     if told.pop("format_version", None) != utils.FORMAT_VERSION:
         raise InputError(args.model_path, None, f"not of format version {utils.FORMAT_VERSION}", mend)
     if told.get("dictionary_fingerprint") != utils.dictionary_fingerprint(feature_dict):

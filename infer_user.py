@@ -17,7 +17,7 @@ from itertools import groupby, islice
 
 import infer
 import utils
-from reader import Reader, text_lines
+from reader import Reader, log_files, text_lines
 from utils import InputError
 
 import numpy as np
@@ -31,7 +31,8 @@ def parse_args():
     users.add_argument("--user_ids", type=utils.path_type, help="file with the ids to serve, one a line (- for "
                        "standard input); every user of the dictionary if not given")
     users.add_argument("--infer_set_path", **utils.PATHS, help="log of the users to serve, with their histories")
-    parser.add_argument("--output_dir", type=utils.path_type, help="folder for part-00000, part-00001, ..., not stdout")
+    parser.add_argument("--output_dir", type=utils.folder_type, help="folder for part-00000, part-00001, ..., in "
+                        "place of stdout")
     parser.add_argument("--part_users", type=utils.number_type(int, 1), default=100_000, help="users in each of these, "
                         "in whole batches (%(default)s)")
     infer.add_batch_size(parser)
@@ -39,6 +40,8 @@ def parse_args():
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
     args = parser.parse_args()
+    if args.output_dir and "-" in [args.user_ids, *(args.infer_set_path or [])]:
+        parser.error("--output_dir goes on where it was stopped, which standard input (-) cannot: give a file")
     if args.remove_seen and not args.infer_set_path:
         parser.error("--remove_seen needs --infer_set_path: nothing is known of histories without it")
     return args
@@ -62,14 +65,17 @@ def begin_parts(args, model):
     """Make --output_dir, or go on in it; InputError if its parts are of other lists than these."""
     told, parameters, *_ = model
     settings = {name: value for name, value in vars(args).items() if name not in ("threads", "device", "output_dir")}
-    now = {"fingerprint": utils.fingerprint(json.dumps([told, settings], sort_keys=True),
+    named = filter(None, (args.user_ids, args.infer_set_path, args.allow_items, args.deny_items))
+    files = [(file, os.path.getsize(file), os.stat(file).st_mtime_ns) for paths in named for file in log_files(paths)]
+    now = {"fingerprint": utils.fingerprint(json.dumps([told, settings, files], sort_keys=True),
                                             *(parameters[name] for name in sorted(parameters)))}
     os.makedirs(args.output_dir, exist_ok=True)
     path, mend = os.path.join(args.output_dir, "run.json"), "give another --output_dir"
     if os.path.exists(path):
         with utils.reading(path, mend) as stream:
             if json.load(stream) != now:
-                raise InputError(args.output_dir, None, "has parts of another model or of other settings", mend)
+                raise InputError(args.output_dir, None, "has parts of another model, of other settings or of "
+                                 "other users or files", mend)
     else:
         with utils.atomic_write(path) as stream:
             stream.write(json.dumps(now).encode())
@@ -78,13 +84,14 @@ def begin_parts(args, model):
 def write_parts(args, served):
     """Write the texts of (part, text), in order of the parts, to a file a part."""
     for part, texts in groupby(served, key=lambda each: each[0]):
-        with utils.atomic_write(part_path(args, part)) as stream:
+        with utils.atomic_write(os.path.join(args.output_dir, part_name(part))) as stream:
             for _, text in texts:
                 stream.write(text.encode())
 
 
-def part_path(args, part):
-    return os.path.join(args.output_dir, f"part-{part:05d}")
+def part_name(part):
+    """The file of a part."""
+    return f"part-{part:05d}"
 
 
 def main():
@@ -99,6 +106,8 @@ def main():
     reader = Reader(feature_dict)
     top_n = infer.TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed)
     network, popular = infer.start_network(args, told, parameters), most_clicked(item_freq, allowed, args.top_n)
+    if args.output_dir:
+        args.batch_size = min(args.batch_size, args.part_users)
     size, unknown = infer.block_size(args), 0
 
     def serve(task):
@@ -125,11 +134,14 @@ def main():
     else:
         users = read_user_ids(args) if args.user_ids else islice(known, 1, None)
         logs = map(reader.encode_users, iter(lambda: list(islice(users, size)), []))
-    tasks = ((number * size // args.part_users, log) for number, log in enumerate(logs))
+    of_part = max(1, args.part_users // size)  # batches
+    tasks = ((number // of_part, log) for number, log in enumerate(logs))
     with ThreadPoolExecutor(args.threads) as pool:
         if args.output_dir:
             begin_parts(args, model)
-            missing = (task for task in tasks if not os.path.exists(part_path(args, task[0])))
+            there = {file for file in os.listdir(args.output_dir) if file.startswith("part-")}
+            utils.note(f"{args.output_dir}: {len(there)} parts are there already")
+            missing = (task for task in tasks if part_name(task[0]) not in there)
             write_parts(args, told_of(utils.ordered_map(pool, serve, missing, args.threads)))
         else:
             for _, text in told_of(utils.ordered_map(pool, serve, tasks, args.threads)):

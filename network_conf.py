@@ -10,12 +10,13 @@ Change the class, or write a subclass of it here and name it in train.py's --net
 """
 import copy
 import json
+import sys
 import warnings
 from typing import NamedTuple
 
 import utils
 from reader import ragged
-from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, InputError
+from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, InputError, said
 
 import numpy as np
 
@@ -262,10 +263,10 @@ class DirectModel(DNNmodel):
         """User vectors [N, u] of the N targets."""
         users = super().hidden_layer(embeddings, batch, rng)
         clicks = embeddings[ITEMS]  # [T, S, 64]
-        times = np.arange(len(clicks))
+        times = np.arange(clicks.shape[0])
         weights = np.tril(DECAY ** np.maximum(times[:, None] - times, 0)).astype(np.float32)  # [T, T]: [place, click]
         weights /= weights.sum(1, keepdims=True)
-        means = paddle.matmul(paddle.to_tensor(weights), clicks.reshape([len(clicks), -1])).reshape(clicks.shape)
+        means = paddle.matmul(paddle.to_tensor(weights), clicks.flatten(1)).reshape(clicks.shape)
         for values, weight in ((clicks, self.direct_last_w), (means, self.direct_mean_w)):
             users += paddle.matmul(self.drop(at_targets(values, batch), rng), weight)
         return users
@@ -311,9 +312,14 @@ class UserTower(nn.Layer):
         specs = [spec([None, len(self.profile)], "int64", "profile"), spec([None, width], "int64", "items"),
                  spec([None, width], "int64", "categories"), spec([None, width, None], "int64", "tags"),
                  spec([None], "int64", "length")]
+        paddle.jit.ignore_module([sys.modules[__name__]])  # nothing to rewrite: no loop or branch depends on numbers
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a kernel has no static form with an output given, which nobody gives
-            paddle.jit.save(paddle.jit.to_static(self, input_spec=specs), f"{folder}/user_tower")
+            try:
+                paddle.jit.save(paddle.jit.to_static(self, input_spec=specs), f"{folder}/user_tower")
+            except Exception as error:  # whatever a network of one's own does that a static program cannot
+                raise InputError("--export_dir", None, f"{self.network.config.network} cannot be written as a static "
+                                 f"program ({said(error)})", "see docs/network.md") from error
         with utils.atomic_write(f"{folder}/inputs.json") as stream:
             stream.write(json.dumps({
                 "inputs": [each.name for each in specs], "profile": self.profile, "window_size": width,
@@ -376,7 +382,7 @@ def use_device(name):
     try:
         paddle.set_device(name or ("gpu" if paddle.device.cuda.device_count() else "cpu"))
     except (ValueError, RuntimeError) as error:
-        raise InputError("--device", None, f"no such device ({utils.said(error)})", "give cpu, gpu or gpu:1") from error
+        raise InputError("--device", None, f"no such device ({said(error)})", "give cpu, gpu or gpu:1") from error
 
 
 def table(size, width):
@@ -547,7 +553,7 @@ def load_network(path, told, parameters):
         network = network_class(config.network)(config, is_infer=True)
         network.set_arrays(parameters)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(path, None, f"its parameters do not fit model.json ({utils.said(error)})", "give a model_"
+        raise InputError(path, None, f"its parameters do not fit model.json ({said(error)})", "give a model_"
                          "pass_*.tar.gz of train.py, and the network_conf.py that it was trained with") from error
     network.eval()
     return network

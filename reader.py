@@ -95,7 +95,7 @@ def open_log(path):
         stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115 - the caller closes it
         start = stream.peek(8)
     except OSError as error:
-        raise InputError(path, None, error.strerror, "give the path of a log file") from error
+        raise InputError(path, None, error.strerror, "give the path of a file") from error
     for magic, (kind, unpack) in KINDS.items():
         if re.match(magic, start):
             raise InputError(path, None, f"a {kind} file", f"give plain UTF-8 text or gzip: {unpack} FILE | ... =-")
@@ -450,6 +450,8 @@ class TrainingLog:
 
 def _tell(path, users, known_users, clicks, known_clicks):
     note(f"{path}: {users} users, {known_users} of them known; {clicks} clicks, {known_clicks} of them on known videos")
+    if not users:
+        note(f"warning: no line in {path}")
     if known_clicks < FEW * clicks or (not known_clicks and not known_users and users):
         note(f"warning: the dictionary knows hardly anything in {path}; was it made from logs with other ids?")
 

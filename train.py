@@ -92,13 +92,13 @@ def parse_args():
 
 def add_run_arguments(parser):
     """The flags that say what is read and written, how long and how often."""
-    add, path, positive = parser.add_argument, utils.path_type, utils.number_type(int, 1)
+    add, path, folder, positive = parser.add_argument, utils.path_type, utils.folder_type, utils.number_type(int, 1)
     add("--train_set_path", **utils.PATHS, required=True, help="the training log: files, folders of part files "
         "or patterns (- for standard input)")
     add("--test_set_path", **utils.PATHS, required=True, help="the test log: its last clicks are predicted")
     add("--valid_set_path", **utils.PATHS, help="log by whose last clicks the best pass is chosen, for "
         "model_best.tar.gz")
-    add("--model_output_dir", type=path, required=True, help="folder for models and metrics, made if missing")
+    add("--model_output_dir", type=folder, required=True, help="folder for models and metrics, made if missing")
     add("--feature_dict", type=path, required=True, help="feature_dict.pkl of data_processor.py")
     add("--item_freq", type=path, required=True, help="item_freq.pkl of data_processor.py")
     add("--catalogue_path", **utils.PATHS, help="the video-infos that data_processor.py was given: videos that "
@@ -123,7 +123,7 @@ def add_run_arguments(parser):
         help="time between checkpoints within a pass; there is one after each pass (%(default)s)")
     add("--shuffle_lines", type=positive, default=500_000, help="lines of the training log that are read and shuffled "
         "together; of a longer log no more are in memory, and it is read in each pass (%(default)s)")
-    add("--visualdl_dir", type=path, help="folder for what VisualDL shows: cost, learning rate, metrics, vectors of "
+    add("--visualdl_dir", type=folder, help="folder for what VisualDL shows: cost, learning rate, metrics, vectors of "
         f"the {SHOWN_VIDEOS} most clicked videos (pip install visualdl; visualdl --logdir=FOLDER)")
     add("--seed", type=utils.number_type(int, 0), default=0, help="of all that is random (%(default)s)")
     utils.add_max_bad_lines(parser)
@@ -471,7 +471,8 @@ class Run:
             return False
         if told.get("identity") != self._identity:
             before, now = told.get("identity"), self._identity
-            other = sorted(name for name in now if not isinstance(before, dict) or before.get(name) != now[name])
+            before = before if isinstance(before, dict) else {}
+            other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
             raise InputError(self._path, None, f"made by a run with another {', '.join(other)}", mend)
         try:
             trainer.restore(arrays, told["rate"])
@@ -493,6 +494,7 @@ class Dashboard:
             except ImportError as error:
                 raise InputError("--visualdl_dir", None, f"no VisualDL ({utils.said(error)})",
                                  "pip install visualdl") from error
+            os.makedirs(args.visualdl_dir, exist_ok=True)  # which it would not say if it cannot
             self._writer = LogWriter(args.visualdl_dir)
 
     def curves(self, step, values):
@@ -690,8 +692,8 @@ def run_passes(args, trainer, item_freq, training, test, valid, run, reading):
         tell(f"best pass by valid_{name}{saved}: {pass_line(best)}")
     for baseline in BASELINES:
         if (best or rows[-1])[name] <= baselines.get(f"{baseline}_{name}", -1):
-            note(f"warning: by {name} this model ranks no better than {baseline}; train it longer, or with "
-                 "--preset=best")
+            note(f"warning: by {name} this model ranks no better than {baseline}; train it longer"
+                 + (", or with --preset=best" if args.preset != "best" else ""))
     return best or rows[-1]
 
 

@@ -22,7 +22,7 @@ def parse_args():
     parser = utils.argument_parser(__doc__)
     infer.add_infer_arguments(parser, required=False)
     infer.add_output_path(parser)
-    parser.add_argument("--export_dir", type=utils.path_type, help="compute no vectors, but write the network up "
+    parser.add_argument("--export_dir", type=utils.folder_type, help="compute no vectors, but write the network up "
                         "to the user vector there for paddle.inference, with what docs/serve.py reads beside it")
     args = parser.parse_args()
     if bool(args.infer_set_path) == bool(args.export_dir):

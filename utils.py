@@ -166,6 +166,16 @@ def list_name(video):
 
 
 path_type = os.path.expanduser  # of every flag that names a file: the shell leaves the ~ of --flag=~/file alone
+
+
+def folder_type(text):
+    """argparse type: a folder that is there, or may be made."""
+    path = path_type(text)
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise argparse.ArgumentTypeError(f"{text} is a file: give a folder")
+    return path
+
+
 PATHS = {"type": path_type, "nargs": "+"}  # of a flag that names one file or several
 
 

@@ -4,7 +4,7 @@
     python item_vector.py --output_path=serving/videos.npz --model_path=... --feature_dict=...
     python docs/serve.py serving < data/infer.txt
 
-Reads lines of a log, prints `user-id tab video,video,...`. Nothing of this project is imported.
+Reads lines of a log, prints `user-id tab video,video,...` (of ids without commas). Nothing of this project is imported.
 """
 import json
 import pickle
@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 from paddle import inference
 
-COLUMNS = {"user_id": 0, "province": 1, "city": 2, "phone": 4}  # of a line of the log
+COLUMNS = {"user_id": 0, "province": 1, "city": 2, "phone": 4}  # of a line of the log, as LOG_COLUMNS in utils.py
 
 
 class UserTower:
@@ -61,6 +61,8 @@ class UserTower:
 
 
 def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     folder = sys.argv[1]
     tower, found = UserTower(folder), np.load(f"{folder}/videos.npz")
     names, videos = found["ids"], found["vectors"]
@@ -68,7 +70,7 @@ def main():
     index.add((videos / np.linalg.norm(videos, axis=1, keepdims=True)).astype(np.float32))
     for text in sys.stdin:
         line = text.rstrip("\n").split("\t")
-        _, [best] = index.search(tower([line]), 30)
+        _, [best] = index.search(tower([line]), min(30, len(names)))
         print(line[0], ",".join(names[best]), sep="\t", flush=True)
 
 

@@ -136,19 +136,31 @@ def test_hottest_of_merged_counts(small):
 @pytest.mark.parametrize("source", ["", "--infer_set_path=log.txt --remove_seen"])
 def test_mining_goes_on_after_the_parts_that_are_there(small, source):
     """Together the parts are what is printed; a part that is there is not made again; another model is refused."""
-    command = f"python infer_user.py {MODEL} {source} --batch_size=128 --part_users=130 --output_dir=parts"
+    command = (f"python infer_user.py {MODEL} {source} --batch_size=128 --part_users=256 --deny_items=no "
+               "--output_dir=parts")
+    (small / "no").write_text("V3\n")
     shutil.rmtree(small / "parts", ignore_errors=True)
     assert run_ok(command, small) == ""
     parts = sorted((small / "parts").glob("part-*"))
     assert [path.name for path in parts] == ["part-00000", "part-00001"]
-    printed = run_ok(f"python infer_user.py {MODEL} {source}", small)
+    printed = run_ok(f"python infer_user.py {MODEL} {source} --deny_items=no", small)
     assert "".join(path.read_text() for path in parts) == printed
     parts[1].unlink()
     parts[0].write_text("as it was\n")
     run_ok(command, small)
     assert parts[0].read_text() == "as it was\n" and printed.endswith(parts[1].read_text()) and parts[1].stat().st_size
-    refused = run(command.replace("00001", "00000"), small)
-    assert refused.returncode == 2 and "another model or of other settings" in refused.stderr
+    for other in (command.replace("00001", "00000"), f"printf 'V4\\nV5\\n' > no; {command}"):
+        refused = run(other, small)
+        assert refused.returncode == 2 and "has parts of another model, of other settings or of" in refused.stderr
+    assert not list((small / "parts").glob("*.tmp"))
+
+
+def test_parts_have_no_holes(small):
+    """Of fewer users than a batch has, too."""
+    shutil.rmtree(small / "small-parts", ignore_errors=True)
+    run_ok(f"python infer_user.py {MODEL} --part_users=100 --output_dir=small-parts", small)
+    parts = sorted(path for path in (small / "small-parts").glob("part-*"))
+    assert [path.name for path in parts] == [f"part-{number:05d}" for number in range(len(parts))] and len(parts) == 3
 
 
 def test_history_counts_in_mining(small):

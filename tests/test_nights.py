@@ -364,3 +364,27 @@ def test_nobody_to_serve(small):
     assert (small / "nobody.tsv").read_bytes() == b"" and (small / "nobody.vec").read_bytes() == b"0 33\n"
     arrays = np.load(small / "nobody.npz", allow_pickle=False)
     assert arrays["ids"].shape == (0,) and arrays["vectors"].shape == (0, 33)
+
+
+def test_what_strangers_tried(small, tmp_path):
+    """A file where a folder is wanted, before anything is read; a part counted twice; a checkpoint for a model; a run that
+    is resumed without its validation log; no users at all."""
+    (tmp_path / "file").write_text("")
+    log, model = "--train_set_path=nowhere", "--model_path=output/model/model_pass_00001.tar.gz"
+    dictionary = "--feature_dict=output/feature_dict.pkl"
+    run_ok(f"python data_processor.py --train_set_path=log.txt --counts_only --output_dir={tmp_path}", small)
+    run_ok(train_command(tmp_path / "valid", "--valid_set_path=log.txt --num_passes=1 --no-rules"), small)
+    for command, said in (
+            (f"data_processor.py {log} --output_dir={tmp_path}/file", "is a file: give a folder"),
+            (train_command(f"{tmp_path}/file").removeprefix("python "), "is a file: give a folder"),
+            (f"infer_user.py {model} {dictionary} --output_dir={tmp_path}/file", "is a file: give a folder"),
+            (f"data_processor.py --merge_counts {tmp_path}/counts.pkl {tmp_path}/counts.pkl --output_dir=x",
+             "given twice"),
+            (f"infer.py --infer_set_path=log.txt --model_path={tmp_path}/valid/checkpoint.tar.gz {dictionary}",
+             "the checkpoint of a run, not a model"),
+            (train_command(tmp_path / "valid", "--resume --no-rules").removeprefix("python "),
+             "made by a run with another validation log;")):
+        result = run(f"python {command}", small)
+        assert (result.returncode, result.stdout) == (2, "") and said in result.stderr.splitlines()[-1], result.stderr
+    result = run(f"python infer.py --infer_set_path={tmp_path}/file {model} {dictionary}", small)
+    assert (result.returncode, result.stdout) == (0, "") and f"warning: no line in {tmp_path}/file" in result.stderr

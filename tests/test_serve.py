@@ -71,6 +71,26 @@ def test_an_embedding_layer_of_its_own_is_not_exported(small):
     assert result.returncode == 2 and "Own has an embedding_layer of its own" in result.stderr
 
 
+def test_a_network_above_the_direct_one(small):
+    """A subclass that calls super(), as one does, is exported, and gives its own vectors."""
+    for script in small.glob("*.py"):
+        (small / "half").mkdir(exist_ok=True)
+        (small / "half" / script.name).write_text(script.read_text())
+    with open(small / "half" / "network_conf.py", "a") as file:
+        file.write("\n\nclass Half(DirectModel):\n    def hidden_layer(self, embeddings, batch, rng=None):\n"
+                   "        return super().hidden_layer(embeddings, batch, rng) * 0.5\n")
+    command = train_command("output/half", "--preset=best --network=Half --num_passes=1")
+    run_ok(command.replace("train.py", "half/train.py"), small)
+    model = "--model_path=output/half/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
+    run_ok(f"python half/user_vector.py {model} --export_dir=half/serving", small)
+    run_ok(f"python half/user_vector.py {model} --infer_set_path=log.txt --output_path=half/users.npz", small)
+    code = ("import serve, numpy as np; np.save('users.npy', serve.UserTower('serving')("
+            "[line.rstrip('\\n').split('\\t') for line in open('../log.txt')]))")
+    run_ok(f'{sys.executable} -c "{code}"', small / "half", env={"PYTHONPATH": str(ROOT / "docs")})
+    np.testing.assert_allclose(np.load(small / "half" / "users.npy"), np.load(small / "half" / "users.npz")["vectors"],
+                               atol=1e-6)
+
+
 def test_one_of_both(small):
     model = "--model_path=output/model/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
     for flags in ("", "--infer_set_path=log.txt --export_dir=x"):

@@ -367,8 +367,8 @@ def test_nobody_to_serve(small):
 
 
 def test_what_strangers_tried(small, tmp_path):
-    """A file where a folder is wanted, before anything is read; a part counted twice; a checkpoint for a model; a run that
-    is resumed without its validation log; no users at all."""
+    """A file where a folder is wanted, before anything is read; a part counted twice; a checkpoint for a model; a run
+    that is resumed without its validation log; no users at all."""
     (tmp_path / "file").write_text("")
     log, model = "--train_set_path=nowhere", "--model_path=output/model/model_pass_00001.tar.gz"
     dictionary = "--feature_dict=output/feature_dict.pkl"

@@ -222,7 +222,7 @@ def test_no_place_to_write_no_file_to_read(small, command):
     assert (result.returncode, result.stderr.count("\n")) == (2, 1) and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("folder", ["/proc/no", "/proc/self", "log.txt", "log.txt/no"])
+@pytest.mark.parametrize("folder", ["/proc/no", "/proc/self", "log.txt/no"])
 def test_no_place_for_models(small, folder):
     """Noticed before the network is made, let alone a pass."""
     result = run(train_command(folder), small)
@@ -260,7 +260,7 @@ sys.path.insert(0, {root!r})
 import data_processor, utils
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where whoever runs the tests ignores it
 
-def count_share(parts):  # in place of the one that counts
+def count_share(parts, progress=False):  # in place of the one that counts
     start = parts[0][1]
     print(os.getpid(), flush=True)
     return {work}

@@ -310,7 +310,8 @@ def evaluate_ranking(ranked, log, videos, run):
     lines = np.flatnonzero(log.last_item >= 0)
     order = np.argsort(before[lines], kind="stable")  # like lengths together: no list is longer than it need be
     blocks = np.split(lines[order], range(USER_BLOCK, len(lines), USER_BLOCK))
-    ids, ranks, ids_kept, ranks_kept = (np.concatenate(each)[np.argsort(order)] for each in zip(*run(of_block, blocks)))
+    back = np.argsort(order)
+    ids, ranks, ids_kept, ranks_kept = (np.concatenate(each)[back] for each in zip(*run(of_block, blocks)))
     kept = ranking_metrics(ranks_kept, ids_kept, videos)
     return {**ranking_metrics(ranks, ids, videos), **{"seen_kept_" + name: value for name, value in kept.items()}}, ids
 
@@ -341,6 +342,7 @@ def popularity(item_freq):
     best = np.argsort(-freq, kind="stable")
 
     def ranked(lines, n):
+        """The same for all lines."""
         ids = best[:n]
         return np.tile(ids + 1, (len(lines), 1)), np.tile(freq[ids], (len(lines), 1))
     return ranked
@@ -379,6 +381,7 @@ class Rules:
         before = log.before_last()
 
         def ranked(lines, n):
+            """Those that others clicked near each line's last clicks; 0 where there are fewer than n."""
             ids, scores = np.zeros((len(lines), n), np.int64), np.full((len(lines), n), -np.inf)
             for row, line in enumerate(lines):
                 clicks = log.items(line, before[line])[:-RULES_LAST - 1:-1]

@@ -11,6 +11,7 @@ start goes on after those that are.
 """
 import json
 import os
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
@@ -120,6 +121,7 @@ def main():
         return part, infer.lists_text(log.users, ids, probabilities, videos), [log.users[row] for row in strangers]
 
     def told_of(served):
+        """(part, text) of what was served; strangers are named, and a terminal is shown how far it is."""
         nonlocal unknown
         total = None if args.user_ids or args.infer_set_path else len(known) - 1
         with utils.Progress("users", total, infer.shows_progress(args)) as bar:
@@ -139,7 +141,7 @@ def main():
     with ThreadPoolExecutor(args.threads) as pool:
         if args.output_dir:
             begin_parts(args, model)
-            there = {file for file in os.listdir(args.output_dir) if file.startswith("part-")}
+            there = {file for file in os.listdir(args.output_dir) if re.fullmatch(r"part-\d+", file)}
             utils.note(f"{args.output_dir}: {len(there)} parts are there already")
             missing = (task for task in tasks if part_name(task[0]) not in there)
             write_parts(args, told_of(utils.ordered_map(pool, serve, missing, args.threads)))

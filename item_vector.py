@@ -49,13 +49,18 @@ def simple_lsh_videos(nce_w, nce_b):
     return np.hstack([videos, np.sqrt(squares.max() - squares)])
 
 
+def directions(nce_w):
+    """Weights of videos as vectors of length 1, zeros where they are zeros. float [V, u] -> the same."""
+    norms = np.linalg.norm(nce_w, axis=1, keepdims=True)
+    return nce_w / np.where(norms > 0, norms, 1)
+
+
 def similar_lists(nce_w, n, names):
     """Yield text, a line a video: the `n` others whose weights have the highest cosine with its own, and the cosines.
 
     Neither the bias nor the SIMPLE-LSH component takes part: they say how often a video is clicked, not on what.
     """
-    norms = np.linalg.norm(nce_w, axis=1, keepdims=True)
-    unit = nce_w / np.where(norms > 0, norms, 1)
+    unit = directions(nce_w)
     top_n = TopN(unit, np.zeros((1, len(unit)), np.float32))
     for start in range(1, len(unit), VIDEOS_AT_ONCE):
         of = np.arange(start, min(start + VIDEOS_AT_ONCE, len(unit)))

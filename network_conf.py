@@ -317,6 +317,8 @@ class UserTower(nn.Layer):
             warnings.simplefilter("ignore")  # that a kernel has no static form with an output given, which nobody gives
             try:
                 paddle.jit.save(paddle.jit.to_static(self, input_spec=specs), f"{folder}/user_tower")
+            except OSError:
+                raise
             except Exception as error:  # whatever a network of one's own does that a static program cannot
                 raise InputError("--export_dir", None, f"{self.network.config.network} cannot be written as a static "
                                  f"program ({said(error)})", "see docs/network.md") from error

@@ -15,12 +15,13 @@ with several targets holds them all; every other window is a stretch with a sing
 """
 import glob
 import gzip
+import math
 import os
 import re
 import sys
 import zlib
 from array import array
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from typing import NamedTuple
 
 import utils
@@ -106,21 +107,22 @@ def raw_lines(paths, progress=True):
     """Yield (file, line number, bytes) of a log, with a bar of `progress`; InputError for a file that is missing or
     damaged."""
     files = log_files(paths)
-    sizes = [os.path.getsize(file) if os.path.isfile(file) else 0 for file in files]
-    with utils.Progress(f"reading {named(paths)}", all(sizes) and sum(sizes), progress) as bar:
-        for number, path in enumerate(files):
-            yield from _raw_lines(path, bar, sum(sizes[:number]))
+    sizes = [os.path.getsize(file) if os.path.isfile(file) else math.inf for file in files]  # of a pipe nobody knows
+    ends = [*accumulate(sizes, initial=0)]
+    with utils.Progress(f"reading {named(paths)}", ends[-1] if ends[-1] < math.inf else None, progress) as bar:
+        for path, before in zip(files, ends):
+            yield from _raw_lines(path, bar, before)
 
 
 def _raw_lines(path, bar, before):
-    number = 1
+    number, seekable = 1, os.path.isfile(path)
     with open_log(path) as stream:
         try:
             while raw := stream.readline(MAX_LINE):
                 if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
                     raise InputError(path, number, f"a line of {MAX_LINE} bytes or more", "is this a log?")
                 yield path, number, raw
-                if not number % 1000 and path != "-":
+                if seekable and not number % 1000:
                     bar.at(before + getattr(stream, "fileobj", stream).tell())  # of a gzip: in the packed file
                 number += 1
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -310,6 +312,13 @@ class EncodedLog(NamedTuple):
         """Item ids of the first `count` (all) clicks of a line, int64 [count]."""
         start, end = self.offsets[line], self.offsets[line + 1]
         return self.videos[0][self.clicks[start:end if count is None else start + count]]
+
+    def categories(self, videos):
+        """Category ids of `videos` videos, int64 [videos], by the first video-info of each; 0: unknown."""
+        item, category, *_ = self.videos
+        found = np.zeros(videos, np.int64)
+        found[item[::-1]] = category[::-1]
+        return found
 
     def content(self, videos, tags):
         """`Content` of `videos` videos, by the first video-info of each; `tags` is the size of their dictionary."""

@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import reader
 import utils
@@ -247,16 +246,6 @@ class Ranks:
         return run
 
 
-class Hidden(NamedTuple):
-    """Shares of what is hidden in training, that is, read as `<unk>`."""
-
-    user: float = 0.0  # stretches whose user id is: trains `<unk>` for whoever is new, and not to lean on the id alone
-    history: float = 0.0  # stretches of which all is but the user id: trains ids alone, by which infer_user.py mines
-
-
-NOTHING = Hidden()
-
-
 class Trainer:
     """Takes training steps: threads compute parts of a batch, their gradients are added, one update follows.
 
@@ -285,7 +274,7 @@ class Trainer:
             decay = regularizer.L2Decay(args.l2_rate) if args.l2_rate else None
             self._optimizers = [optimizer.Adagrad(self._rate, parameters=group, weight_decay=decay) for group in groups]
 
-    def prepare(self, log, stretches, rng, hidden=NOTHING):
+    def prepare(self, log, stretches, rng, user_dropout=0.0, history_dropout=0.0):
         """A batch of some stretches: hides shares of them, draws noise, cuts it into parts, finds distinct ids.
 
         All of it is drawn for the whole batch, so that the number of parts changes nothing. All ranks do this alike,
@@ -301,8 +290,10 @@ class Trainer:
         workers = args.threads * world
         rounds = max(1, math.ceil(lines / (workers * LARGEST_PART)))
         count = min(rounds * workers, lines)  # as many parts for each of them
-        bare = rng.random(lines) < hidden.history
-        nobody = (rng.random(lines) < hidden.user) & ~bare
+        # of some all but the user id is hidden, which trains the ids alone, by which infer_user.py mines; of others the
+        # id, which trains `<unk>` for whoever is new, and keeps the network from leaning on the id alone
+        bare = rng.random(lines) < history_dropout
+        nobody = (rng.random(lines) < user_dropout) & ~bare
         noise = self._noise.draw(args.num_negatives if args.shared_negatives else (targets, args.num_negatives), rng)
         parts, done = [], 0
         for chosen in np.array_split(np.arange(lines), count):
@@ -340,6 +331,7 @@ class Trainer:
         leaves = [{name: value.detach() for name, value in rows.items()} for _ in networks]
 
         def part_cost(network, leaf, part, rng):
+            """Cost of a part; its gradients are left in the leaves and in this copy's dense layers."""
             for value in leaf.values():
                 value.stop_gradient = not train
             with paddle.set_grad_enabled(train):
@@ -483,6 +475,7 @@ class Run:
         return True
 
 
+# ---------------------------------------------------------------- what VisualDL shows
 class Dashboard:
     """What VisualDL shows of a run, in --visualdl_dir; without it, and on other ranks, nothing is written."""
 
@@ -503,18 +496,17 @@ class Dashboard:
             if isinstance(value, (int, float)):
                 self._writer.add_scalar(name.replace("@", "_at_"), value, step)
 
-    def videos(self, feature_dict, network):
-        """The most clicked videos with their categories, for the view of high dimensions; the end of what is shown."""
+    def videos(self, feature_dict, log, network):
+        """The most clicked videos with the categories that a log gives them; the end of what is shown."""
         if self._writer:
-            content, vectors = network.attributes, network.folded()["nce_w"]
-            names, categories = (list(feature_dict[name]) for name in (ITEMS, CATEGORIES))
-            tags, ends = len(feature_dict[TAGS]), content.offsets[1:SHOWN_VIDEOS + 2].tolist()
-            of_videos = [categories[max([0, *content.ids[start:end] - tags])] for start, end in zip(ends, ends[1:])]
-            self._writer.add_embeddings("videos", vectors[1:SHOWN_VIDEOS + 1].tolist(),
-                                        [names[1:SHOWN_VIDEOS + 1], of_videos], ["video", "category"])
+            videos, categories = (np.array(list(feature_dict[name])) for name in (ITEMS, CATEGORIES))
+            categories, shown = categories[log.categories(len(videos))], slice(1, SHOWN_VIDEOS + 1)
+            self._writer.add_embeddings("videos", network.folded()["nce_w"][shown].tolist(), [
+                videos[shown].tolist(), categories[shown].tolist()], ["video", "category"])
             self._writer.close()
 
 
+# ---------------------------------------------------------------- an earlier run's end
 def start_warm(args, trainer, feature_dict, item_freq):
     """Begin where the run of --init_model_path ended: by names, since its dictionary is another one."""
     from network_conf import VIDEO_TABLE, carry_over, earlier_ids
@@ -551,7 +543,6 @@ def start_warm(args, trainer, feature_dict, item_freq):
 # ---------------------------------------------------------------- passes
 def train_pass(args, trainer, run, training, rng):
     """One pass over all instances in random order, from where the run stands; returns their mean cost."""
-    hidden = Hidden(args.user_dropout, args.history_dropout)
     done, started, steps = 0, time.perf_counter(), sum(training.steps(args.batch_size))
     with utils.Progress(f"pass {len(run.rows):05d}", training.clicks, not trainer.ranks.rank) as bar:
         for number, (log, part, generator) in enumerate(training.batches(args.batch_size, rng)):
@@ -559,7 +550,7 @@ def train_pass(args, trainer, run, training, rng):
             if number < run.batches:
                 started = time.perf_counter()
                 continue  # taken before the run was stopped
-            targets, *batch = trainer.prepare(log, part, generator, hidden)
+            targets, *batch = trainer.prepare(log, part, generator, args.user_dropout, args.history_dropout)
             cost = trainer.step(targets, *batch)
             run.batches, run.total = number + 1, run.total + cost * targets
             run.seconds += time.perf_counter() - started
@@ -823,7 +814,7 @@ def main():
         start_warm(args, trainer, feature_dict, item_freq)
     ranks.share(network)
     chosen = run_passes(args, trainer, item_freq, training, test, valid, run, reading)
-    run.board.videos(feature_dict, network)
+    run.board.videos(feature_dict, training.first, network)
     if before:
         publish(args, before, os.path.join(args.model_output_dir, f"model_pass_{chosen['pass']:05d}.tar.gz"))
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import infer
+from item_vector import directions
 from reader import Reader
 
 import numpy as np
@@ -49,24 +50,25 @@ def main():
     args = parser.parse_args()
     print(f"| model | id alone, recall@{LISTED} | popularity | id alone, earlier clicks removed | popularity | "
           f"similar videos, recall@{SIMILAR} | co-occurrence |\n|---|---|---|---|---|---|---|")
+    reader = Reader(infer.utils.load_feature_dict(args.feature_dict))
+    [train], [test] = reader.encode(args.train_set_path), reader.encode(args.test_set_path)
+    lines = np.flatnonzero((test.last_item > 0) & (test.profile[:, 0] > 0) & (test.before_last() > 0))
+    longest, pairs = LISTED + int(test.lengths.max()), last_two(test, lines)
+    last = pairs.videos[0][pairs.clicks[::2]][:, None]
+    rules = None
     for path in args.models:
         side = SimpleNamespace(model_path=path, feature_dict=args.feature_dict, device=None)
-        told, parameters, item_freq, feature_dict = infer.load_model(side)
-        reader = Reader(feature_dict)
-        [train], [test] = reader.encode(args.train_set_path), reader.encode(args.test_set_path)
-        lines = np.flatnonzero((test.last_item > 0) & (test.profile[:, 0] > 0) & (test.before_last() > 0))
-        longest = LISTED + int(test.lengths.max())
+        told, parameters, item_freq, _ = infer.load_model(side)
         vectors = infer.user_vectors(infer.start_network(side, told, parameters), reader.encode_users(test.users))
         lists = infer.TopN(parameters["nce_w"], parameters["nce_b"])(vectors[lines], longest)[0]
-        popular = np.tile(1 + np.argsort(-item_freq[1:], kind="stable")[:longest], (len(lines), 1))
+        popular = infer.popularity(item_freq)(lines, longest)[0]
         cells = [recall(each, test, lines, LISTED, remove) for remove in (False, True) for each in (lists, popular)]
 
-        pairs, unit = last_two(test, lines), parameters["nce_w"].astype(np.float64)
-        unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-        last = pairs.videos[0][pairs.clicks[::2]][:, None]
-        similar = infer.TopN(unit, np.zeros((1, len(unit))))(unit[last[:, 0]], SIMILAR, list(last))[0]
-        rules = infer.Rules(train, item_freq).ranking_of(pairs)(np.arange(len(lines)), SIMILAR + 1)[0]
-        rules = [ids[ids != click][:SIMILAR] for ids, click in zip(rules, last)]
+        unit = directions(parameters["nce_w"])
+        similar = infer.TopN(unit, np.zeros((1, len(unit)), np.float32))(unit[last[:, 0]], SIMILAR, list(last))[0]
+        if rules is None:
+            rules = infer.Rules(train, item_freq).ranking_of(pairs)(np.arange(len(lines)), SIMILAR + 1)[0]
+            rules = [ids[ids != click][:SIMILAR] for ids, click in zip(rules, last)]
         cells += [np.mean([target in ids for target, ids in zip(pairs.last_item, each)]) for each in (similar, rules)]
         print(f"| {Path(path).parent.name} | " + " | ".join(f"{cell:.4f}" for cell in cells) + " |", flush=True)
 

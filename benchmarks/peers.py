@@ -187,7 +187,7 @@ def tower(args):
 
 
 def torch_tower(args):
-    """The same from user windows that are ready, in inference mode; one user on one thread, which is faster."""
+    """The same from user windows that are ready, in inference mode; the better of all threads and one."""
     torch = load_torch()
     import torch_model
     _, parameters, item_freq, feature_dict = load(args.folder)

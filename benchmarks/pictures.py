@@ -58,17 +58,14 @@ def popularity(args):
 def videos(args):
     """Principal components of nce_w, and categories as the log has them."""
     import infer
+    from item_vector import directions
     from reader import Reader
     _, parameters, _, feature_dict = infer.load_model(SimpleNamespace(**vars(args), model_path=args.model))
     [log] = Reader(feature_dict).encode(args.log)
-    item, category, *_ = log.videos
-    category_of = np.zeros(len(feature_dict[infer.ITEMS]), np.int64)
-    category_of[item] = category
-    vectors = parameters["nce_w"][1:VIDEOS + 1]
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = directions(parameters["nce_w"][1:VIDEOS + 1])
     vectors = vectors - vectors.mean(0)
     flat = vectors @ np.linalg.svd(vectors, full_matrices=False)[2][:2].T
-    shown = category_of[1:VIDEOS + 1]
+    shown = log.categories(len(feature_dict[infer.ITEMS]))[1:VIDEOS + 1]
     largest = np.argsort(-np.bincount(shown), kind="stable")[:CATEGORIES]
     names = list(feature_dict["history_clicked_categories"])
 

@@ -87,6 +87,8 @@ def main():
     parser.add_argument("--ablation", action="store_true", help="the preset best without one of its settings at a time")
     parser.add_argument("--num_passes", type=int, help="of every run, in place of its preset's")
     args = parser.parse_args()
+    if args.ablation and args.rows:
+        parser.error("--ablation has rows of its own: leave --rows out")
     folder = args.work_dir / args.name
     subprocess.run([sys.executable, ROOT / "data_processor.py", f"--train_set_path={log_of(args.log_dir, 'train')}",
                     f"--output_dir={folder}", f"--feat_appear_limit={args.feat_appear_limit}"],

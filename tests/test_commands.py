@@ -272,9 +272,13 @@ def test_a_closed_pipe_is_quiet(small):
 
 
 def test_logs_from_pipes(small):
-    plain = run_ok(f"python infer.py --infer_set_path=log.txt {SMALL}", small)
-    assert run_ok(f"cat log.txt | python infer.py --infer_set_path=- {SMALL}", small) == plain
-    assert run_ok(f"python infer.py --infer_set_path=<(gzip -c log.txt) {SMALL}", small) == plain
+    """Of more lines than are read between two looks at how far it is."""
+    (small / "long.txt").write_text(5 * (small / "log.txt").read_text(), encoding="utf-8")
+    plain = run_ok(f"python infer.py --infer_set_path=long.txt {SMALL}", small)
+    for command in (f"cat long.txt | python infer.py --infer_set_path=- {SMALL}",
+                    f"python infer.py --infer_set_path=<(cat long.txt) {SMALL}",
+                    f"python infer.py --infer_set_path=<(gzip -c long.txt) {SMALL}"):
+        assert run_ok(command, small) == plain
 
 
 # ---------------------------------------------------------------- errors
@@ -333,10 +337,14 @@ def test_errors(small, command, what):
 def test_progress_on_a_terminal(small, tmp_path):
     """Long work tells a terminal how far it is and when it will end, and takes that away again; a pipe gets nothing."""
     (tmp_path / "log.txt").write_text(small_log(2500), encoding="utf-8")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "part-0").write_text("")  # as Spark leaves some
+    (tmp_path / "parts" / "part-1").write_text(small_log(2500), encoding="utf-8")
     log, output = tmp_path / "log.txt", f"--output_dir={tmp_path}"
     for command in (f"python data_processor.py --train_set_path={log} {output}",
                     train_command(tmp_path / "model", "--num_passes=1 --no-rules", log=log),
-                    f"python user_vector.py --infer_set_path={log} {SMALL} --output_path={tmp_path}/users.tsv",
+                    f"python user_vector.py --infer_set_path={tmp_path}/parts {SMALL} "
+                    f"--output_path={tmp_path}/users.tsv",
                     f"python item_vector.py {SMALL}", f"python infer_user.py {SMALL}",
                     f"python infer.py --infer_set_path={log} {SMALL} --batch_size=128"):
         ours, theirs = pty.openpty()

@@ -58,7 +58,7 @@ def train_steps(steps, loss, threads=2, dropout=0.2):
     started, targets, done = time.perf_counter(), 0, 0
     while done < steps:
         for part in shuffled_batches(stretches, len(log.clicks) // TARGETS, rng):
-            _, _, parts, _ = batch = trainer.prepare(log, part, rng, train.Hidden(user=0.5, history=0.1))
+            _, _, parts, _ = batch = trainer.prepare(log, part, rng, user_dropout=0.5, history_dropout=0.1)
             assert len(parts) == threads
             assert np.isfinite(trainer.step(*batch))
             targets, done = targets + batch[0], done + 1

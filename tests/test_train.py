@@ -54,7 +54,7 @@ def train_steps(trainer, log, steps=10, cut="window", user_dropout=0.5):
     rng, costs = np.random.default_rng(0), []
     batches = shuffled_batches(CUTS[cut](log.lengths, 20), len(log.clicks) // 64, rng)
     for part, _ in zip(batches, range(steps)):
-        costs.append(trainer.step(*trainer.prepare(log, part, rng, train.Hidden(user=user_dropout))))
+        costs.append(trainer.step(*trainer.prepare(log, part, rng, user_dropout)))
     assert len(costs) == steps
     return trainer.network.arrays(), costs
 
@@ -133,8 +133,7 @@ def test_hidden_users(inputs):
     log = inputs[2]
     stretches = sliding_windows(log.lengths, 20)
     for share in (0, 0.3, 1):
-        hidden = train.Hidden(user=share)
-        _, distinct, parts, _ = trainer_of(inputs).prepare(log, stretches, np.random.default_rng(0), hidden)
+        _, distinct, parts, _ = trainer_of(inputs).prepare(log, stretches, np.random.default_rng(0), share)
         users = np.concatenate([distinct["_proj_user_id"][part["user_id"]] for part in parts])
         phones = np.concatenate([distinct["_proj_phone"][part["phone"]] for part in parts])
         assert abs((users == 0).mean() - share) < 0.05
@@ -146,7 +145,7 @@ def test_hidden_histories(inputs, cut):
     """--history_dropout: all targets of such a stretch are predicted as infer_user.py serves, from the id alone."""
     log, trainer = inputs[2], trainer_of(inputs)
     stretches = CUTS[cut](log.lengths, 20)
-    _, distinct, parts, _ = trainer.prepare(log, stretches, np.random.default_rng(0), train.Hidden(user=1, history=1))
+    _, distinct, parts, _ = trainer.prepare(log, stretches, np.random.default_rng(0), 1, 1)
     users = paddle.concat([trainer.network(trainer.network.look_up(distinct), network_conf.tensors(part))
                            for part in parts]).numpy()
     nothing = Reader(inputs[0]).encode_users(log.users)
@@ -157,7 +156,7 @@ def test_hidden_histories(inputs, cut):
         one, other = (np.concatenate([distinct[table][part[targets]] for part in batch])
                       for distinct, batch in ((distinct, parts), plain[1:3]))
         assert (one == other).all()
-    few = trainer.prepare(log, stretches, np.random.default_rng(0), train.Hidden(history=0.1))
+    few = trainer.prepare(log, stretches, np.random.default_rng(0), history_dropout=0.1)
     bare = np.concatenate([(few[1]["_proj_history_clicked_items"][part["history_clicked_items"]] == 0).all(0)
                            for part in few[2]])
     always = stretches.start + stretches.length == 1  # first clicks alone
@@ -220,7 +219,7 @@ def test_the_clock_of_a_pass(inputs, monkeypatch):
     class Steps:
         network, ranks, rate = trainer_of(inputs).network, train.Ranks(), 0.1
 
-        def prepare(self, log, stretches, rng, hidden):
+        def prepare(self, log, stretches, rng, user_dropout, history_dropout):
             now[0] += 1
             return int(stretches.targets.sum()), "batch"
 

@@ -336,10 +336,10 @@ def test_errors(small, command, what):
 
 def test_progress_on_a_terminal(small, tmp_path):
     """Long work tells a terminal how far it is and when it will end, and takes that away again; a pipe gets nothing."""
-    (tmp_path / "log.txt").write_text(small_log(2500), encoding="utf-8")
+    (tmp_path / "log.txt").write_text(small_log(1200), encoding="utf-8")
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "part-0").write_text("")  # as Spark leaves some
-    (tmp_path / "parts" / "part-1").write_text(small_log(2500), encoding="utf-8")
+    (tmp_path / "parts" / "part-1").write_text(small_log(1200), encoding="utf-8")
     log, output = tmp_path / "log.txt", f"--output_dir={tmp_path}"
     for command in (f"python data_processor.py --train_set_path={log} {output}",
                     train_command(tmp_path / "model", "--num_passes=1 --no-rules", log=log),

@@ -352,7 +352,8 @@ def test_rules_are_a_baseline_too(small):
     (small / "chains.txt").write_text(ring_log(150, 40, 0))
     run_ok("python data_processor.py --train_set_path=chains.txt --output_dir=chains --feat_appear_limit=1", small)
     for flags, there in (("", True), ("--no-rules", False)):
-        command = train_command("chains/model", f"--learning_rate=1e-7 {flags}", "chains.txt")
+        flags += " --learning_rate=1e-7 --batch_size=2048 --num_passes=1"
+        command = train_command("chains/model", flags, "chains.txt")
         result = run(command.replace("output/", "chains/"), small)
         [*_, row] = rows_of(small / "chains" / "model")
         assert result.returncode == 0, result.stderr

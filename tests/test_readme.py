@@ -17,7 +17,7 @@ def blocks(text):
 def prose(text):
     """What is left without these blocks and the lines that lead from one to the other."""
     text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    return re.sub(r"\[(English|README.cn.md)\]\(.*", "", text).replace("\n", " ")
+    return re.sub(r"\[(English|中文)\]\(.*", "", text).replace("\n", " ")
 
 
 def test_commands_are_equal():

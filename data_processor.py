@@ -27,10 +27,9 @@ from itertools import chain
 import reader
 import utils
 from reader import PROFILE_COLUMNS, BadLines, parse_line, read_log, split_video_info
-from utils import CATEGORIES, FEATURES, ITEMS, LOG_COLUMNS, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
+from utils import CATEGORIES, FEATURES, ITEMS, LOG_COLUMNS, NO_VALUE, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
 BYTES_AT_ONCE = 1 << 16  # of lines that are counted in one go: they stay in the cache
-NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothing is known
 
 
 def parse_args():

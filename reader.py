@@ -25,7 +25,7 @@ from itertools import accumulate, chain, islice
 from typing import NamedTuple
 
 import utils
-from utils import CATEGORIES, CLICK_FEATURES, ITEMS, LOG_COLUMNS, PROFILE_FEATURES, TAGS, InputError, note
+from utils import CATEGORIES, CLICK_FEATURES, ITEMS, LOG_COLUMNS, NO_VALUE, PROFILE_FEATURES, TAGS, InputError, note
 
 import numpy as np
 
@@ -289,6 +289,7 @@ class EncodedLog(NamedTuple):
     users : list of L raw user ids.     profile : int64 [L, P], in the order of PROFILE_FEATURES
     clicks : int32 [C], rows of `videos`, line after line.   offsets : int64 [L + 1] into clicks
     last_item : int64 [L], the line's last click: item id, 0 for an unknown video, -1 for no click at all.
+    context : int64 [L], how many of the line's known clicks are those of an earlier log (`Reader.look_back`).
     videos : columns of a `VideoTable`.
     """
 
@@ -297,12 +298,18 @@ class EncodedLog(NamedTuple):
     clicks: np.ndarray
     offsets: np.ndarray
     last_item: np.ndarray
+    context: np.ndarray
     videos: tuple
 
     @property
     def lengths(self):
         """Known clicks per line, int64 [L]."""
         return np.diff(self.offsets)
+
+    @property
+    def new_clicks(self):
+        """How many known clicks are the log's own."""
+        return len(self.clicks) - int(self.context.sum())
 
     def before_last(self):
         """Known clicks per line that precede the line's last click, int64 [L]."""
@@ -331,7 +338,7 @@ class EncodedLog(NamedTuple):
 
     def fingerprint(self):
         """SHA-256 of all of it: users, profiles, clicks and what is known of the videos."""
-        return utils.fingerprint("\n".join(self.users), *self[1:5], *self.videos)
+        return utils.fingerprint("\n".join(self.users), *self[1:6], *self.videos)
 
 
 class Reader:
@@ -346,12 +353,22 @@ class Reader:
     def __init__(self, feature_dict, bad_lines=None, progress=True):
         self._bad_lines, self._progress = bad_lines, progress
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
-        self._videos = VideoTable(feature_dict)
+        self._videos, self._earlier = VideoTable(feature_dict), {}
 
     def learn(self, infos):
         """Take note of videos that no line may have."""
         for info in infos:
             self._videos[info]
+
+    def look_back(self, paths, count):
+        """Put the last `count` known clicks of each user of an earlier log in front of what this user has in each line
+        that is encoded from now on: they are looked back on, and are no targets."""
+        def decode(line):
+            return line.columns[0], array("i", filter(None, [self._videos[info] for info in line.infos]))
+        for user, rows in read_log(paths, decode, self._bad_lines, self._progress):
+            if rows and user not in NO_VALUE:
+                self._earlier[user] = (self._earlier.get(user, array("i")) + rows)[-count:]
+        note(f"{named(paths)}: earlier clicks of {len(self._earlier)} users")
 
     def encode(self, paths, block_lines=None):
         """Yield the log at `paths` (see `log_files`) as `EncodedLog` blocks of `block_lines` lines (one block if None).
@@ -360,7 +377,7 @@ class Reader:
         """
         seen = np.zeros(4, np.int64)
         for log, clicks in self.blocks(paths, self._bad_lines, block_lines, self._progress):
-            seen += (len(log.users), (log.profile[:, 0] > 0).sum(), clicks, len(log.clicks))
+            seen += (len(log.users), (log.profile[:, 0] > 0).sum(), clicks, log.new_clicks)
             yield log
         _tell(named(paths), *seen.tolist())
 
@@ -388,21 +405,23 @@ class Reader:
         profile = np.array([[ids.get(line[column], 0) for ids, column in zip(self._profile_ids, PROFILE_COLUMNS)]
                             for line in columns], np.int64).reshape(-1, len(PROFILE_FEATURES))
         last = np.array([line[-1] if line else -1 for line in rows], np.int64)
-        known = [[row for row in line if row] for line in rows]
+        earlier = [self._earlier.get(line[0], ()) for line in columns]
+        known = [[*before, *filter(None, line)] for before, line in zip(earlier, rows)]
         offsets = np.concatenate([[0], np.cumsum([len(line) for line in known])]).astype(np.int64)
         clicks = np.fromiter(chain.from_iterable(known), np.int32, offsets[-1])
         videos = self._videos.columns()
         return EncodedLog([line[0] for line in columns], profile, clicks, offsets,
-                          np.where(last > 0, videos[0][last], last), videos)
+                          np.where(last > 0, videos[0][last], last), np.array([*map(len, earlier)], np.int64), videos)
 
 
 def joined(logs):
     """Some `EncodedLog`s of one reader, as one."""
     lengths = np.concatenate([log.lengths for log in logs])
     users = list(chain.from_iterable(log.users for log in logs))
-    profile, clicks, last = (np.concatenate(columns) for columns in zip(
-        *((log.profile, log.clicks, log.last_item) for log in logs)))
-    return EncodedLog(users, profile, clicks, np.concatenate([[0], np.cumsum(lengths)]), last, logs[-1].videos)
+    profile, clicks, last, context = (np.concatenate(columns) for columns in zip(
+        *((log.profile, log.clicks, log.last_item, log.context) for log in logs)))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return EncodedLog(users, profile, clicks, offsets, last, context, logs[-1].videos)
 
 
 class TrainingLog:
@@ -416,7 +435,7 @@ class TrainingLog:
 
     Attributes
     ----------
-    first : EncodedLog, the first block.    lines, clicks : int, of all blocks, the clicks on known videos.
+    first : EncodedLog, the first block.    lines, clicks : int, of all blocks, the new clicks on known videos.
     """
 
     def __init__(self, reader, paths, block_lines, cut):
@@ -424,8 +443,8 @@ class TrainingLog:
         self.first, self.lines, self.clicks, self._sizes, self._prints = None, 0, 0, [], []
         for block in reader.encode(paths, block_lines):
             self.first = self.first or block
-            self.lines, self.clicks = self.lines + len(block.users), self.clicks + len(block.clicks)
-            self._sizes.append((len(block.clicks), len(self._cut(block.lengths).line)))
+            self.lines, self.clicks = self.lines + len(block.users), self.clicks + block.new_clicks
+            self._sizes.append((block.new_clicks, len(self._stretches(block).line)))
             self._prints.append(block.fingerprint())
         if self._sizes:
             self.first = self.first._replace(videos=block.videos)  # all that the log has, by now
@@ -434,6 +453,9 @@ class TrainingLog:
                 if not os.path.isfile(path):
                     raise InputError(path, None, f"more than --shuffle_lines={block_lines} lines, which are read in "
                                      "each pass, and it can be read once only", "give a file, or more lines at once")
+
+    def _stretches(self, block):
+        return new_targets(self._cut(block.lengths), block.context)
 
     def steps(self, batch_size):
         """Batches of each block, a list."""
@@ -445,8 +467,8 @@ class TrainingLog:
         if len(self._sizes) > 1:
             blocks = self._reader.blocks(self._paths, BadLines(sys.maxsize, quiet=True), self._block_lines)
         for (block, _), size, steps in zip(blocks, self._sizes, self.steps(batch_size)):
-            stretches = self._cut(block.lengths)
-            if (len(block.clicks), len(stretches.line)) != size:
+            stretches = self._stretches(block)
+            if (block.new_clicks, len(stretches.line)) != size:
                 raise InputError(named(self._paths), None, "changed while it was trained on", "train on a copy")
             if steps:
                 batches = shuffled_batches(stretches, steps, rng)
@@ -513,6 +535,12 @@ def sliding_windows(lengths, window_size):
 def sequence_stretches(lengths, window_size):
     """Overlapping stretches, so that one LSTM pass does for all the targets of half a window."""
     return cut_stretches(lengths, window_size, max(1, window_size // 2))
+
+
+def new_targets(stretches, context):
+    """Stretches without the targets that are among the first `context` clicks of their line, int [L]."""
+    targets = np.minimum(stretches.targets, stretches.start + stretches.length - context[stretches.line])
+    return stretches._replace(targets=targets).take(targets > 0)
 
 
 def next_click_windows(lengths, window_size):

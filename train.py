@@ -48,10 +48,10 @@ SHOWN_STEPS, SHOWN_VIDEOS = 20, 5000  # a dashboard gets the cost of every so ma
 FEW_USERS = 50  # in a test log: of so few nothing can be said
 LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
 # when a run is resumed
-FREE_TO_CHANGE = {"train_set_path", "test_set_path", "valid_set_path", "model_output_dir", "feature_dict", "item_freq",
-                  "num_passes", "patience", "resume", "checkpoint_minutes", "rules", "preset", "max_bad_lines",
-                  "threads", "init_model_path", "init_feature_dict", "catalogue_path", "compare_with",
-                  "compare_feature_dict", "min_ratio", "visualdl_dir"}
+FREE_TO_CHANGE = {"train_set_path", "context_set_path", "test_set_path", "valid_set_path", "model_output_dir",
+                  "feature_dict", "item_freq", "num_passes", "patience", "resume", "checkpoint_minutes", "rules",
+                  "preset", "max_bad_lines", "threads", "init_model_path", "init_feature_dict", "catalogue_path",
+                  "compare_with", "compare_feature_dict", "min_ratio", "visualdl_dir"}
 
 
 def parse_args():
@@ -80,7 +80,11 @@ def parse_args():
     if args.compare_with and os.path.realpath(os.path.dirname(args.compare_with)) == os.path.realpath(
             args.model_output_dir):
         parser.error("--compare_with lies in --model_output_dir, whose models this run would remove")
-    inputs = [args.train_set_path, args.test_set_path, args.valid_set_path, args.catalogue_path]
+    twice = {*map(os.path.realpath, reader.log_files(args.context_set_path or []))} & {
+        *map(os.path.realpath, reader.log_files(args.train_set_path))}
+    if twice:
+        parser.error(f"--context_set_path has {min(twice)}, whose clicks are to be learned: give earlier ones")
+    inputs = [args.train_set_path, args.test_set_path, args.valid_set_path, args.catalogue_path, args.context_set_path]
     from_stdin = sum(paths.count("-") for paths in inputs if paths)
     if from_stdin and WORLD > 1:
         parser.error("several ranks cannot read one standard input (-): give files")
@@ -94,6 +98,8 @@ def add_run_arguments(parser):
     add, path, folder, positive = parser.add_argument, utils.path_type, utils.folder_type, utils.number_type(int, 1)
     add("--train_set_path", **utils.PATHS, required=True, help="the training log: files, folders of part files "
         "or patterns (- for standard input)")
+    add("--context_set_path", **utils.PATHS, help="a log of earlier clicks, not trained on: what a user, by "
+        "id, has clicked there stands in front of the clicks to learn, as when the model serves")
     add("--test_set_path", **utils.PATHS, required=True, help="the test log: its last clicks are predicted")
     add("--valid_set_path", **utils.PATHS, help="log by whose last clicks the best pass is chosen, for "
         "model_best.tar.gz")
@@ -729,6 +735,8 @@ def encode_logs(args, feature_dict):
     cut = functools.partial(INSTANCES[args.instances], window_size=args.window_size)
     encoder = reader.Reader(feature_dict, bad_lines)
     encoder.learn(reader.read_catalogue(args.catalogue_path or []))
+    if args.context_set_path:
+        encoder.look_back(args.context_set_path, args.window_size)
     training = reader.TrainingLog(encoder, args.train_set_path, args.shuffle_lines, cut)
     seconds, others = time.perf_counter() - started, []
     if not training.clicks:

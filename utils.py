@@ -37,6 +37,7 @@ CLICK_FEATURES = ITEMS, CATEGORIES, TAGS = (
     "history_clicked_items", "history_clicked_categories", "history_clicked_tags")
 FEATURES = PROFILE_FEATURES + CLICK_FEATURES
 UNKNOWN = "<unk>"
+NO_VALUE = {"", "NULL", UNKNOWN}  # never in a dictionary: they mean that nothing is known
 FINGERPRINTS = "fingerprint.json"  # lies beside feature_dict.pkl and item_freq.pkl and ties them
 FORMAT_VERSION = 1  # of a model's archive
 MAX_WIDTH = 4096  # of a layer

@@ -38,7 +38,7 @@ def last_two(log, lines):
     first = log.offsets[lines] + log.before_last()[lines] - 1
     return log._replace(users=[log.users[line] for line in lines], profile=log.profile[lines],
                         clicks=log.clicks[first[:, None] + [0, 1]].ravel(), offsets=2 * np.arange(len(lines) + 1),
-                        last_item=log.last_item[lines])
+                        last_item=log.last_item[lines], context=log.context[lines])
 
 
 def main():

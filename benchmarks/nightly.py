@@ -116,10 +116,11 @@ def main():
         print(f"{len(new)} new videos, {np.mean(clicks):.4f} of the clicks of the new part", file=sys.stderr)
         before = train(args, folder, "before-model", logs[0], "before", args.passes)
         row(args, "before", before, folder / "before", new, pool)
-        warm = train(args, folder, "warm-model", logs[1], "now", 1, f"--learning_rate={args.warm_rate}",
-                     f"--init_model_path={folder}/before-model/checkpoint.tar.gz",
-                     f"--init_feature_dict={folder}/before/feature_dict.pkl")
-        row(args, "warm, one pass over the new part", warm, folder / "now", new, pool)
+        for name, flags in (("alone", ()), ("with the clicks before it", (f"--context_set_path={logs[0]}",))):
+            warm = train(args, folder, "warm-model", logs[1], "now", 1, f"--learning_rate={args.warm_rate}",
+                         f"--init_model_path={folder}/before-model/checkpoint.tar.gz",
+                         f"--init_feature_dict={folder}/before/feature_dict.pkl", *flags)
+            row(args, f"warm, one pass over the new part, {name}", warm, folder / "now", new, pool)
         cold = train(args, folder, "cold-model", str(log_of(args.log_dir, "train")), "cold", 5)
         row(args, "cold, five passes over everything", cold, folder / "cold", new, pool)
 

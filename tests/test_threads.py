@@ -39,7 +39,8 @@ def random_log(rng, users=2000):
                rng.integers(0, SIZES[TAGS], tag_offsets[-1]), tag_offsets)
     profile = np.stack([np.arange(1, users + 1), *rng.integers(0, 20, (3, users))], axis=1)
     clicks = rng.integers(1, videos, offsets[-1]).astype(np.int32)
-    return EncodedLog([f"u{user}" for user in range(users)], profile, clicks, offsets, clicks[offsets[1:] - 1], columns)
+    return EncodedLog([f"u{user}" for user in range(users)], profile, clicks, offsets, clicks[offsets[1:] - 1],
+                      np.zeros(users, int), columns)
 
 
 def train_steps(steps, loss, threads=2, dropout=0.2):

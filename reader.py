@@ -228,7 +228,7 @@ class VideoTable(dict):
     def __init__(self, feature_dict):
         super().__init__()
         self._ids = [feature_dict[feature].get for feature in CLICK_FEATURES]
-        self._item, self._category, self._tags, self._offsets = (
+        self.item, self._category, self._tags, self._offsets = (
             array("q", [0]), array("q", [0]), array("q", [0]), array("q", [0, 1]))
         self._columns = None
 
@@ -237,8 +237,8 @@ class VideoTable(dict):
         item_of, category_of, tag_of = self._ids
         item, row = item_of(video, 0), 0  # 0 for `<unk>` itself as well
         if item:
-            row = len(self._item)
-            self._item.append(item)
+            row = len(self.item)
+            self.item.append(item)
             self._category.append(category_of(category, 0))
             self._tags.extend(tag_of(tag, 0) for tag in tags)
             self._offsets.append(len(self._tags))
@@ -249,7 +249,7 @@ class VideoTable(dict):
     def columns(self):
         """(item [R], category [R], tags [all tags in row order], tag_offsets [R + 1]), all int64, as of now."""
         if self._columns is None:
-            self._columns = tuple(np.array(each) for each in (self._item, self._category, self._tags, self._offsets))
+            self._columns = tuple(np.array(each) for each in (self.item, self._category, self._tags, self._offsets))
         return self._columns
 
 
@@ -392,36 +392,37 @@ class Reader:
                 pieces.append(self._log([columns for columns, _ in piece], [rows for _, rows in piece]))
                 clicks, left = clicks + sum(len(rows) for _, rows in piece), left - len(piece)
             if len(pieces) > 1 or whole:
-                yield joined(pieces), clicks
+                yield joined(pieces, self._videos.columns()), clicks
             if whole or left:
                 return
 
     def encode_users(self, user_ids):
         """Users of whom nothing but the id is known, as an `EncodedLog`."""
         nothing = [""] * (len(LOG_COLUMNS) - 1)
-        return self._log([[user, *nothing] for user in user_ids], [[] for _ in user_ids])
+        log = self._log([[user, *nothing] for user in user_ids], [[] for _ in user_ids])
+        return log._replace(videos=self._videos.columns())
 
     def _log(self, columns, rows):
+        """An `EncodedLog` of some lines, but for the columns of the videos: they grow from piece to piece."""
         profile = np.array([[ids.get(line[column], 0) for ids, column in zip(self._profile_ids, PROFILE_COLUMNS)]
                             for line in columns], np.int64).reshape(-1, len(PROFILE_FEATURES))
-        last = np.array([line[-1] if line else -1 for line in rows], np.int64)
+        last = np.array([self._videos.item[line[-1]] if line else -1 for line in rows], np.int64)
         earlier = [self._earlier.get(line[0], ()) for line in columns]
         known = [[*before, *filter(None, line)] for before, line in zip(earlier, rows)]
         offsets = np.concatenate([[0], np.cumsum([len(line) for line in known])]).astype(np.int64)
         clicks = np.fromiter(chain.from_iterable(known), np.int32, offsets[-1])
-        videos = self._videos.columns()
-        return EncodedLog([line[0] for line in columns], profile, clicks, offsets,
-                          np.where(last > 0, videos[0][last], last), np.array([*map(len, earlier)], np.int64), videos)
+        context = np.array([*map(len, earlier)], np.int64)
+        return EncodedLog([line[0] for line in columns], profile, clicks, offsets, last, context, None)
 
 
-def joined(logs):
-    """Some `EncodedLog`s of one reader, as one."""
+def joined(logs, videos):
+    """Some `EncodedLog`s of one reader, as one, with the columns of its videos."""
     lengths = np.concatenate([log.lengths for log in logs])
     users = list(chain.from_iterable(log.users for log in logs))
     profile, clicks, last, context = (np.concatenate(columns) for columns in zip(
         *((log.profile, log.clicks, log.last_item, log.context) for log in logs)))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return EncodedLog(users, profile, clicks, offsets, last, context, logs[-1].videos)
+    return EncodedLog(users, profile, clicks, offsets, last, context, videos)
 
 
 class TrainingLog:

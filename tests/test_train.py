@@ -256,8 +256,9 @@ def log_of(*histories):
     feature_dict = {name: {"<unk>": 0} for name in FEATURES}
     feature_dict["history_clicked_items"].update({video: id_ for id_, video in enumerate(videos, 1)})
     reader = Reader(feature_dict)
-    return reader._log([[f"u{number}", "", "", "", ""] for number in range(len(histories))],
-                       [[reader._videos[f"{video}:a:b"] for video in history] for history in histories])
+    log = reader._log([[f"u{number}", "", "", "", ""] for number in range(len(histories))],
+                      [[reader._videos[f"{video}:a:b"] for video in history] for history in histories])
+    return log._replace(videos=reader._videos.columns())
 
 
 def settled(clicks, held_out, **settings):

@@ -118,6 +118,30 @@ def test_sequences_see_suffixes_of_the_history(tmp_path_factory, lines, window_s
         assert seen >= min(len(whole[4]), window_size // 2 + 1)
 
 
+@given(earlier=st.lists(LINES, max_size=8), lines=st.lists(LINES, min_size=1, max_size=8),
+       window_size=st.integers(1, 6), block=st.integers(1, 9))
+def test_earlier_clicks_are_looked_back_on(tmp_path_factory, earlier, lines, window_size, block):
+    """Each new click is a target once, from the window that it has behind all clicks of its user; no earlier one is."""
+    folder = tmp_path_factory.mktemp("logs")
+    for name, drawn in (("earlier.txt", earlier), ("new.txt", lines)):
+        (folder / name).write_text(log_text(drawn), encoding="utf-8")
+    wanted, new_clicks = [], 0
+    for user, province, city, infos, phone in lines:
+        before = [info for other, _, _, clicks, _ in earlier if other == user not in utils.NO_VALUE for info in clicks]
+        known = len(list(plain_instances(SMALL_DICT, 1, [(user, "", "", before, "")], training=True)))
+        whole = [(user, province, city, before + infos, phone)]
+        wanted += list(plain_instances(SMALL_DICT, window_size, whole, training=True))[known:]
+        new_clicks += len(list(plain_instances(SMALL_DICT, 1, [(user, "", "", infos, "")], training=True)))
+    source = Reader(SMALL_DICT)
+    source.look_back([str(folder / "earlier.txt")], window_size)
+    cut = functools.partial(reader.sliding_windows, window_size=window_size)
+    training = reader.TrainingLog(source, [str(folder / "new.txt")], block, cut)
+    assert training.clicks == new_clicks == len(wanted)
+    found = [instance for log, part, _ in training.batches(2, np.random.default_rng(0))
+             for instance in instances_of_batch(reader.make_batch(log, part))]
+    assert sorted(map(repr, found)) == sorted(map(repr, wanted))
+
+
 IDS = st.lists(st.integers(0, 9), max_size=6)
 
 

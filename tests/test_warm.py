@@ -167,6 +167,28 @@ def test_a_warm_start_goes_on(nights, preset):
     assert sum(video.startswith("N3") for _, pairs in lists_of(lists) for video, _ in pairs) > 100
 
 
+def test_earlier_clicks_stand_in_front(small, tmp_path):
+    """One click a user can be foretold from those before it alone; they are no instances."""
+    halves = [], []
+    for line in (small / "log.txt").read_text(encoding="utf-8").splitlines(keepends=True):
+        columns = line.split("\t")
+        infos = columns[3].split(";")
+        for half, part in zip(halves, (infos[:-1], infos[-1:])):
+            half.append("\t".join([*columns[:3], ";".join(part), columns[4]]))
+    for name, half in zip(("earlier", "day"), halves):
+        (tmp_path / f"{name}.txt").write_text("".join(half), encoding="utf-8")
+    rows = []
+    for name, flags in (("alone", ""), ("behind", f"--context_set_path={tmp_path}/earlier.txt")):
+        run_ok(train_command(tmp_path / name, f"--train_set_path={tmp_path}/day.txt --init_model_path="
+                             "output/model/checkpoint.tar.gz --init_feature_dict=output/feature_dict.pkl --no-rules "
+                             f"--shuffle_lines=100 {flags}"), small)
+        rows.append([json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()])
+    assert [row["instances"] for row in [*rows[0], *rows[1]]] == [300] * 4
+    assert rows[1][0]["cost"] < rows[0][0]["cost"] - 0.3
+    twice = run(train_command(tmp_path / "no", f"--context_set_path {tmp_path}/earlier.txt log.txt"), small)
+    assert twice.returncode == 2 and "log.txt, whose clicks are to be learned: give earlier ones" in twice.stderr
+
+
 @pytest.mark.parametrize("flags, what", [
     ("--init_model_path=output/model/checkpoint.tar.gz --lstm_dim=32", "of a network that is not like this one"),
     ("--init_model_path=new/feature_dict.pkl", "feature_dict.pkl: "),

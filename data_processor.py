@@ -58,13 +58,15 @@ def parse_args():
     args = parser.parse_args()
     if bool(args.train_set_path) == bool(args.merge_counts):
         parser.error("give one of --train_set_path and --merge_counts")
-    if args.counts_only and (args.base_feature_dict or args.catalogue_path):
-        parser.error("--base_feature_dict and --catalogue_path go with the run that merges the counts")
+    if args.counts_only:
+        utils.refuse_unused(parser, args, ["feat_appear_limit", "base_feature_dict", "catalogue_path", "hottest"],
+                            "goes with the run that merges the counts")
+    if args.merge_counts:
+        utils.refuse_unused(parser, args, ["max_bad_lines", "processes"], "goes with the runs that read the log")
     if args.hottest_by and not args.hottest:
         parser.error("--hottest_by needs --hottest")
-    if args.hottest and args.counts_only:
-        parser.error("--hottest goes with the run that merges the counts")
-    if args.hottest_by in PROFILE_FEATURES and (args.merge_counts or "-" in args.train_set_path):
+    if args.hottest_by in PROFILE_FEATURES and (
+            args.merge_counts or not all(map(os.path.isfile, reader.log_files(args.train_set_path)))):
         parser.error(f"--hottest_by={args.hottest_by} reads the log again: give it as --train_set_path, files")
     return args
 

@@ -40,7 +40,11 @@ def parse_args():
     add_list_arguments(parser)
     parser.add_argument("--evaluate", action="store_true", help="print no lists, but one JSON object: the metrics of "
                         "train.py, on the last click of each line of the log")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.evaluate:
+        utils.refuse_unused(parser, args, ["top_n", "remove_seen"], "does not go with --evaluate: its metrics have "
+                            "lists of their own, with and without what was seen")
+    return args
 
 
 def add_infer_arguments(parser, required=True):
@@ -73,7 +77,7 @@ def add_list_arguments(parser):
 
 def add_popularity(parser):
     """The flag of the scripts that look at biases."""
-    parser.add_argument("--popularity", type=utils.number_type(float, 0), default=1.0, metavar="F", help="multiplies "
+    parser.add_argument("--popularity", type=utils.number_type(float, 0, 100), default=1.0, metavar="F", help="times "
                         "the videos' biases: below 1 popular videos come later, and others more often (%(default)s)")
 
 
@@ -84,7 +88,7 @@ def add_output_path(parser):
 
 
 def _vector_path(text):
-    if not text.endswith(FORMATS):
+    if os.path.splitext(text)[1] not in FORMATS:
         raise argparse.ArgumentTypeError(f"{text}: unknown kind of file: end its name in {', '.join(FORMATS)}")
     return utils.path_type(text)
 
@@ -115,6 +119,13 @@ def load_model(args):
     if found[0][:1] != (videos,) or len(found[0]) != 2 or found[1:] != [(1, videos), (videos,)]:
         raise InputError(args.model_path, None, "nce_w, nce_b or item_freq is missing or has another shape", mend)
     return told, parameters, item_freq, feature_dict
+
+
+def fingerprints(model):
+    """{"feature_dict": SHA-256, "model": SHA-256} of what `load_model` gave: what stands beside exported files."""
+    told, parameters, *_ = model
+    values = [json.dumps(told, sort_keys=True), *(parameters[name] for name in sorted(parameters))]
+    return {"feature_dict": told["dictionary_fingerprint"], "model": utils.fingerprint(*values)}
 
 
 def start_network(args, told, parameters):
@@ -444,17 +455,15 @@ def write_vectors(path, model, blocks):
         for _, vectors in blocks:
             sys.stdout.write(vector_lines(vectors, ","))
         return
-    kind, (told, parameters, *_) = os.path.splitext(path)[1], model
+    kind, (_, parameters, *_) = os.path.splitext(path)[1], model
     with utils.atomic_write(path) as stream:
         if kind == ".tsv":
             for ids, vectors in blocks:
                 stream.write(vector_lines(vectors, "\t", ids).encode())
         else:
             _write_whole(path, stream, kind, list(blocks), parameters["nce_w"].shape[1] + 2)
-    values = [json.dumps(told, sort_keys=True), *(parameters[name] for name in sorted(parameters))]
-    prints = {"feature_dict": told["dictionary_fingerprint"], "model": utils.fingerprint(*values)}
     with utils.atomic_write(os.path.realpath(path) + ".json") as stream:
-        stream.write(json.dumps(prints, indent=1).encode())
+        stream.write(json.dumps(fingerprints(model), indent=1).encode())
 
 
 def _write_whole(path, stream, kind, blocks, width):

@@ -41,11 +41,21 @@ def parse_args():
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
     args = parser.parse_args()
-    if args.output_dir and "-" in [args.user_ids, *(args.infer_set_path or [])]:
-        parser.error("--output_dir goes on where it was stopped, which standard input (-) cannot: give a file")
-    if args.remove_seen and not args.infer_set_path:
-        parser.error("--remove_seen needs --infer_set_path: nothing is known of histories without it")
+    if args.output_dir and not all(map(os.path.isfile, input_files(args))):
+        parser.error("--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: give files")
+    if not args.output_dir:
+        utils.refuse_unused(parser, args, ["part_users"], "needs --output_dir")
+    if not args.infer_set_path:
+        utils.refuse_unused(parser, args, ["remove_seen", "max_bad_lines"], "needs --infer_set_path: without it "
+                            "there are no histories")
     return args
+
+
+def input_files(args):
+    """The files of users and of videos that are given."""
+    named = filter(None, ([args.user_ids] if args.user_ids else None, args.infer_set_path, args.allow_items,
+                          args.deny_items))
+    return [file for paths in named for file in log_files(paths)]
 
 
 def read_user_ids(args):
@@ -56,30 +66,33 @@ def read_user_ids(args):
         yield user
 
 
-def most_clicked(item_freq, allowed, n):
-    """(ids, probabilities) of the `n` most clicked videos that are allowed; float32 [V], bool [V] -> [n], [n]."""
-    ids = np.argsort(np.where(allowed, -item_freq, np.inf), kind="stable")[:min(n, allowed.sum())]
-    return ids, item_freq[ids]
+def most_clicked(item_freq, allowed, n, popularity=1.0):
+    """(ids, probabilities) of the `n` most clicked videos that are allowed: of the softmax of --popularity times the
+    logarithms of their frequencies. float32 [V], bool [V] -> [n], [n]."""
+    shares = np.where(allowed, item_freq.astype(np.float64) ** popularity, 0)
+    ids = np.argsort(np.where(allowed, -shares, np.inf), kind="stable")[:min(n, allowed.sum())]
+    return ids, (shares / max(shares.sum(), np.finfo(float).tiny))[ids]
 
 
-def begin_parts(args, model):
-    """Make --output_dir, or go on in it; InputError if its parts are of other lists than these."""
-    told, parameters, *_ = model
-    settings = {name: value for name, value in vars(args).items() if name not in ("threads", "device", "output_dir")}
-    named = filter(None, (args.user_ids, args.infer_set_path, args.allow_items, args.deny_items))
-    files = [(file, os.path.getsize(file), os.stat(file).st_mtime_ns) for paths in named for file in log_files(paths)]
-    now = {"fingerprint": utils.fingerprint(json.dumps([told, settings, files], sort_keys=True),
-                                            *(parameters[name] for name in sorted(parameters)))}
+def begin_parts(args, model, part_users):
+    """Make --output_dir, or go on in it, and return the names of its parts; InputError if they are of other lists than
+    these: wherever the files are, and however many users are worked on together."""
+    shapers = {name: getattr(args, name) for name in ("top_n", "popularity", "remove_seen", "max_bad_lines")}
+    given = [bool(each) for each in (args.user_ids, args.infer_set_path, args.allow_items, args.deny_items)]
+    files = [(os.path.getsize(file), os.stat(file).st_mtime_ns) for file in input_files(args)]
+    now = {**infer.fingerprints(model), "settings": shapers, "part_users": part_users, "given": given, "files": files}
     os.makedirs(args.output_dir, exist_ok=True)
-    path, mend = os.path.join(args.output_dir, "run.json"), "give another --output_dir"
+    there = {file for file in os.listdir(args.output_dir) if re.fullmatch(r"part-\d+", file)}
+    path, mend, before = os.path.join(args.output_dir, "run.json"), "give another --output_dir", None
     if os.path.exists(path):
         with utils.reading(path, mend) as stream:
-            if json.load(stream) != now:
-                raise InputError(args.output_dir, None, "has parts of another model, of other settings or of "
-                                 "other users or files", mend)
-    else:
-        with utils.atomic_write(path) as stream:
-            stream.write(json.dumps(now).encode())
+            before = json.load(stream)
+    if before != json.loads(json.dumps(now)) and (before or there):
+        raise InputError(args.output_dir, None, "has parts of another model, of other settings or of other users or "
+                         "files", mend)
+    with utils.atomic_write(path) as stream:
+        stream.write(json.dumps(now).encode())
+    return there
 
 
 def write_parts(args, served):
@@ -106,7 +119,8 @@ def main():
                          "give --user_ids")
     reader = Reader(feature_dict)
     top_n = infer.TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed)
-    network, popular = infer.start_network(args, told, parameters), most_clicked(item_freq, allowed, args.top_n)
+    network, popular = infer.start_network(args, told, parameters), most_clicked(
+        item_freq, allowed, args.top_n, args.popularity)
     if args.output_dir:
         args.batch_size = min(args.batch_size, args.part_users)
     size, unknown = infer.block_size(args), 0
@@ -140,8 +154,7 @@ def main():
     tasks = ((number // of_part, log) for number, log in enumerate(logs))
     with ThreadPoolExecutor(args.threads) as pool:
         if args.output_dir:
-            begin_parts(args, model)
-            there = {file for file in os.listdir(args.output_dir) if re.fullmatch(r"part-\d+", file)}
+            there = begin_parts(args, model, of_part * size)
             utils.note(f"{args.output_dir}: {len(there)} parts are there already")
             missing = (task for task in tasks if part_name(task[0]) not in there)
             write_parts(args, told_of(utils.ordered_map(pool, serve, missing, args.threads)))

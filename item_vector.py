@@ -10,6 +10,8 @@ norm |(b, w)| over the videos: every video vector has norm m. The cosine with a 
 order (`<unk>` is no video: line 1 is the video with id 1); --output_path writes a file with ids instead, and
 beside it FILE.json with the fingerprints of dictionary and model: those of users and videos must be equal.
 """
+import json
+import os
 import sys
 
 import infer
@@ -35,10 +37,13 @@ def parse_args():
                         "user_vector.py, the order by cosine with the vectors of --output_path, as an engine finds it, "
                         "with the order of the model")
     args = parser.parse_args()
-    if args.similar and args.output_path:
-        parser.error("--similar prints lists to stdout: leave --output_path out")
+    if args.similar:
+        utils.refuse_unused(parser, args, ["output_path", "popularity"], "does not go with --similar, which prints "
+                            "lists to stdout, and looks at no bias")
     if args.check and not args.output_path:
         parser.error("--check reads the file of --output_path")
+    if args.check and os.path.realpath(args.check) == os.path.realpath(args.output_path):
+        parser.error("--check is the file that --output_path would write: give that of user_vector.py")
     return args
 
 
@@ -84,10 +89,14 @@ def check(args, model):
     """Print how well two files of vectors and the model agree; InputError if they are not of one model."""
     _, parameters, _, feature_dict = model
     (_, users), (ids, videos) = infer.read_vectors(args.check), infer.read_vectors(args.output_path)
+    beside, mend = os.path.realpath(args.check) + ".json", "give the file that user_vector.py wrote with this model"
+    if os.path.exists(beside):
+        with utils.reading(beside, mend) as stream:
+            if json.load(stream) != infer.fingerprints(model):
+                raise InputError(args.check, None, "vectors of another model, as the .json beside it says", mend)
     width = parameters["nce_w"].shape[1] + 2
     if users.shape[1:] != (width,) or not len(users) or (users[:, 0] <= 0).any():
-        raise InputError(args.check, None, f"no vectors of users, of {width} numbers each",
-                         "give the file that user_vector.py wrote with this model")
+        raise InputError(args.check, None, f"no vectors of users, of {width} numbers each", mend)
     if ids != list(feature_dict[ITEMS])[1:]:
         raise InputError(args.output_path, None, "its ids are not those of the dictionary", "write it again")
     some = users[np.linspace(0, len(users) - 1, min(len(users), CHECKED)).astype(int)]

@@ -9,7 +9,9 @@
 Change the class, or write a subclass of it here and name it in train.py's --network: README, "Changing the network".
 """
 import copy
+import errno
 import json
+import os
 import sys
 import warnings
 from typing import NamedTuple
@@ -280,9 +282,10 @@ class UserTower(nn.Layer):
 
     def __init__(self, network):
         super().__init__()
-        if type(network).embedding_layer is not DNNmodel.embedding_layer:  # `forward` has its own, for plain arrays
-            raise InputError("--export_dir", None, f"{type(network).__name__} has an embedding_layer of its own",
-                             "write the same for plain arrays into UserTower, in network_conf.py")
+        for name in ("forward", "look_up", "embedding_layer"):  # `forward` below has its own, for plain arrays
+            if getattr(type(network), name) is not getattr(DNNmodel, name):
+                raise InputError("--export_dir", None, f"{type(network).__name__} has its own {name}",
+                                 "write the same for plain arrays into UserTower, in network_conf.py")
         self.network = network
         dims, tags = network.config.embedding_dims, network.tables()[f"_proj_{TAGS}"].weight
         self.profile = [feature for feature in PROFILE_FEATURES if feature in dims]
@@ -306,8 +309,9 @@ class UserTower(nn.Layer):
             "seen_from": (length - 1) * users + place, "stretch": place, "tag_counts": counts.unsqueeze(1),
             "clicks": length.astype("float32").unsqueeze(1)})
 
-    def save(self, folder):
-        """Write user_tower.json and user_tower.pdiparams for `paddle.inference`, and inputs.json, which says how."""
+    def save(self, folder, fingerprints):
+        """Write user_tower.json and user_tower.pdiparams for `paddle.inference`, and inputs.json, which says how to
+        use them, with the fingerprints of dictionary and model. OSError if there is no place for them."""
         width, spec = self.network.config.window_size, paddle.static.InputSpec
         specs = [spec([None, len(self.profile)], "int64", "profile"), spec([None, width], "int64", "items"),
                  spec([None, width], "int64", "categories"), spec([None, width, None], "int64", "tags"),
@@ -322,10 +326,13 @@ class UserTower(nn.Layer):
             except Exception as error:  # whatever a network of one's own does that a static program cannot
                 raise InputError("--export_dir", None, f"{self.network.config.network} cannot be written as a static "
                                  f"program ({said(error)})", "see docs/network.md") from error
-        with utils.atomic_write(f"{folder}/inputs.json") as stream:
-            stream.write(json.dumps({
-                "inputs": [each.name for each in specs], "profile": self.profile, "window_size": width,
-                "no_tag": self.no_tag, "dictionary": self.network.config.dictionary_fingerprint}, indent=1).encode())
+        try:
+            paddle.jit.load(f"{folder}/user_tower")
+        except Exception as error:  # a disk that is full is nothing to its writer
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder) from error
+        with open(f"{folder}/inputs.json", "w", encoding="utf-8") as stream:
+            json.dump({"inputs": [each.name for each in specs], "profile": self.profile, "window_size": width,
+                       "no_tag": self.no_tag, **fingerprints}, stream, indent=1)
 
 
 def earlier_ids(old, new):
@@ -364,6 +371,8 @@ def carry_over(initial, before, dictionaries, freqs, content):
             found[name] = value
             continue
         rows, known = (value.T if name == "nce_b" else value)[ids[table]], ids[table][:, None] > 0
+        if table in (VIDEO_TABLE, "nce_w", "nce_b"):
+            known &= np.asarray(freqs[0])[ids[table], None] > 0  # others of a catalogue have learned nothing
         known[0] = True  # <unk>
         if name == "nce_b":
             offset = rows - log_old[ids[table]]

@@ -21,7 +21,7 @@ import re
 import sys
 import zlib
 from array import array
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain, islice, zip_longest
 from typing import NamedTuple
 
 import utils
@@ -446,7 +446,7 @@ class TrainingLog:
             self.first = self.first or block
             self.lines, self.clicks = self.lines + len(block.users), self.clicks + block.new_clicks
             self._sizes.append((block.new_clicks, len(self._stretches(block).line)))
-            self._prints.append(block.fingerprint())
+            self._prints.append(block._replace(videos=()).fingerprint())  # these grow while it is read
         if self._sizes:
             self.first = self.first._replace(videos=block.videos)  # all that the log has, by now
         if len(self._sizes) > 1:
@@ -458,26 +458,31 @@ class TrainingLog:
     def _stretches(self, block):
         return new_targets(self._cut(block.lengths), block.context)
 
+    def _blocks(self):
+        """Yield the blocks of a pass; InputError if they are no longer those that were read first."""
+        if len(self._sizes) == 1:
+            yield self.first
+            return
+        blocks = self._reader.blocks(self._paths, BadLines(sys.maxsize, quiet=True), self._block_lines)
+        for found, wanted in zip_longest(blocks, self._prints):
+            if found is None or found[0]._replace(videos=()).fingerprint() != wanted:
+                raise InputError(named(self._paths), None, "changed while it was trained on", "train on a copy")
+            yield found[0]
+
     def steps(self, batch_size):
         """Batches of each block, a list."""
         return [min(-(-clicks // batch_size), stretches) for clicks, stretches in self._sizes]
 
     def batches(self, batch_size, rng):
         """Yield (block, stretches, generator) of each batch of a pass, in random order within a block."""
-        blocks = [(self.first, 0)]
-        if len(self._sizes) > 1:
-            blocks = self._reader.blocks(self._paths, BadLines(sys.maxsize, quiet=True), self._block_lines)
-        for (block, _), size, steps in zip(blocks, self._sizes, self.steps(batch_size)):
-            stretches = self._stretches(block)
-            if (block.new_clicks, len(stretches.line)) != size:
-                raise InputError(named(self._paths), None, "changed while it was trained on", "train on a copy")
+        for block, steps in zip(self._blocks(), self.steps(batch_size)):
             if steps:
-                batches = shuffled_batches(stretches, steps, rng)
+                batches = shuffled_batches(self._stretches(block), steps, rng)
                 yield from ((block, batch, generator) for batch, generator in zip(batches, rng.spawn(steps)))
 
     def fingerprint(self):
         """SHA-256 of all of it, as of an `EncodedLog`."""
-        return utils.fingerprint(*self._prints)
+        return utils.fingerprint(*self._prints, *self.first.videos)
 
 
 def _tell(path, users, known_users, clicks, known_clicks):

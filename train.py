@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 import reader
 import utils
 from infer import Rules, TopN, evaluate_model, evaluate_ranking, load_model, popularity, start_network
-from utils import CATEGORIES, FEATURES, ITEMS, TAGS, InputError, note
+from utils import CATEGORIES, CLICK_FEATURES, FEATURES, ITEMS, TAGS, InputError, note
 
 import numpy as np
 
@@ -50,8 +50,8 @@ LARGEST_PART = 512  # stretches that are computed together: more do not fit into
 # when a run is resumed
 FREE_TO_CHANGE = {"train_set_path", "context_set_path", "test_set_path", "valid_set_path", "model_output_dir",
                   "feature_dict", "item_freq", "num_passes", "patience", "resume", "checkpoint_minutes", "rules",
-                  "preset", "max_bad_lines", "threads", "init_model_path", "init_feature_dict", "catalogue_path",
-                  "compare_with", "compare_feature_dict", "min_ratio", "visualdl_dir"}
+                  "preset", "max_bad_lines", "threads", "init_feature_dict", "compare_with", "compare_feature_dict",
+                  "min_ratio", "visualdl_dir"}
 
 
 def parse_args():
@@ -160,8 +160,8 @@ def add_network_arguments(parser):
     add("--num_negatives", type=positive, default=5, help="noise samples (%(default)s)")
     add("--shared_negatives", action=switch, default=False,
         help="draw them once a batch, not for each of its instances (%(default)s)")
-    add("--batch_size", type=positive, help="instances per step (512; on a log of fewer than 51,200 clicks as many as "
-        "make 100 steps a pass, at least 32)")
+    add("--batch_size", type=positive, help="instances per step (%(default)s; None: 512, on a log of fewer than 51,200 "
+        "clicks as many as make 100 steps a pass, at least 32)")
     add("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
     add("--learning_rate", type=utils.number_type(float, 0, above=True), default=0.002,
         help="at the start; it falls to a tenth along a cosine (%(default)s)")
@@ -767,9 +767,10 @@ def make_network(args, feature_dict, item_freq):
     except ValueError as error:
         raise InputError("--network", None, str(error), "write it there, or name one of these") from error
     dims = {**network_class.embedding_dims, **({ITEMS: args.dnn_layer_dims[1]} if args.tie_embeddings else {})}
-    if not dims.keys() <= set(FEATURES) or max(dims.values()) > utils.MAX_WIDTH:
-        raise InputError("--network", None, f"embedding_dims of {args.network} has a feature that the log has not, or "
-                         f"a width above {utils.MAX_WIDTH}", "see LOG_COLUMNS and PROFILE_FEATURES in utils.py")
+    if not {*CLICK_FEATURES} < dims.keys() <= {*FEATURES} or max(dims.values()) > utils.MAX_WIDTH:
+        raise InputError("--network", None, f"embedding_dims of {args.network} lacks a feature of clicks or all of the "
+                         f"profile, or has one that the log has not, or a width above {utils.MAX_WIDTH}",
+                         "see LOG_COLUMNS and PROFILE_FEATURES in utils.py")
     config = network_conf.ModelConfig(
         {name: len(feature_dict[name]) for name in FEATURES}, dims, utils.dictionary_fingerprint(feature_dict),
         args.window_size, tuple(args.dnn_layer_dims), args.lstm_dim, args.tie_embeddings, args.network, args.content)
@@ -812,6 +813,7 @@ def main():
     steps = sum(training.steps(args.batch_size))  # a pass
     trainer = Trainer(args, network, item_freq, args.num_passes * steps, ranks)
     settings = {name: value for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
+    settings.update({name: bool(settings[name]) for name in ("init_model_path", "catalogue_path")})  # may have moved
     files = {name: log.fingerprint() for name, log in
              (("training log", training), ("test log", test), ("validation log", valid)) if log}
     identity = {**settings, **network.config._asdict(), **files, "item_freq": utils.fingerprint(item_freq)}

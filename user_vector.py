@@ -27,6 +27,9 @@ def parse_args():
     args = parser.parse_args()
     if bool(args.infer_set_path) == bool(args.export_dir):
         parser.error("give one of --infer_set_path and --export_dir")
+    if args.export_dir:
+        utils.refuse_unused(parser, args, ["output_path", "batch_size", "max_bad_lines", "threads"],
+                            "does not go with --export_dir, which computes no vectors")
     if args.max_bad_lines and not args.output_path:
         parser.error("--max_bad_lines needs --output_path: printed vectors have no ids, so a line left out would "
                      "shift all that follow")
@@ -40,18 +43,28 @@ def simple_lsh_users(users):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def export(folder, network, model, dictionary):
+    """Put the user tower, `dictionary` and what describes them into a folder, all of it or none."""
+    from network_conf import UserTower
+    made = os.path.join(folder, ".partial")
+    shutil.rmtree(made, ignore_errors=True)  # of a run that was killed
+    os.makedirs(made)
+    try:
+        UserTower(network).save(made, infer.fingerprints(model))
+        shutil.copy(dictionary, os.path.join(made, "feature_dict.pkl"))
+        for name in os.listdir(made):
+            os.replace(os.path.join(made, name), os.path.join(folder, name))
+    finally:
+        shutil.rmtree(made)
+
+
 def main():
     """Print or write the vector of each user of the log."""
     args = parse_args()
     model = told, parameters, _, feature_dict = infer.load_model(args)
     network = infer.start_network(args, told, parameters)
     if args.export_dir:
-        from network_conf import UserTower
-        os.makedirs(args.export_dir, exist_ok=True)
-        UserTower(network).save(args.export_dir)
-        with open(args.feature_dict, "rb") as dictionary, utils.atomic_write(
-                os.path.join(args.export_dir, "feature_dict.pkl")) as stream:
-            shutil.copyfileobj(dictionary, stream)
+        export(args.export_dir, network, model, args.feature_dict)
         return
 
     def vectors_of(log):

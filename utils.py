@@ -146,6 +146,13 @@ def argument_parser(doc, **options):
     return _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
 
+def refuse_unused(parser, args, names, why):
+    """End with a message if one of these flags was given a value: it would do nothing."""
+    for name in names:
+        if getattr(args, name) != parser.get_default(name):
+            parser.error(f"--{name} {why}")
+
+
 def number_type(kind, minimum, maximum=math.inf, above=False):
     """argparse type: a finite `kind` (int or float) of at least `minimum` (above it, if `above`)."""
     maximum = min(maximum, 1 << 31) if kind is int else maximum  # what numpy and paddle can hold

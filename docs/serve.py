@@ -46,7 +46,7 @@ class UserTower:
         profile = [[self.ids[name].get(line[COLUMNS[name]], 0) for name in self.told["profile"]] for line in lines]
         windows = []  # of each user: [(video, category, [tag, ...]), ...], <unk> in front
         for line in lines:
-            infos = [] if line[3] == "NULL" else [info.rsplit(":", 2) for info in line[3].split(";")]
+            infos = [] if line[3] in ("", "NULL") else [info.rsplit(":", 2) for info in line[3].split(";")]
             clicks = [(video_of(video), category_of(category, 0), [tag_of(tag, 0) for tag in tags.split("_")])
                       for video, category, tags in infos if video_of(video)]
             windows.append([(0, 0, [0]), *clicks][-width:])
@@ -65,11 +65,14 @@ def main():
         sys.exit(__doc__)
     folder = sys.argv[1]
     tower, found = UserTower(folder), np.load(f"{folder}/videos.npz")
+    with open(f"{folder}/videos.npz.json") as prints:
+        if json.load(prints)["model"] != tower.told["model"]:
+            sys.exit(f"{folder}: user tower and videos.npz are of different models: export both again")
     names, videos = found["ids"], found["vectors"]
     index = faiss.IndexFlatIP(videos.shape[1])  # exact; for millions of videos: IndexHNSWFlat, efSearch 200
     index.add((videos / np.linalg.norm(videos, axis=1, keepdims=True)).astype(np.float32))
     for text in sys.stdin:
-        line = text.rstrip("\n").split("\t")
+        line = text.rstrip("\r\n").split("\t")
         _, [best] = index.search(tower([line]), min(30, len(names)))
         print(line[0], ",".join(names[best]), sep="\t", flush=True)
 

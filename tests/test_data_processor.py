@@ -112,14 +112,15 @@ def test_pipe_and_file_count_alike(tmp_path):
 def test_counts_of_machines_are_merged(tmp_path):
     """Each counts a part alone; from their counts come the same files, byte for byte, as from the whole log."""
     lines = [*(LOG * 9).splitlines(True), "u3\tp1\tc2\tv9:z:s;v2:a:t\tm1\n"]
-    command = f"python {ROOT}/data_processor.py --feat_appear_limit=2"
+    count = f"python {ROOT}/data_processor.py"
+    command = f"{count} --feat_appear_limit=2"
     for name, chosen in (("whole", lines), ("one", lines[:11]), ("two", lines[11:12]), ("three", lines[12:])):
         (tmp_path / f"{name}.txt").write_text("".join(chosen), encoding="utf-8")
     printed = run_ok(f"{command} --train_set_path=whole.txt --output_dir=whole", tmp_path)
     for name in ("one", "two", "three"):
-        run_ok(f"{command} --train_set_path={name}.txt --counts_only --output_dir={name}", tmp_path)
+        run_ok(f"{count} --train_set_path={name}.txt --counts_only --output_dir={name}", tmp_path)
         assert [path.name for path in (tmp_path / name).iterdir()] == ["counts.pkl"]
-    run_ok(f"{command} --merge_counts one/counts.pkl two/counts.pkl --counts_only --output_dir=both", tmp_path)
+    run_ok(f"{count} --merge_counts one/counts.pkl two/counts.pkl --counts_only --output_dir=both", tmp_path)
     for parts in ("three/counts.pkl one/counts.pkl two/counts.pkl", "both/counts.pkl three/counts.pkl"):
         assert run_ok(f"{command} --merge_counts {parts} --output_dir=merged", tmp_path) == printed
         for path in (tmp_path / "whole").iterdir():

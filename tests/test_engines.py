@@ -136,9 +136,22 @@ def test_check(folder, suffix):
     assert out == f"{USERS} users: 100.00% of the model's top 30 found by cosine, 100.00% at their places\n"
     ids, vectors = infer.read_vectors(str(folder / f"users.{suffix}"))
     assert ids == [f"U{user}" for user in range(USERS)] and vectors.shape == (USERS, 33)
-    refused = run(f"{command} --check=videos.{suffix}", folder)
+    (folder / f"copy.{suffix}").write_bytes((folder / f"videos.{suffix}").read_bytes())
+    refused = run(f"{command} --check=copy.{suffix}", folder)
     assert refused.returncode == 2 and "no vectors of users" in refused.stderr
     assert infer.read_vectors(str(folder / f"videos.{suffix}"))[0] == [f"V{video}" for video in range(VIDEOS)]
+
+
+def test_check_of_users_of_another_model(folder):
+    """As the .json beside them says; a file is not compared with itself."""
+    ids, vectors = infer.read_vectors(str(folder / "users.npz"))
+    np.savez(folder / "others.npz", ids=ids, vectors=vectors)
+    (folder / "others.npz.json").write_text((folder / "users.npz.json").read_text().replace('model": "', 'model": "x'))
+    command = f"{sys.executable} {ROOT}/item_vector.py {MODEL} --output_path=videos.npz --check="
+    refused = run(command + "others.npz", folder)
+    assert refused.returncode == 2 and "others.npz: vectors of another model" in refused.stderr
+    refused = run(command + "./videos.npz", folder)
+    assert refused.returncode == 2 and "--check is the file that --output_path would write" in refused.stderr
 
 
 def test_a_damaged_file_of_vectors(folder):

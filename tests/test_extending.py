@@ -195,8 +195,15 @@ class OwnTable(DNNmodel):
 """
 
 
+TAGLESS = """
+class Tagless(DNNmodel):
+    embedding_dims = {name: width for name, width in DNNmodel.embedding_dims.items() if name != TAGS}
+"""
+
+
 @pytest.mark.parametrize("network, name, what", [
-    (OWN_TABLE, "OwnTable", "place: an Embedding of its own"), (AGE, "AgeModel", "has a feature that the log has not"),
+    (TAGLESS, "Tagless", "lacks a feature of clicks"),
+    (OWN_TABLE, "OwnTable", "place: an Embedding of its own"), (AGE, "AgeModel", "has one that the log has not"),
     ("", "NoSuchModel", "no network is called 'NoSuchModel': network_conf.py has DNNmodel")])
 def test_networks_that_cannot_be_trained(tmp_path, network, name, what):
     """One line that says why, and exit code 2, before anything is trained."""

@@ -143,7 +143,9 @@ def test_most_clicked():
     """The list of those whom the model does not know: by frequency, then by id, never `<unk>`."""
     freq = np.array([0.5, 0.1, 0.3, 0.1], np.float32)
     ids, shares = infer_user.most_clicked(freq, np.array([False, True, True, True]), 30)
-    assert ids.tolist() == [2, 1, 3] and shares == pytest.approx([0.3, 0.1, 0.1])
+    assert ids.tolist() == [2, 1, 3] and shares == pytest.approx([0.6, 0.2, 0.2])
+    _, shares = infer_user.most_clicked(freq, np.array([False, False, True, True]), 30, popularity=2)
+    assert shares == pytest.approx([0.9, 0.1])
     assert infer_user.most_clicked(freq, np.array([False, True, False, True]), 30)[0].tolist() == [1, 3]
     assert infer_user.most_clicked(freq, np.array([False, True, True, True]), 2)[0].tolist() == [2, 1]
 

@@ -129,8 +129,12 @@ def test_hottest_of_merged_counts(small):
     command = "python data_processor.py --merge_counts counts/counts.pkl --output_dir=merged --hottest=3 --hottest_by="
     run_ok(command + "category", small)
     assert (small / "merged" / "hottest.tsv").read_text() == (small / "whole" / "hottest.tsv").read_text() != ""
-    refused = run(command + "city", small)
-    assert refused.returncode == 2 and "reads the log again" in refused.stderr
+    for again in (command + "city", "python data_processor.py --train_set_path <(cat log.txt) --output_dir=merged "
+                  "--hottest=3 --hottest_by=city"):
+        refused = run(again, small)
+        assert refused.returncode == 2 and "reads the log again" in refused.stderr
+    refused = run("python data_processor.py --train_set_path=log.txt --output_dir=no --counts_only --hottest=3", small)
+    assert refused.returncode == 2 and "--hottest goes with the run that merges the counts" in refused.stderr
 
 
 @pytest.mark.parametrize("source", ["", "--infer_set_path=log.txt --remove_seen"])
@@ -153,6 +157,40 @@ def test_mining_goes_on_after_the_parts_that_are_there(small, source):
         refused = run(other, small)
         assert refused.returncode == 2 and "has parts of another model, of other settings or of" in refused.stderr
     assert not list((small / "parts").glob("*.tmp"))
+
+
+def test_parts_that_are_somebody_elses(small):
+    """What no run.json speaks of is no part; what moved or is done in other batches goes on; a pipe cannot."""
+    command = f"python infer_user.py {MODEL} --part_users=256 --output_dir=theirs --deny_items="
+    shutil.rmtree(small / "theirs", ignore_errors=True)
+    (small / "theirs").mkdir()
+    (small / "theirs" / "part-00000").write_text("theirs\n")
+    (small / "no").write_text("V3\n")
+    refused = run(f"{command}no", small)
+    assert refused.returncode == 2 and "theirs: has parts of another model" in refused.stderr
+    assert (small / "theirs" / "part-00000").read_text() == "theirs\n"
+    (small / "theirs" / "part-00000").unlink()
+    run_ok(f"{command}no --batch_size=128", small)
+    (small / "theirs" / "part-00001").unlink()
+    (small / "no").rename(small / "moved")
+    result = run(f"{command}moved --batch_size=256", small)
+    assert result.returncode == 0 and "1 parts are there already" in result.stderr
+    for pipe in ("-", "<(cat moved)"):
+        refused = run(f"{command[:-1]} {pipe} < moved", small)
+        assert refused.returncode == 2 and "pipes cannot: give files" in refused.stderr
+
+
+@pytest.mark.parametrize("command, what", [
+    ("infer.py --infer_set_path=log.txt --evaluate --top_n=3", "--top_n does not go with --evaluate"),
+    ("infer.py --infer_set_path=log.txt --popularity=1e40", "--popularity: 1e40 is out of range"),
+    ("infer_user.py --part_users=5", "--part_users needs --output_dir"),
+    ("infer_user.py --max_bad_lines=5", "--max_bad_lines needs --infer_set_path"),
+    ("item_vector.py --similar=3 --popularity=0", "--popularity does not go with --similar"),
+    ("item_vector.py --output_path=.tsv", ".tsv: unknown kind of file"),
+    ("user_vector.py --export_dir=x --output_path=x.npz", "--output_path does not go with --export_dir")])
+def test_what_would_do_nothing_is_refused(small, command, what):
+    result = run(f"python {command} {MODEL}", small)
+    assert (result.returncode, result.stdout) == (2, "") and what in result.stderr
 
 
 def test_parts_have_no_holes(small):

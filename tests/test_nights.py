@@ -185,6 +185,7 @@ def on_a_full_disk(folder, command):
     (train_command("disk"), "model_pass_00000.tar.gz"),
     (f"python user_vector.py --infer_set_path=log.txt {MODEL_FLAGS} --output_path=disk/u.tsv", "u.tsv"),
     (f"python item_vector.py {MODEL_FLAGS} --output_path=disk/v.vec --feature_dict=output/feature_dict.pkl", "v.vec"),
+    (f"python user_vector.py --export_dir=disk {MODEL_FLAGS}", "user_tower.json"),
 ])
 def test_a_full_disk(small, command, written):
     """One line that names the file; nothing half-written stays, and what was there before is as it was."""
@@ -194,7 +195,7 @@ def test_a_full_disk(small, command, written):
     result = on_a_full_disk(small, command)
     assert (result.returncode, result.stdout) == (2, "") and "Traceback" not in result.stderr, result
     line = result.stderr.splitlines()[-1]
-    assert re.search(r": disk/\S+: (No space left on device|File too large); check the path, its rights", line)
+    assert re.search(r": disk\S*: (No space left on device|File too large); check the path, its rights", line)
     assert {path.name for path in (small / "after").iterdir()} == {"fill", written}
     assert (small / "after" / written).read_text() == "of yesterday"
 

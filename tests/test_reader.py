@@ -425,9 +425,10 @@ def test_a_log_that_changes_or_cannot_be_read_again(tmp_path):
     path.write_text("u\t\t\tv1:a:s;v2:a:s\t\n" * 5)
     cut = functools.partial(reader.sliding_windows, window_size=3)
     training = reader.TrainingLog(Reader(SMALL_DICT), [str(path)], 2, cut)
-    path.write_text("u\t\t\tv1:a:s\t\n" * 5)
-    with pytest.raises(InputError, match="changed while it was trained on"):
-        list(training.batches(2, np.random.default_rng(0)))
+    for other in ("u\t\t\tv1:a:s\t\n" * 5, "u\t\t\tv2:a:s;v1:a:s\t\n" * 5, "u\t\t\tv1:a:s;v2:a:s\t\n" * 7):
+        path.write_text(other)
+        with pytest.raises(InputError, match="changed while it was trained on"):
+            list(training.batches(2, np.random.default_rng(0)))
     with open(path, "rb") as stream, mock.patch.object(sys, "stdin", mock.Mock(buffer=stream)), pytest.raises(
             InputError, match="can be read once only"):
         reader.TrainingLog(Reader(SMALL_DICT), ["-"], 2, cut)

@@ -1,7 +1,9 @@
 """The user tower of a live service: loaded by paddle's inference alone it gives the vectors of user_vector.py."""
 import sys
 
+import network_conf
 from conftest import ROOT, lists_of, run, run_ok, train_command
+from utils import FEATURES, InputError
 
 import numpy as np
 import pytest
@@ -55,20 +57,15 @@ def test_lists_are_those_of_infer(served):
     assert same > 0.99  # the index computes in single precision
 
 
-def test_an_embedding_layer_of_its_own_is_not_exported(small):
-    """It would be left out silently."""
-    text = (small / "network_conf.py").read_text()
-    (small / "own").mkdir()
-    for script in small.glob("*.py"):
-        (small / "own" / script.name).write_text(script.read_text())
-    (small / "own" / "network_conf.py").write_text(text.replace(
-        "class DirectModel(DNNmodel):", "class Own(DNNmodel):\n    def embedding_layer(self, rows, batch):\n"
-        "        return super().embedding_layer(rows, batch)\n\n\nclass DirectModel(DNNmodel):"))
-    command = train_command("output/own", "--network=Own --num_passes=1").replace("train.py", "own/train.py")
-    run_ok(command, small)
-    result = run("python own/user_vector.py --export_dir=tower --model_path=output/own/model_pass_00000.tar.gz "
-                 "--feature_dict=output/feature_dict.pkl", small)
-    assert result.returncode == 2 and "Own has an embedding_layer of its own" in result.stderr
+@pytest.mark.parametrize("method", ["forward", "look_up", "embedding_layer"])
+def test_what_the_tower_would_leave_out_is_refused(method):
+    """It has its own of these."""
+    sizes = dict.fromkeys(FEATURES, 3)
+    network = network_conf.DNNmodel(network_conf.ModelConfig(sizes, network_conf.DNNmodel.embedding_dims, ""), True)
+    network_conf.UserTower(network)
+    network.__class__ = type("Own", (network_conf.DNNmodel,), {method: lambda self, *values: None})
+    with pytest.raises(InputError, match=f"Own has its own {method}; write the same for plain arrays"):
+        network_conf.UserTower(network)
 
 
 def test_a_network_above_the_direct_one(small):
@@ -89,6 +86,17 @@ def test_a_network_above_the_direct_one(small):
     run_ok(f'{sys.executable} -c "{code}"', small / "half", env={"PYTHONPATH": str(ROOT / "docs")})
     np.testing.assert_allclose(np.load(small / "half" / "users.npy"), np.load(small / "half" / "users.npz")["vectors"],
                                atol=1e-6)
+
+
+def test_videos_of_another_model(served):
+    """The tower says which model it is of, and so do the videos."""
+    folder, _ = served
+    path = folder / "serving" / "videos.npz.json"
+    told = path.read_text()
+    path.write_text(told.replace('"model": "', '"model": "x'))
+    result = run(f"{sys.executable} {ROOT}/docs/serve.py serving < users.txt", folder)
+    path.write_text(told)
+    assert result.returncode == 1 and "user tower and videos.npz are of different models" in result.stderr
 
 
 def test_one_of_both(small):

@@ -112,6 +112,18 @@ def test_rows_go_by_name():
     np.testing.assert_array_equal(found["relu1_w"], before["relu1_w"])
 
 
+def test_a_first_click_is_as_good_as_a_new_video():
+    """A video of a catalogue that nobody has clicked on till now has learned nothing: it begins where its like is."""
+    before, initial = arrays_of(OLD, 0), arrays_of(NEW, 1)
+    freqs = [0.1, 0.4, 0.5, 0.0], [0.0, 0.5, 0.1, 0.4, 0.0]  # v3 had no click
+    content = content_of([], [1], [], [1], [])  # v3, new, v1, odd: v3 is like v1
+    found = network_conf.carry_over(initial, before, (OLD, NEW), freqs, content)
+    for table in (network_conf.VIDEO_TABLE, "nce_w"):
+        np.testing.assert_array_equal(found[table][[1, 3]], before[table][[1, 1]])
+        np.testing.assert_array_equal(found[f"{table}_moment1_0"][1], 0)
+    assert found["nce_b"][0, 1] == pytest.approx(np.log(0.5) + before["nce_b"][0, 1] - np.log(0.4), rel=1e-5)
+
+
 def test_nothing_changes_with_the_same_dictionary():
     before, freq = arrays_of(OLD, 0), [0.1, 0.4, 0.3, 0.2]
     found = network_conf.carry_over(arrays_of(OLD, 1), before, (OLD, OLD), (freq, freq), content_of([], [], [], []))
@@ -202,6 +214,8 @@ def test_earlier_clicks_stand_in_front(small, tmp_path):
     ("--init_model_path=output/model/checkpoint.tar.gz --compare_with=missing.tar.gz --compare_feature_dict="
      "output/feature_dict.pkl", "missing.tar.gz: "),
     ("--init_model_path=output/model/checkpoint.tar.gz --min_ratio=1", "--min_ratio needs --compare_with"),
+    ("--init_model_path=output/model/checkpoint.tar.gz --resume --model_output_dir=output/model",
+     "made by a run with another "),
     ("--init_model_path=output/model/checkpoint.tar.gz --compare_with=x", "--compare_with and --compare_feature_dict"),
 ])
 def test_what_cannot_be_gone_on_from(nights, flags, what):

@@ -62,7 +62,7 @@ def main():
     parser.add_argument("--work_dir", type=lambda path: Path(path).resolve(), required=True)
     parser.add_argument("--users", type=int, default=5_000_000)
     parser.add_argument("--videos", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=400)
+    parser.add_argument("--seconds", type=float, default=1500)
     args = parser.parse_args()
     folder = args.work_dir
     log, parts, tenth, some, few = (folder / name for name in ("log.txt", "parts", "tenth.txt", "some.txt", "few.txt"))
@@ -96,7 +96,7 @@ def main():
              made=folder / "videos.npz")
     measured(f"train.py, {4 * size(log):.1f} GB in four parts, ended in its first pass", "train.py",
              f"--train_set_path={parts}", f"--test_set_path={few}", f"--model_output_dir={folder}/streamed",
-             *dictionary, *TRAIN, seconds=args.seconds)
+             *dictionary, *TRAIN, "--checkpoint_minutes=1000", seconds=args.seconds)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@
     python benchmarks/nightly.py --log_dir=./data/beauty --held_out=0.05
 
 --log_dir holds train.txt and test.txt (or .txt.gz). Each user's history is cut: the first four fifths of the clicks are
-the log of before, the others the new part. Rows: the model of before; one pass over the new part from there; a cold
-one, five passes over everything. With --held_out that share of the videos loses all clicks in the training log and is
-given as a catalogue. Prints Markdown, on the last clicks of the test log: metrics, share of new videos in the lists of
-ten and among the targets, recall@10 of such targets.
+the log of before, the others the new part. Rows: the model of before; some passes over the new part from there, without
+and with --context_set_path, the log of before; a cold one, five passes over everything. With --held_out that share of
+the videos loses all clicks in the training log and is given as a catalogue. Prints Markdown, on the last clicks of the
+test log: metrics, share of new videos in the lists of ten and among the targets, recall@10 of such targets.
 """
 import argparse
 import gzip
@@ -78,7 +78,8 @@ def main():
     parser.add_argument("--work_dir", default="output/nightly", type=Path, help="where logs and models go")
     parser.add_argument("--preset", default="best", help="of train.py")
     parser.add_argument("--passes", default=8, type=int, help="of the model of before")
-    parser.add_argument("--warm_rate", default=0.0005, type=float, help="learning rate of the warm start")
+    parser.add_argument("--warm_rate", default=0.001, type=float, help="learning rate of the warm start")
+    parser.add_argument("--warm_passes", default=3, type=int, help="over the new part, of the warm start")
     parser.add_argument("--held_out", default=0.0, type=float, help="share of the videos without clicks in training")
     parser.add_argument("--seed", default=0, type=int)
     args = parser.parse_args()
@@ -117,10 +118,11 @@ def main():
         before = train(args, folder, "before-model", logs[0], "before", args.passes)
         row(args, "before", before, folder / "before", new, pool)
         for name, flags in (("alone", ()), ("with the clicks before it", (f"--context_set_path={logs[0]}",))):
-            warm = train(args, folder, "warm-model", logs[1], "now", 1, f"--learning_rate={args.warm_rate}",
+            warm = train(args, folder, "warm-model", logs[1], "now", args.warm_passes,
+                         f"--learning_rate={args.warm_rate}",
                          f"--init_model_path={folder}/before-model/checkpoint.tar.gz",
                          f"--init_feature_dict={folder}/before/feature_dict.pkl", *flags)
-            row(args, f"warm, one pass over the new part, {name}", warm, folder / "now", new, pool)
+            row(args, f"warm, {args.warm_passes} passes over the new part {name}", warm, folder / "now", new, pool)
         cold = train(args, folder, "cold-model", str(log_of(args.log_dir, "train")), "cold", 5)
         row(args, "cold, five passes over everything", cold, folder / "cold", new, pool)
 

@@ -1,10 +1,14 @@
 """Tomorrow's run: ids that stay, rows that are carried over, a catalogue, comparison with the model before, a gate."""
+import gzip
 import json
+import os
+import re
 import shutil
+import sys
 
 import data_processor
 import network_conf
-from conftest import clicked, feature_dict_of, lists_of, run, run_ok, small_log, train_command
+from conftest import ROOT, clicked, feature_dict_of, lists_of, run, run_ok, small_log, train_command
 from reader import Content
 from utils import CATEGORIES, FEATURES, ITEMS, TAGS, load_feature_dict, load_item_freq, read_archive
 
@@ -302,3 +306,43 @@ def test_a_catalogue_with_another_line(small, tmp_path, line):
     result = run(f"python data_processor.py --train_set_path=log.txt --output_dir={tmp_path}/out "
                  f"--catalogue_path={tmp_path}/catalogue.txt", small)
     assert result.returncode == 2 and "catalogue.txt:2: " in result.stderr and result.stderr.count("\n") == 1
+
+
+# ---------------------------------------------------------------- the script of the README
+def test_the_script_for_every_night(small, tmp_path):
+    """It trains on the days since the model that serves, behind those before, publishes once, and not what is worse."""
+    [script] = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    for path in small.glob("*.py"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "clicks").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "date").write_text("#!/bin/sh\necho 2026-01-04\n")
+    (tmp_path / "nightly.sh").write_text(script)
+    for name in ("bin/date", "nightly.sh"):
+        (tmp_path / name).chmod(0o755)
+    whole = "".join((small / "log.txt").read_text(encoding="utf-8").splitlines(keepends=True)[:100])
+    (tmp_path / "test.txt").write_text(whole, encoding="utf-8")
+    infos = {info for line in whole.splitlines() for info in line.split("\t")[3].split(";")}
+    (tmp_path / "catalogue.txt").write_text("\n".join(sorted(infos)) + "\nFRESH:C1:T1\n", encoding="utf-8")
+    new_clicks, lines = 0, [line.split("\t") for line in whole.splitlines()]
+    for day in range(1, 6):  # a fifth of each history; the last day is not over
+        parts = [np.array_split(line[3].split(";"), 5)[day - 1] for line in lines]
+        text = "".join("\t".join([*line[:3], ";".join(part) or "NULL", line[4]]) + "\n"
+                       for line, part in zip(lines, parts))
+        (tmp_path / "clicks" / f"2026-01-0{day}.gz").write_bytes(gzip.compress(text.encode()))
+        new_clicks += sum(map(len, parts)) if day in (3, 4) else 0
+    first, days = "run/2026-01-02", "--train_set_path clicks/2026-01-01.gz clicks/2026-01-02.gz"
+    run_ok(f"python data_processor.py {days} --output_dir={first} --catalogue_path=catalogue.txt", tmp_path)
+    run_ok(f"python train.py {days} --test_set_path=test.txt --feature_dict={first}/feature_dict.pkl --preset=best "
+           f"--item_freq={first}/item_freq.pkl --model_output_dir={first} --num_passes=1 "
+           "--catalogue_path=catalogue.txt", tmp_path)
+    run_ok(f"cp {first}/model_pass_00000.tar.gz {first}/model_best.tar.gz; ln -s {first} current", tmp_path)
+    path = os.pathsep.join([str(tmp_path / "bin"), os.path.dirname(sys.executable), os.environ["PATH"]])
+    worse = run("sed -i s/0.98/9/ nightly.sh; ./nightly.sh", tmp_path, env={"PATH": path})
+    assert worse.returncode == 3 and os.readlink(tmp_path / "current") == first, worse.stderr
+    night = run("sed -i s/=9/=0.98/ nightly.sh; ./nightly.sh", tmp_path, env={"PATH": path})
+    assert night.returncode == 0 and os.readlink(tmp_path / "current") == "run/2026-01-04", night.stderr
+    rows = [json.loads(line) for line in (tmp_path / "current" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["instances"] for row in rows] == [new_clicks] * 3
+    assert "FRESH" in load_feature_dict(tmp_path / "current" / "feature_dict.pkl")[ITEMS]
+    assert run("./nightly.sh", tmp_path, env={"PATH": path}).stderr == ""  # done already

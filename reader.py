@@ -379,7 +379,13 @@ class Reader:
         for log, clicks in self.blocks(paths, self._bad_lines, block_lines, self._progress):
             seen += (len(log.users), (log.profile[:, 0] > 0).sum(), clicks, log.new_clicks)
             yield log
-        _tell(named(paths), *seen.tolist())
+        path, (users, known_users, clicks, known_clicks) = named(paths), seen.tolist()
+        note(f"{path}: {users} users, {known_users} of them known; {clicks} clicks, {known_clicks} of them on known "
+             "videos")
+        if not users:
+            note(f"warning: no line in {path}")
+        if known_clicks < FEW * clicks or (not known_clicks and not known_users and users):
+            note(f"warning: the dictionary knows hardly anything in {path}; was it made from logs with other ids?")
 
     def blocks(self, paths, bad_lines, block_lines=None, progress=False):
         """Yield (EncodedLog, clicks in it, unknown ones too), as `encode` does; memory is that of the arrays."""
@@ -483,14 +489,6 @@ class TrainingLog:
     def fingerprint(self):
         """SHA-256 of all of it, as of an `EncodedLog`."""
         return utils.fingerprint(*self._prints, *self.first.videos)
-
-
-def _tell(path, users, known_users, clicks, known_clicks):
-    note(f"{path}: {users} users, {known_users} of them known; {clicks} clicks, {known_clicks} of them on known videos")
-    if not users:
-        note(f"warning: no line in {path}")
-    if known_clicks < FEW * clicks or (not known_clicks and not known_users and users):
-        note(f"warning: the dictionary knows hardly anything in {path}; was it made from logs with other ids?")
 
 
 # ---------------------------------------------------------------- instances

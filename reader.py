@@ -70,16 +70,17 @@ def log_files(paths):
     """
     files = []
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        if path == "-" or os.path.isfile(path) or not (os.path.isdir(path) or glob.has_magic(path)):
+        folder = os.path.isdir(path)
+        if path == "-" or (not folder and (os.path.exists(path) or not glob.has_magic(path))):
             files.append(path)
             continue
-        found = glob.glob(os.path.join(glob.escape(path), "*") if os.path.isdir(path) else path)
+        found = glob.glob(os.path.join(glob.escape(path), "*") if folder else path)
         found = sorted(file for file in found if os.path.basename(file)[0] not in "_.")
-        if os.path.isdir(path):
+        if folder:
             found = [file for file in found if not os.path.isdir(file)]
         if not found:
             raise InputError(path, None, "no file there", "give a folder, or a pattern, of part files")
-        files += [file for each in found for file in (log_files(each) if os.path.isdir(each) else [each])]
+        files += log_files(found)
     return files
 
 

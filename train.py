@@ -190,6 +190,7 @@ class Ranks:
         self.asked = self._agreed = False  # whether this one, whether any rank is to stop
         if self.world > 1:
             from paddle import distributed
+            self._distributed = distributed
             self._call(distributed.init_parallel_env)
         if self.rank:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - results are the first rank's
@@ -213,7 +214,7 @@ class Ranks:
         import paddle
         flat = paddle.concat([*(tensor.flatten() for tensor in tensors),
                               paddle.to_tensor([cost, self.asked], paddle.float32)])
-        self._call(paddle.distributed.all_reduce, flat)
+        self._call(self._distributed.all_reduce, flat)
         *sums, (cost, stop) = paddle.split(flat, [*(tensor.size for tensor in tensors), 2])
         self._agreed = float(stop) > 0
         return float(cost), [total.reshape(tensor.shape) for total, tensor in zip(sums, tensors)]
@@ -222,26 +223,22 @@ class Ranks:
         """What each rank has, a list in their order."""
         if self.world == 1:
             return [value]
-        from paddle import distributed
         found = []
-        self._call(distributed.all_gather_object, found, value)
+        self._call(self._distributed.all_gather_object, found, value)
         return found
 
     def of_first(self, make):
         """What `make()` gives the first rank."""
-        if self.world == 1:
-            return make()
-        from paddle import distributed
         box = [None if self.rank else make()]
-        self._call(distributed.broadcast_object_list, box, 0)
+        if self.world > 1:
+            self._call(self._distributed.broadcast_object_list, box, 0)
         return box[0]
 
     def share(self, network):
         """Give all ranks the parameters of the first: processors may have come to other initial values."""
         if self.world > 1:
-            from paddle import distributed
             for parameter in network.parameters():
-                self._call(distributed.broadcast, parameter, 0)
+                self._call(self._distributed.broadcast, parameter, 0)
 
     def run_on(self, pool):
         """A function like `pool.map` that spreads the work over the ranks too."""

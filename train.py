@@ -261,7 +261,7 @@ class Trainer:
     def __init__(self, args, network, item_freq, steps, ranks=None):
         import network_conf as conf
 
-        from paddle import optimizer, regularizer
+        from paddle import optimizer
         self._args, self.network, self._copies, self.ranks = args, network, [network], ranks or Ranks()
         self._noise, self._loss = conf.NoiseSampler(item_freq), conf.LOSSES[args.loss]
         self.pool = ThreadPoolExecutor(args.threads)
@@ -274,8 +274,8 @@ class Trainer:
         if args.optimizer == "adam":
             self._optimizers = [optimizer.Adam(self._rate, parameters=group, lazy_mode=True) for group in groups]
         else:
-            decay = regularizer.L2Decay(args.l2_rate) if args.l2_rate else None
-            self._optimizers = [optimizer.Adagrad(self._rate, parameters=group, weight_decay=decay) for group in groups]
+            self._optimizers = [optimizer.Adagrad(self._rate, parameters=group, weight_decay=args.l2_rate or None)
+                                for group in groups]
 
     def prepare(self, log, stretches, rng, user_dropout=0.0, history_dropout=0.0):
         """A batch of some stretches: hides shares of them, draws noise, cuts it into parts, finds distinct ids.

@@ -524,14 +524,6 @@ def blocks_to_serve(args, feature_dict, whole=False):
     return source.encode(args.infer_set_path, None if whole else block_size(args))
 
 
-def evaluated(args, feature_dict, network, top_n, run):
-    """`evaluate_model` on the log to serve; InputError if none of its lines has a click."""
-    [log] = blocks_to_serve(args, feature_dict, whole=True)
-    if not (log.last_item >= 0).any():
-        raise InputError(" ".join(args.infer_set_path), None, "no line with a click", "give users with a history")
-    return evaluate_model(network, top_n, log, run)[0]
-
-
 def main():
     """Print the top-N videos of each user of the log."""
     args = parse_args()
@@ -540,8 +532,11 @@ def main():
     top_n = TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed_videos(args, feature_dict))
     network = start_network(args, told, parameters)
     if args.evaluate:
+        [log] = blocks_to_serve(args, feature_dict, whole=True)
+        if not (log.last_item >= 0).any():
+            raise InputError(" ".join(args.infer_set_path), None, "no line with a click", "give users with a history")
         with ThreadPoolExecutor(args.threads) as pool:
-            print(json.dumps(evaluated(args, feature_dict, network, top_n, pool.map), indent=1))
+            print(json.dumps(evaluate_model(network, top_n, log, pool.map)[0], indent=1))
         return
 
     def serve(log):

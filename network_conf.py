@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import warnings
+from itertools import accumulate
 from typing import NamedTuple
 
 import utils
@@ -403,10 +404,7 @@ def table(size, width):
 
 def running_max(states):
     """Max over each position and all before it: [T, S, w] -> [T, S, w]. paddle.cummax takes twice as long."""
-    best = [states[0]]
-    for state in paddle.unbind(states)[1:]:
-        best.append(paddle.maximum(best[-1], state))
-    return paddle.stack(best)
+    return paddle.stack([*accumulate(paddle.unbind(states), paddle.maximum)])
 
 
 def at_targets(sequence, batch):

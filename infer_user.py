@@ -53,9 +53,8 @@ def parse_args():
 
 def input_files(args):
     """The files of users and of videos that are given."""
-    named = filter(None, ([args.user_ids] if args.user_ids else None, args.infer_set_path, args.allow_items,
-                          args.deny_items))
-    return [file for paths in named for file in log_files(paths)]
+    given = filter(None, (args.user_ids, args.infer_set_path, args.allow_items, args.deny_items))
+    return [file for paths in given for file in log_files(paths)]
 
 
 def read_user_ids(args):

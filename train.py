@@ -265,16 +265,16 @@ class Trainer:
         self._args, self.network, self._copies, self.ranks = args, network, [network], ranks or Ranks()
         self._noise, self._loss = conf.NoiseSampler(item_freq), conf.LOSSES[args.loss]
         self.pool = ThreadPoolExecutor(args.threads)
-        self._rate = optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps, FINAL_RATE * args.learning_rate)
+        self.rate = optimizer.lr.CosineAnnealingDecay(args.learning_rate, steps, FINAL_RATE * args.learning_rate)
         groups = [[], []]  # for two threads: the largest table is as much work as all the rest
         for name, parameter in network.named().items():
             parameter.optimize_attr["learning_rate"] = args.table_rate if name in network.tables() else 1.0
             parameter.name = name  # by which an optimiser writes down its state
             groups[name == conf.VIDEO_TABLE].append(parameter)
         if args.optimizer == "adam":
-            self._optimizers = [optimizer.Adam(self._rate, parameters=group, lazy_mode=True) for group in groups]
+            self._optimizers = [optimizer.Adam(self.rate, parameters=group, lazy_mode=True) for group in groups]
         else:
-            self._optimizers = [optimizer.Adagrad(self._rate, parameters=group, weight_decay=args.l2_rate or None)
+            self._optimizers = [optimizer.Adagrad(self.rate, parameters=group, weight_decay=args.l2_rate or None)
                                 for group in groups]
 
     def prepare(self, log, stretches, rng, user_dropout=0.0, history_dropout=0.0):
@@ -356,18 +356,13 @@ class Trainer:
                 copy.clear_gradient(set_to_zero=False)
         return cost
 
-    @property
-    def rate(self):
-        """The learning rate of the next step."""
-        return self._rate.get_lr()
-
     def step(self, *batch):
         """Train on a batch (`prepare`); returns the mean cost of its targets."""
         cost = self.cost(*batch, train=True)
         list(self.pool.map(lambda optimizer: optimizer.step(), self._optimizers))
         for optimizer in self._optimizers:
             optimizer.clear_grad(set_to_zero=False)
-        self._rate.step()
+        self.rate.step()
         return cost
 
     def state(self):
@@ -378,7 +373,7 @@ class Trainer:
                            if name != "LR_Scheduler"})
         if self.network.attributes:
             arrays["attribute_ids"], arrays["attribute_offsets"] = self.network.attributes
-        return arrays, self._rate.state_dict()
+        return arrays, self.rate.state_dict()
 
     def restore(self, arrays, rate):
         """Go on from what `state` gave."""
@@ -561,7 +556,7 @@ def train_pass(args, trainer, run, training, rng):
                 raise InputError("training", None, f"the cost became {cost} at instance {done}", EXPLODED)
             bar.at(done, f"cost {run.total / done:.4f}")
             if not number % SHOWN_STEPS:
-                run.board.curves(len(run.rows) * steps + number, {"cost": cost, "learning_rate": trainer.rate})
+                run.board.curves(len(run.rows) * steps + number, {"cost": cost, "learning_rate": trainer.rate.get_lr()})
             run.after_step(trainer)
             started = time.perf_counter()
     arrays = trainer.network.arrays().values()

@@ -69,7 +69,7 @@ def note(message):
         print(f"{clear}{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
 
 
-class Progress:
+class Progress(contextlib.AbstractContextManager):
     """How far a long work is, and how long it may still take: a line on stderr if that is a terminal.
 
     Parameters
@@ -80,9 +80,6 @@ class Progress:
     def __init__(self, what, total, show=True):
         self._what, self._total, self._started, self._last = what, total, time.monotonic(), 0
         self._show = bool(show and total and sys.stderr.isatty())
-
-    def __enter__(self):
-        return self
 
     def at(self, done, more=""):
         """So much of `total` is done; told five times a second at most."""

@@ -81,8 +81,8 @@ class DNNmodel(nn.Layer):
             self.nce_b = table(config.dictionary_sizes[ITEMS], 1)
             if not config.tie_embeddings:
                 self.nce_w = table(config.dictionary_sizes[ITEMS], user)
-        if config.content and not is_infer:
-            self.content = table(config.dictionary_sizes[TAGS] + config.dictionary_sizes[CATEGORIES], dims[ITEMS])
+            if config.content:
+                self.content = table(config.dictionary_sizes[TAGS] + config.dictionary_sizes[CATEGORIES], dims[ITEMS])
 
     def forward(self, rows, batch, rng=None):
         """User vectors [N, u] of a batch.
@@ -175,7 +175,7 @@ class DNNmodel(nn.Layer):
 
     def replica(self):
         """A network with the same tables and a copy of everything else, for another thread."""
-        shared = [*self.tables().values(), getattr(self, "attributes", None)]
+        shared = [*self.tables().values(), self.attributes]
         return copy.deepcopy(self, {id(each): each for each in shared})
 
     def arrays(self):

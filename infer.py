@@ -210,8 +210,8 @@ class TopN:
         scores, probabilities : float64 [B, n]; -inf and 0 there.
         """
         n = min(n, self.videos)
-        ids, scores, log_total = np.zeros((len(users), n), np.int64), np.full((len(users), n), -np.inf), np.zeros(
-            (len(users), 1))
+        ids, scores = np.zeros((len(users), n), np.int64), np.full((len(users), n), -np.inf)
+        log_total = np.zeros((len(users), 1))
         with_one = np.hstack([users, np.ones((len(users), 1))])  # float64
         for start in range(0, len(users), USER_BLOCK):
             block, table = with_one[start:start + USER_BLOCK], self._table

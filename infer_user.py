@@ -111,15 +111,15 @@ def main():
     """Print or write the top-N videos of each user."""
     args = parse_args()
     model = told, parameters, item_freq, feature_dict = infer.load_model(args)
-    known, videos, allowed = (feature_dict["user_id"], infer.listed_names(feature_dict),
-                              infer.allowed_videos(args, feature_dict))
+    known, videos = feature_dict["user_id"], infer.listed_names(feature_dict)
+    allowed = infer.allowed_videos(args, feature_dict)
     if len(known) == 1 and not args.user_ids and not args.infer_set_path:
         raise InputError(args.feature_dict, None, "it knows no user", "make it with a lower --feat_appear_limit, or "
                          "give --user_ids")
     reader = Reader(feature_dict)
     top_n = infer.TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed)
-    network, popular = infer.start_network(args, told, parameters), most_clicked(
-        item_freq, allowed, args.top_n, args.popularity)
+    network = infer.start_network(args, told, parameters)
+    popular = most_clicked(item_freq, allowed, args.top_n, args.popularity)
     if args.output_dir:
         args.batch_size = min(args.batch_size, args.part_users)
     size, unknown = infer.block_size(args), 0

@@ -79,7 +79,7 @@ def agreement(users, videos, top_n):
     users, videos : float64 [B, u + 2], [V - 1, u + 2], exported vectors.    top_n : infer.TopN of the model.
     """
     wanted, *_ = top_n((users[:, 1:-1] / users[:, :1]).astype(np.float32), TOP)  # [1, u, 0] / norm -> u
-    cosines = users @ (videos / np.linalg.norm(videos, axis=1, keepdims=True)).T
+    cosines = users @ directions(videos).T
     found = np.argsort(-cosines, axis=1, kind="stable")[:, :wanted.shape[1]] + 1
     common = np.mean([len({*one} & {*other}) for one, other in zip(wanted.tolist(), found.tolist())])
     return common / wanted.shape[1], (wanted == found).mean()

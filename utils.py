@@ -156,7 +156,8 @@ def number_type(kind, minimum, maximum=math.inf, above=False):
 
     def convert(text):
         value = kind(text)
-        if not (minimum < value or (value == minimum and not above)) or not value <= maximum or value == math.inf:
+        inside = minimum < value <= maximum or (value == minimum and not above)  # nan is nowhere
+        if not inside or value == math.inf:
             bounds = f"{'above' if above else 'at least'} {minimum}"
             bounds += f" and at most {maximum}" if maximum < math.inf else ""
             raise argparse.ArgumentTypeError(f"{text} is out of range: give {bounds}")

@@ -372,7 +372,9 @@ class Rules:
     """
 
     def __init__(self, log, item_freq):
-        videos, items = len(item_freq), log.videos[0][log.clicks[:RULES_CLICKS]]
+        freq = np.asarray(item_freq)
+        freq = np.maximum(freq, freq[freq > 0].min())  # an earlier log may have clicks that the dictionary's had not
+        videos, items = len(freq), log.videos[0][log.clicks[:RULES_CLICKS]]
         line = np.repeat(np.arange(len(log.users)), log.lengths)[:len(items)]
         keys, weights = [], []  # pairs (first, second) as first * videos + second
         for distance in range(1, RULES_WITHIN + 1):
@@ -385,7 +387,7 @@ class Rules:
         first, second = np.concatenate([one, other]), np.concatenate([other, one])
         order = np.argsort(first, kind="stable")
         self._near, self._offsets = second[order], np.searchsorted(first[order], np.arange(videos + 1))
-        self._weights = (np.concatenate([weight, weight]) / np.sqrt(np.asarray(item_freq)[first]))[order]
+        self._weights = (np.concatenate([weight, weight]) / np.sqrt(freq[first]))[order]
 
     def ranking_of(self, log):
         """The ranking of the videos for the next click after each line's earlier ones, as `evaluate_ranking` wants."""

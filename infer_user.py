@@ -35,13 +35,14 @@ def parse_args():
     parser.add_argument("--output_dir", type=utils.folder_type, help="folder for part-00000, part-00001, ..., in "
                         "place of stdout")
     parser.add_argument("--part_users", type=utils.number_type(int, 1), default=100_000, help="users in each of these, "
-                        "in whole batches (%(default)s)")
+                        "in whole blocks of 128 (%(default)s)")
     infer.add_batch_size(parser)
     infer.add_list_arguments(parser)
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
     args = parser.parse_args()
-    if args.output_dir and not all(map(os.path.isfile, input_files(args))):
+    if args.output_dir and any(file == "-" or (os.path.exists(file) and not os.path.isfile(file))
+                               for file in input_files(args)):
         parser.error("--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: give files")
     if not args.output_dir:
         utils.refuse_unused(parser, args, ["part_users"], "needs --output_dir")
@@ -86,7 +87,7 @@ def begin_parts(args, model, part_users):
     if os.path.exists(path):
         with utils.reading(path, mend) as stream:
             before = json.load(stream)
-    if before != json.loads(json.dumps(now)) and (before or there):
+    if there and before != json.loads(json.dumps(now)):
         raise InputError(args.output_dir, None, "has parts of another model, of other settings or of other users or "
                          "files", mend)
     with utils.atomic_write(path) as stream:
@@ -120,8 +121,10 @@ def main():
     top_n = infer.TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed)
     network = infer.start_network(args, told, parameters)
     popular = most_clicked(item_freq, allowed, args.top_n, args.popularity)
-    if args.output_dir:
-        args.batch_size = min(args.batch_size, args.part_users)
+    of_part = max(1, args.part_users // infer.USER_BLOCK)  # blocks in a part
+    if args.output_dir:  # whole batches in a part, whose size does not depend on theirs
+        most = infer.block_size(args) // infer.USER_BLOCK
+        args.batch_size = infer.USER_BLOCK * max(size for size in range(1, most + 1) if of_part % size == 0)
     size, unknown = infer.block_size(args), 0
 
     def serve(task):
@@ -149,11 +152,10 @@ def main():
     else:
         users = read_user_ids(args) if args.user_ids else islice(known, 1, None)
         logs = map(reader.encode_users, iter(lambda: list(islice(users, size)), []))
-    of_part = max(1, args.part_users // size)  # batches
-    tasks = ((number // of_part, log) for number, log in enumerate(logs))
+    tasks = ((number * size // (of_part * infer.USER_BLOCK), log) for number, log in enumerate(logs))
     with ThreadPoolExecutor(args.threads) as pool:
         if args.output_dir:
-            there = begin_parts(args, model, of_part * size)
+            there = begin_parts(args, model, of_part * infer.USER_BLOCK)
             utils.note(f"{args.output_dir}: {len(there)} parts are there already")
             missing = (task for task in tasks if part_name(task[0]) not in there)
             write_parts(args, told_of(utils.ordered_map(pool, serve, missing, args.threads)))

@@ -354,7 +354,7 @@ class Reader:
     def __init__(self, feature_dict, bad_lines=None, progress=True):
         self._bad_lines, self._progress = bad_lines, progress
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
-        self._videos, self._earlier = VideoTable(feature_dict), {}
+        self._videos, self._earlier = VideoTable(feature_dict), None
 
     def learn(self, infos):
         """Take note of videos that no line may have."""
@@ -366,6 +366,7 @@ class Reader:
         that is encoded from now on: they are looked back on, and are no targets."""
         def decode(line):
             return line.columns[0], array("i", filter(None, [self._videos[info] for info in line.infos]))
+        self._earlier = {}
         for user, rows in read_log(paths, decode, self._bad_lines, self._progress):
             if rows and user not in NO_VALUE:
                 self._earlier[user] = (self._earlier.get(user, array("i")) + rows)[-count:]
@@ -376,13 +377,16 @@ class Reader:
 
         At its end a line on stderr says how much of it the dictionary knows.
         """
-        seen = np.zeros(4, np.int64)
+        seen, behind = np.zeros(4, np.int64), 0
         for log, clicks in self.blocks(paths, self._bad_lines, block_lines, self._progress):
             seen += (len(log.users), (log.profile[:, 0] > 0).sum(), clicks, log.new_clicks)
+            behind += np.count_nonzero(log.context)
             yield log
         path, (users, known_users, clicks, known_clicks) = named(paths), seen.tolist()
         note(f"{path}: {users} users, {known_users} of them known; {clicks} clicks, {known_clicks} of them on known "
              "videos")
+        if self._earlier is not None:
+            note(f"{'' if behind else 'warning: '}{path}: {behind} of {users} users have earlier clicks")
         if not users:
             note(f"warning: no line in {path}")
         if known_clicks < FEW * clicks or (not known_clicks and not known_users and users):
@@ -414,7 +418,7 @@ class Reader:
         profile = np.array([[ids.get(line[column], 0) for ids, column in zip(self._profile_ids, PROFILE_COLUMNS)]
                             for line in columns], np.int64).reshape(-1, len(PROFILE_FEATURES))
         last = np.array([self._videos.item[line[-1]] if line else -1 for line in rows], np.int64)
-        earlier = [self._earlier.get(line[0], ()) for line in columns]
+        earlier = [(self._earlier or {}).get(line[0], ()) for line in columns]
         known = [[*before, *filter(None, line)] for before, line in zip(earlier, rows)]
         offsets = np.concatenate([[0], np.cumsum([len(line) for line in known])]).astype(np.int64)
         clicks = np.fromiter(chain.from_iterable(known), np.int32, offsets[-1])

@@ -81,7 +81,7 @@ def parse_args():
             args.model_output_dir):
         parser.error("--compare_with lies in --model_output_dir, whose models this run would remove")
     twice = {*map(os.path.realpath, reader.log_files(args.context_set_path or []))} & {
-        *map(os.path.realpath, reader.log_files(args.train_set_path))}
+        *map(os.path.realpath, reader.log_files(args.train_set_path))} - {os.path.realpath("-")}
     if twice:
         parser.error(f"--context_set_path has {min(twice)}, whose clicks are to be learned: give earlier ones")
     inputs = [args.train_set_path, args.test_set_path, args.valid_set_path, args.catalogue_path, args.context_set_path]
@@ -807,7 +807,7 @@ def main():
     settings = {name: value for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
     settings.update({name: bool(settings[name]) for name in ("init_model_path", "catalogue_path")})  # may have moved
     files = {name: log.fingerprint() for name, log in
-             (("training log", training), ("test log", test), ("validation log", valid)) if log}
+             (("training log or --context_set_path", training), ("test log", test), ("validation log", valid)) if log}
     identity = {**settings, **network.config._asdict(), **files, "item_freq": utils.fingerprint(item_freq)}
     if len({*ranks.gather(json.dumps(identity))}) > 1:
         raise InputError("training", None, "the ranks have different logs or settings", "give all the same")

@@ -7,6 +7,7 @@ A user vector u becomes [1, u_1, ..., u_31, 0] divided by its norm: item_vector.
 with a video's vector orders the videos as the softmax does. Prints a vector a line, `,` between the
 numbers, in input order; --output_path writes a file with the user ids instead.
 """
+import contextlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +53,10 @@ def export(folder, network, model, dictionary):
     try:
         UserTower(network).save(made, infer.fingerprints(model))
         shutil.copy(dictionary, os.path.join(made, "feature_dict.pkl"))
-        for name in os.listdir(made):
+        names, last = os.listdir(made), "inputs.json"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, last))  # without it nobody takes what is there for a whole
+        for name in sorted(names, key=lambda each: each == last):
             os.replace(os.path.join(made, name), os.path.join(folder, name))
     finally:
         shutil.rmtree(made)

@@ -243,6 +243,16 @@ def test_rules_by_hand(tmp_path):
     assert ranked(np.array([1]), 1)[0].tolist() == [[2]]
 
 
+def test_rules_of_clicks_that_nobody_counted(tmp_path):
+    """A click in an earlier log on a video of frequency 0 weighs as one on the rarest, and no more."""
+    path = tmp_path / "log.txt"
+    path.write_text("u\t\t\ta::;b::;c::\t\n")
+    feature_dict = feature_dict_of(history_clicked_items=["a", "b", "c"])
+    [log] = Reader(feature_dict).encode(str(path))
+    lists = [infer.Rules(log, freq).ranking_of(log)(np.array([0]), 3)[1] for freq in ([0, .5, 0, .5], [0, .5, .5, .5])]
+    np.testing.assert_array_equal(*lists)
+
+
 def test_rules_look_at_the_last_clicks_and_near_ones(tmp_path):
     """Pairs 10 places apart count, 11 do not; the 20th click from the end counts, the 21st does not."""
     log, test = small_logs(tmp_path, [[1, *range(50, 59), 2, 3]], [[1, *[100] * 19, 9], [1, *[100] * 20, 9]])

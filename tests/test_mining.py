@@ -166,6 +166,8 @@ def test_parts_that_are_somebody_elses(small):
     (small / "theirs").mkdir()
     (small / "theirs" / "part-00000").write_text("theirs\n")
     (small / "no").write_text("V3\n")
+    gone = run(f"{command}gone", small)
+    assert gone.returncode == 2 and "gone: No such file" in gone.stderr
     refused = run(f"{command}no", small)
     assert refused.returncode == 2 and "theirs: has parts of another model" in refused.stderr
     assert (small / "theirs" / "part-00000").read_text() == "theirs\n"

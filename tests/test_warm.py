@@ -193,11 +193,15 @@ def test_earlier_clicks_stand_in_front(small, tmp_path):
             half.append("\t".join([*columns[:3], ";".join(part), columns[4]]))
     for name, half in zip(("earlier", "day"), halves):
         (tmp_path / f"{name}.txt").write_text("".join(half), encoding="utf-8")
+    (tmp_path / "strange.txt").write_text("nobody\t\t\tV1:C1:T1\t\n", encoding="utf-8")
     rows = []
-    for name, flags in (("alone", ""), ("behind", f"--context_set_path={tmp_path}/earlier.txt")):
-        run_ok(train_command(tmp_path / name, f"--train_set_path={tmp_path}/day.txt --init_model_path="
+    for name, context, told in (("alone", "strange", "warning: DAY: 0 of 300 users have earlier clicks"),
+                                ("behind", "earlier", "DAY: 300 of 300 users have earlier clicks")):
+        result = run(train_command(tmp_path / name, f"--train_set_path={tmp_path}/day.txt --init_model_path="
                              "output/model/checkpoint.tar.gz --init_feature_dict=output/feature_dict.pkl --no-rules "
-                             f"--shuffle_lines=100 {flags}"), small)
+                             f"--shuffle_lines=100 --context_set_path={tmp_path}/{context}.txt"), small)
+        assert result.returncode == 0, result.stderr
+        assert f"train.py: {told.replace('DAY', f'{tmp_path}/day.txt')}\n" in result.stderr
         rows.append([json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()])
     assert [row["instances"] for row in [*rows[0], *rows[1]]] == [300] * 4
     assert rows[1][0]["cost"] < rows[0][0]["cost"] - 0.3
@@ -338,6 +342,10 @@ def test_the_script_for_every_night(small, tmp_path):
            "--catalogue_path=catalogue.txt", tmp_path)
     run_ok(f"cp {first}/model_pass_00000.tar.gz {first}/model_best.tar.gz; ln -s {first} current", tmp_path)
     path = os.pathsep.join([str(tmp_path / "bin"), os.path.dirname(sys.executable), os.environ["PATH"]])
+    (tmp_path / "clicks" / "2026-01-04.gz").rename(tmp_path / "late.gz")
+    late = run("./nightly.sh", tmp_path, env={"PATH": path})
+    assert (late.returncode, late.stderr) == (1, "clicks/2026-01-04.gz is missing\n")
+    (tmp_path / "late.gz").rename(tmp_path / "clicks" / "2026-01-04.gz")
     worse = run("sed -i s/0.98/9/ nightly.sh; ./nightly.sh", tmp_path, env={"PATH": path})
     assert worse.returncode == 3 and os.readlink(tmp_path / "current") == first, worse.stderr
     night = run("sed -i s/=9/=0.98/ nightly.sh; ./nightly.sh", tmp_path, env={"PATH": path})

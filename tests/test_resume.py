@@ -141,7 +141,7 @@ def test_checkpoints_of_another_run(small, quiet):
     (small / "profile.txt").write_text(log.replace("\tM1\n", "\tM0\n", 1), encoding="utf-8")
     (small / "name.txt").write_text(log.replace("U7\t", "somebody\t", 1), encoding="utf-8")
     for flags, other in (("--learning_rate=0.01 --seed=7", "learning_rate, seed"), ("--train_set_path=profile.txt",
-                         "training log"), ("--test_set_path=name.txt", "test log")):
+                         "training log or --context_set_path"), ("--test_set_path=name.txt", "test log")):
         result = run(train_command("output/other-run", f"{FLAGS} --resume {flags}"), small)
         assert result.returncode == 2, flags
         last = result.stderr.splitlines()[-1]

@@ -79,7 +79,7 @@ def begin_parts(args, model, part_users):
     these: wherever the files are, and however many users are worked on together."""
     shapers = {name: getattr(args, name) for name in ("top_n", "popularity", "remove_seen", "max_bad_lines")}
     given = [bool(each) for each in (args.user_ids, args.infer_set_path, args.allow_items, args.deny_items)]
-    files = [(os.path.getsize(file), os.stat(file).st_mtime_ns) for file in input_files(args)]
+    files = [[os.path.getsize(file), os.stat(file).st_mtime_ns] for file in input_files(args)]
     now = {**infer.fingerprints(model), "settings": shapers, "part_users": part_users, "given": given, "files": files}
     os.makedirs(args.output_dir, exist_ok=True)
     there = {file for file in os.listdir(args.output_dir) if re.fullmatch(r"part-\d+", file)}
@@ -87,7 +87,7 @@ def begin_parts(args, model, part_users):
     if os.path.exists(path):
         with utils.reading(path, mend) as stream:
             before = json.load(stream)
-    if there and before != json.loads(json.dumps(now)):
+    if there and before != now:
         raise InputError(args.output_dir, None, "has parts of another model, of other settings or of other users or "
                          "files", mend)
     with utils.atomic_write(path) as stream:

@@ -89,11 +89,13 @@ def check(args, model):
     """Print how well two files of vectors and the model agree; InputError if they are not of one model."""
     _, parameters, _, feature_dict = model
     (_, users), (ids, videos) = infer.read_vectors(args.check), infer.read_vectors(args.output_path)
-    beside, mend = os.path.realpath(args.check) + ".json", "give the file that user_vector.py wrote with this model"
-    if os.path.exists(beside):
-        with utils.reading(beside, mend) as stream:
-            if json.load(stream) != infer.fingerprints(model):
-                raise InputError(args.check, None, "vectors of another model, as the .json beside it says", mend)
+    mend, prints = "give the file that user_vector.py wrote with this model", []
+    for beside in (os.path.realpath(path) + ".json" for path in (args.check, args.output_path)):
+        if os.path.exists(beside):  # that of the videos has just been written
+            with utils.reading(beside, mend) as stream:
+                prints.append(json.load(stream))
+    if len(prints) == 2 and prints[0] != prints[1]:
+        raise InputError(args.check, None, "vectors of another model, as the .json beside it says", mend)
     width = parameters["nce_w"].shape[1] + 2
     if users.shape[1:] != (width,) or not len(users) or (users[:, 0] <= 0).any():
         raise InputError(args.check, None, f"no vectors of users, of {width} numbers each", mend)

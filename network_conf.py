@@ -9,9 +9,7 @@
 Change the class, or write a subclass of it here and name it in train.py's --network: README, "Changing the network".
 """
 import copy
-import errno
 import json
-import os
 import sys
 import warnings
 from itertools import accumulate
@@ -312,7 +310,7 @@ class UserTower(nn.Layer):
 
     def save(self, folder, fingerprints):
         """Write user_tower.json and user_tower.pdiparams for `paddle.inference`, and inputs.json, which says how to
-        use them, with the fingerprints of dictionary and model. OSError if there is no place for them."""
+        use them, with the fingerprints of dictionary and model. InputError if what was written is damaged."""
         width, spec = self.network.config.window_size, paddle.static.InputSpec
         specs = [spec([None, len(self.profile)], "int64", "profile"), spec([None, width], "int64", "items"),
                  spec([None, width], "int64", "categories"), spec([None, width, None], "int64", "tags"),
@@ -329,8 +327,9 @@ class UserTower(nn.Layer):
                                  f"program ({said(error)})", "see docs/network.md") from error
         try:
             paddle.jit.load(f"{folder}/user_tower")
-        except Exception as error:  # a disk that is full is nothing to its writer
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder) from error
+        except Exception as error:  # its writer does not look whether all has been written
+            raise InputError(folder, None, f"what was written cannot be read ({said(error)})", "check the path, its "
+                             "rights and the free space") from error
         with open(f"{folder}/inputs.json", "w", encoding="utf-8") as stream:
             json.dump({"inputs": [each.name for each in specs], "profile": self.profile, "window_size": width,
                        "no_tag": self.no_tag, **fingerprints}, stream, indent=1)

@@ -418,7 +418,8 @@ class Reader:
         profile = np.array([[ids.get(line[column], 0) for ids, column in zip(self._profile_ids, PROFILE_COLUMNS)]
                             for line in columns], np.int64).reshape(-1, len(PROFILE_FEATURES))
         last = np.array([self._videos.item[line[-1]] if line else -1 for line in rows], np.int64)
-        earlier = [(self._earlier or {}).get(line[0], ()) for line in columns]
+        earlier_of = (self._earlier or {}).get
+        earlier = [earlier_of(line[0], ()) for line in columns]
         known = [[*before, *filter(None, line)] for before, line in zip(earlier, rows)]
         offsets = np.concatenate([[0], np.cumsum([len(line) for line in known])]).astype(np.int64)
         clicks = np.fromiter(chain.from_iterable(known), np.int32, offsets[-1])

@@ -80,16 +80,16 @@ def parse_args():
     if args.compare_with and os.path.realpath(os.path.dirname(args.compare_with)) == os.path.realpath(
             args.model_output_dir):
         parser.error("--compare_with lies in --model_output_dir, whose models this run would remove")
-    twice = {*map(os.path.realpath, reader.log_files(args.context_set_path or []))} & {
-        *map(os.path.realpath, reader.log_files(args.train_set_path))} - {os.path.realpath("-")}
-    if twice:
-        parser.error(f"--context_set_path has {min(twice)}, whose clicks are to be learned: give earlier ones")
     inputs = [args.train_set_path, args.test_set_path, args.valid_set_path, args.catalogue_path, args.context_set_path]
     from_stdin = sum(paths.count("-") for paths in inputs if paths)
     if from_stdin and WORLD > 1:
         parser.error("several ranks cannot read one standard input (-): give files")
     if from_stdin > 1:
         parser.error("only one log can be standard input (-)")
+    earlier, new = ({*map(os.path.realpath, reader.log_files(paths or []))} for paths in
+                    (args.context_set_path, args.train_set_path))
+    if earlier & new:
+        parser.error(f"--context_set_path has {min(earlier & new)}, whose clicks are to be learned: give earlier ones")
     return args
 
 

@@ -45,7 +45,7 @@ def simple_lsh_users(users):
 
 
 def export(folder, network, model, dictionary):
-    """Put the user tower, `dictionary` and what describes them into a folder, all of it or none."""
+    """Put the user tower, `dictionary` and inputs.json into a folder: what has an inputs.json is whole."""
     from network_conf import UserTower
     made = os.path.join(folder, ".partial")
     shutil.rmtree(made, ignore_errors=True)  # of a run that was killed
@@ -53,10 +53,10 @@ def export(folder, network, model, dictionary):
     try:
         UserTower(network).save(made, infer.fingerprints(model))
         shutil.copy(dictionary, os.path.join(made, "feature_dict.pkl"))
-        names, last = os.listdir(made), "inputs.json"
+        others = [name for name in os.listdir(made) if name != "inputs.json"]
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(folder, last))  # without it nobody takes what is there for a whole
-        for name in sorted(names, key=lambda each: each == last):
+            os.unlink(os.path.join(folder, "inputs.json"))
+        for name in [*others, "inputs.json"]:
             os.replace(os.path.join(made, name), os.path.join(folder, name))
     finally:
         shutil.rmtree(made)

@@ -195,7 +195,8 @@ def test_a_full_disk(small, command, written):
     result = on_a_full_disk(small, command)
     assert (result.returncode, result.stdout) == (2, "") and "Traceback" not in result.stderr, result
     line = result.stderr.splitlines()[-1]
-    assert re.search(r": disk\S*: (No space left on device|File too large); check the path, its rights", line)
+    what = "No space left on device|File too large|what was written cannot be read .*"
+    assert re.search(rf": disk\S*: ({what}); check the path, its rights", line)
     assert {path.name for path in (small / "after").iterdir()} == {"fill", written}
     assert (small / "after" / written).read_text() == "of yesterday"
 

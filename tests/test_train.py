@@ -303,15 +303,6 @@ def models_of(folder):
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("model_"))
 
 
-def test_a_seed_decides_everything(small):
-    """The same model, to the byte; another with another seed."""
-    model = "model_pass_00001.tar.gz"
-    for name, seed in (("seed0", 0), ("seed0-again", 0), ("seed1", 1)):
-        run_ok(train_command(f"output/{name}", f"--seed={seed} {QUICK}"), small)
-    first, same, other = ((small / "output" / name / model).read_bytes() for name in ("seed0", "seed0-again", "seed1"))
-    assert first == same != other
-
-
 def test_a_collapsed_network_is_told(small):
     """Of a learning rate so high that all ReLUs die: users have one vector, and stderr says what to do."""
     result = run(train_command("output/collapsed", f"--learning_rate=3 --num_passes=1 {QUICK}"), small)

@@ -67,12 +67,17 @@ def add_batch_size(parser):
 def add_list_arguments(parser):
     """The flags of the scripts that print lists of videos."""
     parser.add_argument("--top_n", type=utils.number_type(int, 1), default=30, help="videos per user (%(default)s)")
+    add_item_filters(parser)
+    add_popularity(parser)
+    parser.add_argument("--remove_seen", action="store_true", help="leave out the videos of the user's history")
+
+
+def add_item_filters(parser):
+    """The flags of the scripts that recommend or export a part of the videos; `allowed_videos` reads them."""
     parser.add_argument("--allow_items", **utils.PATHS, metavar="FILE",
                         help="recommend no videos but these: ids, one a line")
     parser.add_argument("--deny_items", **utils.PATHS, metavar="FILE",
                         help="recommend none of these videos: ids, one a line")
-    add_popularity(parser)
-    parser.add_argument("--remove_seen", action="store_true", help="leave out the videos of the user's history")
 
 
 def add_popularity(parser):
@@ -411,16 +416,47 @@ class Rules:
 def allowed_videos(args, feature_dict):
     """bool [V], by --allow_items and --deny_items; InputError if nothing is left."""
     allowed = np.arange(len(feature_dict[ITEMS])) > 0  # <unk> is no video
-    for paths, denied in ((args.allow_items, False), (args.deny_items, True)):
-        if paths:
-            ids = [feature_dict[ITEMS].get(video, 0) for _, _, video in text_lines(paths)]
-            listed = np.isin(np.arange(len(allowed)), ids)
-            note(f"{' '.join(paths)}: {np.count_nonzero(ids)} of its {len(ids)} videos are known")
-            allowed &= ~listed if denied else listed
+    if args.allow_items:
+        allowed &= listed_videos(args.allow_items, feature_dict[ITEMS])
+    if args.deny_items:
+        allowed &= ~listed_videos(args.deny_items, feature_dict[ITEMS])
     if not allowed.any():
         raise InputError(" ".join([*(args.allow_items or []), *(args.deny_items or [])]), None, "leaves no video to "
                          "recommend", "give ids of the dictionary, one a line")
     return allowed
+
+
+def listed_videos(paths, videos):
+    """Which videos of the dictionary some files of ids name.
+
+    Parameters
+    ----------
+    paths : list of str, files with a video-id a line.    videos : {video-id: id}, V of them.
+
+    Returns
+    -------
+    bool [V].
+
+    Raises
+    ------
+    InputError
+        If none of a file's ids is known: a list of banned videos with, say, quoted ids must not pass. An empty file
+        may.
+    """
+    listed = np.zeros(len(videos), bool)
+    for path in paths:
+        names = [name for _, _, name in text_lines(path)]
+        unknown = [name for name in names if videos.get(name, 0) == 0]
+        listed[[videos[name] for name in names if name in videos]] = True
+        note(f"{path}: {len(names) - len(unknown)} of its {len(names)} videos are known")
+        if unknown:
+            error = InputError(path, None, f"{len(unknown)} of its {len(names)} videos are not known to the model, "
+                               f"such as {unknown[0][:80]!r}",
+                               "write ids as in the log, one a line, without quotes, spaces or further columns")
+            if len(unknown) == len(names):
+                raise error
+            note(f"warning: {error}")
+    return listed
 
 
 # ---------------------------------------------------------------- text

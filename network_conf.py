@@ -22,6 +22,7 @@ from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, InputError, said
 import numpy as np
 
 warnings.filterwarnings("ignore", message="No ccache found")
+utils.ensure_home(".cache/paddle/dataset", ".cache/paddle/to_static_tmp")  # written by paddle's import and jit.save
 import paddle
 from paddle import nn
 from paddle.nn import functional as F

@@ -480,6 +480,7 @@ class Dashboard:
     def __init__(self, args, rank):
         self._writer = None
         if args.visualdl_dir and not rank:
+            utils.ensure_home(".visualdl")  # written by the import
             try:
                 from visualdl import LogWriter
             except ImportError as error:

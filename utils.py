@@ -4,6 +4,7 @@ Files appear whole or not at all; the dictionary and the frequencies are plain p
 archives of plain arrays: none of them can run code. Imports no paddle.
 """
 import argparse
+import atexit
 import collections
 import contextlib
 import glob
@@ -14,9 +15,11 @@ import json
 import math
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tarfile
+import tempfile
 import time
 import warnings
 
@@ -99,12 +102,30 @@ class Progress(contextlib.AbstractContextManager):
             print(text, end="", file=sys.stderr, flush=True)
 
 
+def result_stream(stream):
+    """Text stream for results: UTF-8 whatever the locale is, and each write is complete or an OSError.
+
+    With PYTHONUNBUFFERED=1 sys.stdout writes to the file descriptor directly and ignores a short write, which is what
+    a disk that fills up causes. A buffered writer writes the rest, or raises. A stream that is no file is returned as
+    it is.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    if isinstance(stream.buffer, io.RawIOBase):
+        stream.flush()
+        buffer = io.BufferedWriter(stream.buffer)
+        # flushed after each line, as whoever sets PYTHONUNBUFFERED expects
+        return io.TextIOWrapper(buffer, encoding="utf-8", newline="\n", line_buffering=True)
+    stream.reconfigure(encoding="utf-8", newline="\n")
+    return stream
+
+
 def run_script(main):
     """Run a script's `main()` and leave with its exit code; what a user can mend becomes one line."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
-    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # results, whatever the locale says
+    sys.stdout = result_stream(sys.stdout)
     code, message = 2, None
     try:
         code = main() or 0
@@ -130,6 +151,40 @@ def run_script(main):
     except OSError:  # told already: keep the interpreter from trying again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
+
+
+# ---------------------------------------------------------------- the home folder
+def ensure_home(*folders):
+    """Set HOME to a temporary folder, removed at exit, unless files can be written to these folders below HOME.
+
+    Libraries write there whatever they are used for. A service account or a container may have no home, a read-only
+    or a full one.
+
+    Parameters
+    ----------
+    *folders : str, relative to HOME; created if missing.
+
+    Raises
+    ------
+    InputError
+        If there is no temporary folder either.
+    """
+    home = os.path.expanduser("~")  # "~" if HOME is not set and the user is not in the password database
+    try:
+        if not os.path.isabs(home):
+            raise FileNotFoundError(home)
+        for folder in folders:
+            os.makedirs(os.path.join(home, folder), exist_ok=True)
+            with tempfile.TemporaryFile(dir=os.path.join(home, folder)) as probe:
+                probe.write(bytes(1 << 16))
+    except OSError as error:
+        try:
+            os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
+        except OSError:
+            reason = error.strerror or "not an absolute path"
+            raise InputError(f"HOME={home}", None, f"{reason}, and there is no temporary folder",
+                             "set TMPDIR or HOME to a folder that can be written") from error
+        atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
 
 # ---------------------------------------------------------------- the command line

@@ -30,7 +30,7 @@ def served(small, tmp_path_factory, request):
     lines = (small / "log.txt").read_text().splitlines()[:60]
     lines += ["nobody\t\tnowhere\tNULL\t", "U1\tP1\tNULL\tV1:C1:T1_T2;new:x:y;V2::;V3:C3:T1_T2_T3_T4_T5\tM1"]
     (folder / "users.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    result = run(f"python {small}/user_vector.py --export_dir=serving {model}", folder)
+    result = run(f"python {small}/user_vector.py --export_dir=serving {model}", folder, env={"HOME": "/dev/null"})
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     run_ok(f"python {small}/item_vector.py --output_path=serving/videos.npz {model}", folder)
     run_ok(f"python {small}/user_vector.py --infer_set_path=users.txt --output_path=users.npz {model}", folder)

@@ -54,16 +54,16 @@ FREE_TO_CHANGE = {"train_set_path", "context_set_path", "test_set_path", "valid_
                   "min_ratio", "visualdl_dir"}
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line; --preset gives those that are not there."""
     first = utils.argument_parser("", add_help=False)
     first.add_argument("--preset", default="classic")
-    preset = first.parse_known_args()[0].preset
+    preset = first.parse_known_args(argv)[0].preset
     parser = utils.argument_parser(__doc__)
     add_run_arguments(parser)
     add_network_arguments(parser)
     parser.set_defaults(**PRESETS.get(preset, {}))
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.l2_rate and args.optimizer != "adagrad":
         parser.error("--l2_rate goes with --optimizer=adagrad: paddle's Adam has none for sparse tables")
     if args.content and not args.tie_embeddings:
@@ -776,9 +776,9 @@ def make_network(args, feature_dict, item_freq):
     return network
 
 
-def main():
+def main(argv=None):
     """Read, train, report each pass."""
-    args = parse_args()
+    args = parse_args(argv)
     feature_dict = utils.load_feature_dict(args.feature_dict)
     item_freq = utils.load_item_freq(args.item_freq, feature_dict)
     training, test, valid, reading = encode_logs(args, feature_dict)

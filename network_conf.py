@@ -107,11 +107,13 @@ class DNNmodel(nn.Layer):
     def with_attributes(self, own, videos):
         """Own rows of some videos [distinct, width], each with the mean of its attributes' rows added to it."""
         places, owner = ragged(self.attributes.offsets, videos)
-        if not len(places):  # no tag or category is known of any of them, and paddle cannot look up no rows
-            return own
-        ids, place = np.unique(self.attributes.ids[places], return_inverse=True)
-        shares = (1 / np.bincount(owner)[owner]).astype(np.float32)  # [K]
-        of_attributes = F.embedding(paddle.to_tensor(place), self.content(paddle.to_tensor(ids)))  # [K, width]
+        shares = 1 / np.bincount(owner)[owner]
+        # In front a row that adds nothing: paddle cannot look up an empty list of ids, and a table without a gradient
+        # in the first step would have no moments in the checkpoint.
+        ids, place = np.unique(np.append(0, self.attributes.ids[places]), return_inverse=True)
+        owner = np.append(0, owner)  # [K + 1]
+        shares = np.append(0, shares).astype(np.float32)
+        of_attributes = F.embedding(paddle.to_tensor(place), self.content(paddle.to_tensor(ids)))  # [K + 1, width]
         return paddle.scatter_nd_add(own, paddle.to_tensor(owner[:, None]),
                                      of_attributes * paddle.to_tensor(shares[:, None]))
 

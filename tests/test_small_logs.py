@@ -2,12 +2,8 @@
 
 Each example is counted, trained on for a pass, evaluated, saved, loaded, exported and served, in this process.
 """
-import contextlib
-import io
 import json
-import signal
 import tempfile
-import warnings
 from pathlib import Path
 
 import data_processor
@@ -16,11 +12,10 @@ import infer_user
 import item_vector
 import train
 import user_vector
-from conftest import lists_of
-from utils import ITEMS, InputError, load_feature_dict
+from conftest import lists_of, output_of
+from utils import ITEMS, load_feature_dict
 
 import numpy as np
-import paddle
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -62,24 +57,6 @@ def one_known_click(draw):
     place = draw(st.integers(0, len(histories[0])))
     histories[0] = [*histories[0][:place], "v1:c1:t1", *histories[0][place:]]
     return log_of(histories)
-
-
-def output_of(main, *flags):
-    """What a script prints, run in this process; warnings of numpy, which a user would see, are errors.
-
-    paddle numbers the names of its optimisers' state: as in a process of its own, from 0.
-    """
-    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        with contextlib.redirect_stdout(printed), warnings.catch_warnings(), paddle.utils.unique_name.guard():
-            warnings.simplefilter("error", RuntimeWarning)
-            main([*map(str, flags)])
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    printed.flush()
-    return printed.buffer.getvalue().decode()
 
 
 def check_all(folder, preset, counted, trained_on, tested_on, flags=(), export=False):
@@ -160,7 +137,8 @@ def test_everything_at_once(data):
     """`best` on such logs with a catalogue, earlier clicks, a validation log and patience, resumed for a pass more; a
     second run goes on from it and is compared with it."""
     kind = data.draw(st.sampled_from(sorted(KINDS)))
-    catalogue = data.draw(st.lists(st.builds("{}:{}".format, VIDEOS | st.just("new"), METADATA), min_size=1, max_size=4))
+    listed = st.builds("{}:{}".format, VIDEOS | st.just("new"), METADATA)
+    catalogue = data.draw(st.lists(listed, min_size=1, max_size=4))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path in ("train", "context", "test", "valid"):

@@ -120,7 +120,8 @@ def add_run_arguments(parser):
         "and write no model_best.tar.gz if --select_metric is below this share of the earlier model's, or is 0 "
         "(%(default)s)")
     add("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
-    add("--patience", type=positive, help="stop after so many passes without a better one on --valid_set_path")
+    add("--patience", type=positive, help="stop after so many passes without a better one on --valid_set_path; "
+        "as long as its metric is 0 they do not count")
     add("--select_metric", choices=METRICS, help="by which the best pass is chosen, and compared with baselines "
         "(ndcg@10; seen_kept_ndcg@10 where most last clicks are on videos that the user has clicked before)")
     add("--rules", action=argparse.BooleanOptionalAction, default=True, help="compare with co-occurrence rules as "

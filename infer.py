@@ -115,6 +115,8 @@ def load_model(args):
     if told.get("dictionary_sizes") != {name: len(values) for name, values in feature_dict.items()}:
         raise InputError(args.model_path, None, "its sizes are not those of the dictionary", mend)
     videos, item_freq = len(feature_dict[ITEMS]), parameters.pop("item_freq", np.zeros(0))
+    if videos < 2:
+        raise InputError(args.feature_dict, None, "it knows no video", "give the feature_dict.pkl of data_processor.py")
     found = [parameters.get(name, np.zeros(0)).shape for name in ("nce_w", "nce_b")] + [item_freq.shape]
     if found[0][:1] != (videos,) or len(found[0]) != 2 or found[1:] != [(1, videos), (videos,)]:
         raise InputError(args.model_path, None, "nce_w, nce_b or item_freq is missing or has another shape", mend)

@@ -85,17 +85,24 @@ def check_all(folder, preset, counted, trained_on, tested_on, flags=(), export=F
     found = json.loads(output_of(infer.main, log, "--evaluate", *model))
     assert {name: found[name] for name in train.METRICS} == {name: row[name] for name in train.METRICS}
     assert len(lists_of(output_of(infer_user.main, *model))) == len(feature_dict["user_id"]) - 1
-    assert output_of(user_vector.main, log, *model).count("\n") == users
-    assert output_of(item_vector.main, *model).count("\n") == videos
+    (folder / "users.txt").write_text("stranger\nu0\n", encoding="utf-8")
+    assert len(lists_of(output_of(infer_user.main, f"--user_ids={folder}/users.txt", *model))) == 2
+    assert len(lists_of(output_of(infer_user.main, log, "--remove_seen", *model))) == users
+    assert output_of(user_vector.main, log, f"--output_path={folder}/users.npz", *model) == ""
+    files = [f"--output_path={folder}/videos.npz", f"--check={folder}/users.npz"]
+    assert output_of(item_vector.main, *files, *model).startswith(f"{users} users: 100.00% of the model's top 30")
+    shapes = [np.load(folder / f"{name}.npz")["vectors"].shape for name in ("users", "videos")]
+    assert shapes == [(users, 7), (videos, 7)]
     assert output_of(item_vector.main, "--similar=3", *model).count("\n") == videos
-    if export:
+    if export:  # which takes half a second
         output_of(user_vector.main, f"--export_dir={folder}/tower", *model)
         assert (folder / "tower/inputs.json").exists()
 
 
-FEW = settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 FLAGS = st.fixed_dictionaries({}, optional={"batch_size": st.sampled_from([1, 2, 3]),
-                                            "shuffle_lines": st.sampled_from([1, 2])})
+                                            "shuffle_lines": st.sampled_from([1, 2]),
+                                            "window_size": st.sampled_from([1, 2, 3])})
 
 
 def as_flags(values):
@@ -115,7 +122,7 @@ def test_small_logs(preset, kind, data):
 
 @pytest.mark.parametrize("preset", train.PRESETS)
 @FEW
-@given(log=one_known_click(), tested_on=logs("any", "w"), flags=FLAGS)
+@given(log=one_known_click(), tested_on=logs("any", "w") | one_known_click(), flags=FLAGS)
 def test_one_known_click(preset, log, tested_on, flags):
     """All clicks but one are on videos that are not in the dictionary, which another log was made from."""
     counted = log_of([["v1:c1:t1", "v2:c2:t2_t3", "v3:NULL:NULL"]])

@@ -32,7 +32,7 @@ from utils import CATEGORIES, FEATURES, ITEMS, LOG_COLUMNS, NO_VALUE, PROFILE_FE
 BYTES_AT_ONCE = 1 << 16  # of lines that are counted in one go: they stay in the cache
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
     parser.add_argument("--train_set_path", **utils.PATHS, help="the training log: files, folders of "
@@ -55,7 +55,7 @@ def parse_args():
     parser.add_argument("--processes", type=utils.number_type(int, 1), default=min(2, os.cpu_count() or 1),
                         help="that count a plain file together; changes no result (%(default)s)")
     utils.add_max_bad_lines(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if bool(args.train_set_path) == bool(args.merge_counts):
         parser.error("give one of --train_set_path and --merge_counts")
     if args.counts_only:
@@ -300,9 +300,9 @@ def write_files(folder, feature_dict, freq):
     note(f"dictionary {told['feature_dict'][:16]}")
 
 
-def main():
+def main(argv=None):
     """Count the log, write the dictionary and the frequencies."""
-    args = parse_args()
+    args = parse_args(argv)
     if args.merge_counts:
         counted, counts = merged_counts(args.merge_counts)
     else:

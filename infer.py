@@ -33,14 +33,14 @@ FORMATS = (".tsv", ".npz", ".vec")
 MAX_NPZ_ID = 256  # letters: in a .npz each id takes as much place as the longest
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
     add_infer_arguments(parser)
     add_list_arguments(parser)
     parser.add_argument("--evaluate", action="store_true", help="print no lists, but one JSON object: the metrics of "
                         "train.py, on the last click of each line of the log")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.evaluate:
         utils.refuse_unused(parser, args, ["top_n", "remove_seen"], "does not go with --evaluate: its metrics have "
                             "lists of their own, with and without what was seen")
@@ -120,6 +120,8 @@ def load_model(args):
     if told.get("dictionary_sizes") != {name: len(values) for name, values in feature_dict.items()}:
         raise InputError(args.model_path, None, "its sizes are not those of the dictionary", mend)
     videos, item_freq = len(feature_dict[ITEMS]), parameters.pop("item_freq", np.zeros(0))
+    if videos < 2:
+        raise InputError(args.feature_dict, None, "it knows no video", "give the feature_dict.pkl of data_processor.py")
     found = [parameters.get(name, np.zeros(0)).shape for name in ("nce_w", "nce_b")] + [item_freq.shape]
     if found[0][:1] != (videos,) or len(found[0]) != 2 or found[1:] != [(1, videos), (videos,)]:
         raise InputError(args.model_path, None, "nce_w, nce_b or item_freq is missing or has another shape", mend)
@@ -562,9 +564,9 @@ def blocks_to_serve(args, feature_dict, whole=False):
     return source.encode(args.infer_set_path, None if whole else block_size(args))
 
 
-def main():
+def main(argv=None):
     """Print the top-N videos of each user of the log."""
-    args = parse_args()
+    args = parse_args(argv)
     told, parameters, _, feature_dict = load_model(args)
     videos = listed_names(feature_dict)
     top_n = TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed_videos(args, feature_dict))

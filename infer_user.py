@@ -24,7 +24,7 @@ from utils import InputError
 import numpy as np
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
     utils.add_model_arguments(parser)
@@ -40,7 +40,7 @@ def parse_args():
     infer.add_list_arguments(parser)
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.output_dir and any(file == "-" or (os.path.exists(file) and not os.path.isfile(file))
                                for file in input_files(args)):
         parser.error("--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: give files")
@@ -108,9 +108,9 @@ def part_name(part):
     return f"part-{part:05d}"
 
 
-def main():
+def main(argv=None):
     """Print or write the top-N videos of each user."""
-    args = parse_args()
+    args = parse_args(argv)
     model = told, parameters, item_freq, feature_dict = infer.load_model(args)
     known, videos = feature_dict["user_id"], infer.listed_names(feature_dict)
     allowed = infer.allowed_videos(args, feature_dict)

@@ -28,7 +28,7 @@ VIDEOS_AT_ONCE = 10_000
 TOP, CHECKED = 30, 1000  # videos of each of so many users that --check looks at
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
     utils.add_model_arguments(parser)
@@ -40,7 +40,7 @@ def parse_args():
     parser.add_argument("--check", type=utils.path_type, metavar="USERS_FILE", help="compare, for users of a file of "
                         "user_vector.py, the order by cosine with the vectors of --output_path, as an engine finds it, "
                         "with the order of the model")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.similar:
         utils.refuse_unused(parser, args, ["output_path", "popularity"], "does not go with --similar, which prints "
                             "lists to stdout, and looks at no bias")
@@ -135,9 +135,9 @@ def blocks_of(ids, vectors, bar):
         bar.at(start + VIDEOS_AT_ONCE)
 
 
-def main():
+def main(argv=None):
     """Print or write the vector of each video, or print its like."""
-    args = parse_args()
+    args = parse_args(argv)
     model = _, parameters, _, feature_dict = infer.load_model(args)
     allowed = infer.allowed_videos(args, feature_dict)
     if args.similar:

@@ -21,12 +21,13 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import reader
 import utils
 from infer import Rules, TopN, evaluate_model, evaluate_ranking, load_model, popularity, start_network
-from utils import CATEGORIES, CLICK_FEATURES, FEATURES, ITEMS, TAGS, InputError, note
+from utils import CATEGORIES, CLICK_FEATURES, FEATURES, ITEMS, NO_VALUE, TAGS, UNKNOWN, InputError, note
 
 import numpy as np
 
@@ -46,6 +47,7 @@ BASELINES = ("popularity", "rules")
 WORLD = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)  # processes that paddle's launcher has started
 SHOWN_STEPS, SHOWN_VIDEOS = 20, 5000  # a dashboard gets the cost of every so manieth step, vectors of so many videos
 FEW_USERS = 50  # in a test log: of so few nothing can be said
+ANONYMOUS_CLICKS = 5  # histories of users without an id are alike by chance if they are shorter
 LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
 # when a run is resumed
 FREE_TO_CHANGE = {"train_set_path", "context_set_path", "test_set_path", "valid_set_path", "model_output_dir",
@@ -54,16 +56,16 @@ FREE_TO_CHANGE = {"train_set_path", "context_set_path", "test_set_path", "valid_
                   "min_ratio", "visualdl_dir"}
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line; --preset gives those that are not there."""
     first = utils.argument_parser("", add_help=False)
     first.add_argument("--preset", default="classic")
-    preset = first.parse_known_args()[0].preset
+    preset = first.parse_known_args(argv)[0].preset
     parser = utils.argument_parser(__doc__)
     add_run_arguments(parser)
     add_network_arguments(parser)
     parser.set_defaults(**PRESETS.get(preset, {}))
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.l2_rate and args.optimizer != "adagrad":
         parser.error("--l2_rate goes with --optimizer=adagrad: paddle's Adam has none for sparse tables")
     if args.content and not args.tie_embeddings:
@@ -115,9 +117,11 @@ def add_run_arguments(parser):
         "end; model_best.tar.gz is written only then")
     add("--compare_feature_dict", type=path, help="the feature_dict.pkl of --compare_with")
     add("--min_ratio", type=utils.number_type(float, 0), default=0.0, help="with --compare_with: end with exit code 3 "
-        "and write no model_best.tar.gz if --select_metric is below this share of the earlier model's (%(default)s)")
+        "and write no model_best.tar.gz if --select_metric is below this share of the earlier model's, or is 0 "
+        "(%(default)s)")
     add("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
-    add("--patience", type=positive, help="stop after so many passes without a better one on --valid_set_path")
+    add("--patience", type=positive, help="stop after so many passes without a better one on --valid_set_path; "
+        "as long as its metric is 0 they do not count")
     add("--select_metric", choices=METRICS, help="by which the best pass is chosen, and compared with baselines "
         "(ndcg@10; seen_kept_ndcg@10 where most last clicks are on videos that the user has clicked before)")
     add("--rules", action=argparse.BooleanOptionalAction, default=True, help="compare with co-occurrence rules as "
@@ -645,9 +649,15 @@ def finish_pass(args, trainer, item_freq, test, valid, row, rows):
 
 
 def best_of(args, rows):
-    """The first of the rows with the best --select_metric on the validation log; None if there is no such log."""
+    """The first of the rows with the best --select_metric on the validation log; None if there is no such log.
+
+    As long as the metric is 0 it says nothing: then it is the last of them, and --patience does not count.
+    """
     name = "valid_" + args.select_metric
-    return max((row for row in rows if name in row), key=lambda row: row[name], default=None)
+
+    def rank(row):
+        return (row[name], -row["pass"]) if row[name] else (0, row["pass"])
+    return max((row for row in rows if name in row), key=rank, default=None)
 
 
 def out_of_patience(args, rows):
@@ -680,6 +690,9 @@ def run_passes(args, trainer, item_freq, training, test, valid, run, reading):
     if best:
         saved = "" if args.compare_with else ", saved as model_best.tar.gz"
         tell(f"best pass by valid_{name}{saved}: {pass_line(best)}")
+        if not best["valid_" + name]:
+            note(f"warning: valid_{name} is 0 in every pass: the last one counts as the best; give a larger "
+                 "--valid_set_path, or another --select_metric")
     for baseline in BASELINES:
         if (best or rows[-1])[name] <= baselines.get(f"{baseline}_{name}", -1):
             note(f"warning: by {name} this model ranks no better than {baseline}; train it longer"
@@ -700,6 +713,22 @@ def served(args, model_path, dictionary_path):
     return metrics, names, names[ids], 1 - len(log.clicks) / max(clicks, 1), (log.profile[:, 0] == 0).mean()
 
 
+def changed_share(before, now):
+    """Mean share, over the users, of the videos of a list now that were not in the list before; 0 if all are empty.
+
+    before, now : names of videos [L, n] each, UNKNOWN where a list is shorter.
+    """
+    lists = [({*old}, {*new} - {UNKNOWN}) for old, new in zip(before, now)]
+    return float(np.mean([len(new - old) / len(new) for old, new in lists if new] or [0]))
+
+
+def refusal(before, now, min_ratio, path):
+    """Why a model is not to be published, by its metric now and that of the model at `path`; None if it may be."""
+    if min_ratio and not now:
+        return "is 0, which --min_ratio cannot compare"
+    return f"is below {min_ratio} of that of {path}" if now < min_ratio * before else None
+
+
 def publish(args, earlier, path):
     """Compare a model with the `earlier` one (`served`); it becomes model_best.tar.gz, or the run ends with code 3."""
     before, old_names, old_lists, *old_unknown = earlier
@@ -707,13 +736,14 @@ def publish(args, earlier, path):
     best = os.path.join(args.model_output_dir, "model_best.tar.gz")
     for name in dict.fromkeys([args.select_metric, "recall@10", "ndcg@10", "recall@50", "coverage@10"]):
         tell(f"{name}: {before[name]:.4f} before, {now[name]:.4f} now")
-    changed = 1 - np.mean([len({*old} & {*new}) / len({*new}) for old, new in zip(old_lists, lists)])
-    tell(f"top 10: {changed:.1%} of the videos are others")
+    tell(f"top 10: {changed_share(old_lists, lists):.1%} of the videos are others")
     tell(f"videos: {len({*names} - {*old_names})} gained, {len({*old_names} - {*names})} lost")
     for what, old, new in zip(("clicks", "users"), old_unknown, unknown):
         tell(f"unknown {what}: {old:.1%} before, {new:.1%} now")
-    if now[args.select_metric] < args.min_ratio * before[args.select_metric]:
-        note(f"{args.select_metric} is below {args.min_ratio} of that of {args.compare_with}: not published")
+    metric = args.select_metric
+    reason = refusal(before[metric], now[metric], args.min_ratio, args.compare_with)
+    if reason:
+        note(f"{metric} {reason}: not published")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(best)  # of the passes before a --resume
         sys.exit(3)
@@ -750,6 +780,44 @@ def settle(args, clicks, held_out):
     args.batch_size = args.batch_size or min(512, max(32, clicks // 100))
 
 
+def shared_lines(training: reader.EncodedLog, held_out: reader.EncodedLog) -> tuple[int, int]:
+    """How many lines of a held-out log are in the training log as well: same user, same clicks on known videos.
+
+    Returns
+    -------
+    shared, compared : lines that are in both, and lines that were looked at: those with a known last click whose user
+        has an id, or at least ANONYMOUS_CLICKS clicks.
+    """
+    def keys(log, lines):
+        for line in lines:
+            user, clicks = log.users[line], log.items(line)[log.context[line]:]
+            if user not in NO_VALUE or len(clicks) >= ANONYMOUS_CLICKS:
+                yield user, clicks.tobytes()
+
+    wanted = Counter(keys(held_out, np.flatnonzero(held_out.last_item > 0)))
+    users = {user for user, _ in wanted}
+    found = set(keys(training, (line for line, user in enumerate(training.users) if user in users)))
+    return sum(count for key, count in wanted.items() if key in found), sum(wanted.values())
+
+
+def warn_of_held_out(args, training, name, paths, log):
+    """Say on stderr if metrics on a test or validation log (its `name`) will say little."""
+    path, lines, known = reader.named(paths), (log.last_item >= 0).sum(), (log.last_item > 0).sum()
+    both = {*map(os.path.realpath, reader.log_files(paths))}
+    both &= {*map(os.path.realpath, reader.log_files(args.train_set_path))}
+    shared, compared = shared_lines(training.first, log)
+    expected = compared * len(training.first.users) / training.lines  # if all of them were in the training log
+    if both or shared > expected / 2:
+        reason = f"{min(both)} is in the training log" if both else f"most lines of {path} are in the training log"
+        note(f"warning: {reason}: the metrics on the {name} log are of clicks that were trained on, and say nothing "
+             "about new ones; give a log whose last clicks are not in --train_set_path")
+    if lines < FEW_USERS:
+        note(f"warning: {path}: {lines} lines with a click are too few to compare passes or models by")
+    if known <= lines / 2:
+        note(f"warning: {path}: {lines - known} of {lines} last clicks are on videos that the dictionary does not know "
+             "and count as misses; make the dictionary from a newer log, or with a lower --feat_appear_limit")
+
+
 def make_network(args, feature_dict, item_freq):
     """A network of --network, with its initial parameters."""
     import network_conf
@@ -777,15 +845,18 @@ def make_network(args, feature_dict, item_freq):
     return network
 
 
-def main():
+def main(argv=None):
     """Read, train, report each pass."""
-    args = parse_args()
+    args = parse_args(argv)
     feature_dict = utils.load_feature_dict(args.feature_dict)
     item_freq = utils.load_item_freq(args.item_freq, feature_dict)
     training, test, valid, reading = encode_logs(args, feature_dict)
     settle(args, training.clicks, valid or test)
     os.makedirs(args.model_output_dir, exist_ok=True)
     tempfile.TemporaryFile(dir=args.model_output_dir).close()  # whether it can be written to is told now
+    for name, paths, log in (("test", args.test_set_path, test), ("validation", args.valid_set_path, valid)):
+        if log:
+            warn_of_held_out(args, training, name, paths, log)
     import network_conf
 
     import paddle

@@ -18,14 +18,14 @@ import utils
 import numpy as np
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
     infer.add_infer_arguments(parser, required=False)
     infer.add_output_path(parser)
     parser.add_argument("--export_dir", type=utils.folder_type, help="compute no vectors, but write the network up "
                         "to the user vector there for paddle.inference, with what docs/serve.py reads beside it")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if bool(args.infer_set_path) == bool(args.export_dir):
         parser.error("give one of --infer_set_path and --export_dir")
     if args.export_dir:
@@ -62,9 +62,9 @@ def export(folder, network, model, dictionary):
         shutil.rmtree(made)
 
 
-def main():
+def main(argv=None):
     """Print or write the vector of each user of the log."""
-    args = parse_args()
+    args = parse_args(argv)
     model = told, parameters, _, feature_dict = infer.load_model(args)
     network = infer.start_network(args, told, parameters)
     if args.export_dir:

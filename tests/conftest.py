@@ -1,9 +1,13 @@
 """What the tests share: commands run as a user types them, small random logs, one pipeline trained on the sample."""
+import contextlib
+import io
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from utils import FEATURES
@@ -47,6 +51,25 @@ def run_ok(command, cwd, **options):
     result = run(command, cwd, **options)
     assert result.returncode == 0, (command, result.stderr[-2000:])
     return result.stdout
+
+
+def output_of(main, *flags):
+    """What a script prints, run in this process; warnings of numpy, which a user would see, are errors.
+
+    paddle numbers the names of its optimisers' state: as in a process of its own, from 0.
+    """
+    import paddle
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings(), paddle.utils.unique_name.guard():
+            warnings.simplefilter("error", RuntimeWarning)
+            main([*map(str, flags)])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    printed.flush()
+    return printed.buffer.getvalue().decode()
 
 
 def checkout(folder):

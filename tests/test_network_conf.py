@@ -186,6 +186,31 @@ def test_content_of_a_log(log):
     assert [ids[start:end].tolist() for start, end in zip(offsets, offsets[1:])] == ATTRIBUTES
 
 
+def test_videos_without_tags_and_category(log):
+    """Their vectors are their own rows; a step with such alone leaves state that one with others goes on from."""
+    nothing = reader.Content(np.zeros(0, np.int64), np.zeros(len(FREQ) + 1, np.int64))
+    stretches, rng = reader.sequence_stretches(log.lengths, 4), np.random.default_rng(0)
+    network = random_network(BEST)
+    everything, network.attributes = network.attributes, nothing
+    own, table = network.arrays(), f"_proj_{ITEMS}"
+    rows = network.look_up({table: np.array([0, 2, 4])})[table].numpy()
+    np.testing.assert_array_equal(rows, own[table][[0, 2, 4]])
+    np.testing.assert_array_equal(network.folded()[table], own[table])
+    with paddle.utils.unique_name.guard():  # an optimiser's state is named as in a process of its own
+        trainer = trainer_of(network, 2, loss="ranking_nce")
+        trainer.step(*trainer.prepare(log, stretches, rng))
+    arrays, rate = trainer.state()
+    arrays = {name: np.array(value) for name, value in arrays.items()}  # as a checkpoint has them
+    np.testing.assert_array_equal(arrays["content"], own["content"])
+    with paddle.utils.unique_name.guard():
+        resumed = trainer_of(random_network(BEST), 2, loss="ranking_nce")
+        resumed.restore(arrays, rate)
+        resumed.network.attributes = everything
+        resumed.step(*resumed.prepare(log, stretches, rng))
+    changed = (resumed.network.arrays()["content"] != own["content"]).any(1)
+    assert changed.nonzero()[0].tolist() == [1, 2, 4, 5]
+
+
 def test_a_model_is_written_folded(log, tmp_path, monkeypatch):
     """One vector a video in the archive: user vectors and scores are those of tables and content, to 1e-5."""
     monkeypatch.setattr(network_conf, "FOLDED", 2)

@@ -526,7 +526,7 @@ def start_warm(args, trainer, feature_dict, item_freq):
         if "attribute_ids" in before:
             known = reader.Content(before.pop("attribute_ids"), before.pop("attribute_offsets"))
             ids = earlier_ids(earlier, feature_dict)
-            attributes = attributes.completed(known, ids[VIDEO_TABLE], ids["content"])
+            attributes = attributes.completed(known, ids[VIDEO_TABLE], ids["content"], len(feature_dict[TAGS]))
         initial, rate = trainer.state()  # the rate falls from its start again
         carried = carry_over(initial, before, (earlier, feature_dict), (before_freq, item_freq), attributes)
         trainer.restore({**carried, "attribute_ids": attributes.ids, "attribute_offsets": attributes.offsets}, rate)
@@ -794,7 +794,7 @@ def main():
     if args.compare_with and not ranks.rank:
         before = served(args, args.compare_with, args.compare_feature_dict)
     network = make_network(args, feature_dict, item_freq)
-    network.attributes = training.first.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
+    network.attributes = training.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
     if args.catalogue_path:
         network.unclicked = np.array(item_freq) == 0
         network.unclicked[0] = False  # <unk> is no video
@@ -816,7 +816,7 @@ def main():
         start_warm(args, trainer, feature_dict, item_freq)
     ranks.share(network)
     chosen = run_passes(args, trainer, item_freq, training, test, valid, run, reading)
-    run.board.videos(feature_dict, training.first, network)
+    run.board.videos(feature_dict, training, network)
     if before:
         publish(args, before, os.path.join(args.model_output_dir, f"model_pass_{chosen['pass']:05d}.tar.gz"))
 

@@ -24,7 +24,7 @@ import sys
 import zlib
 from array import array
 from collections import Counter
-from itertools import accumulate, chain, islice, zip_longest
+from itertools import accumulate, chain, islice, repeat, zip_longest
 from typing import NamedTuple
 
 import utils
@@ -326,6 +326,65 @@ class Content(NamedTuple):
                              len(video_ids))
 
 
+class UserClicks:
+    """Which lines of a log are of one user, and how many clicks they have, in 16 bytes a line.
+
+    User-ids are kept as 64-bit hashes. A line without a user-id counts as a user of its own.
+    """
+
+    def __init__(self):
+        self._users, self._clicks, self._names = array("q"), array("q"), {}
+
+    def add(self, users, clicks):
+        """Add some lines: a list of user-ids and their numbers of clicks."""
+        hashes = [hash(user) if user not in NO_VALUE else hash((user, line))
+                  for line, user in enumerate(users, len(self._users))]
+        self._users.extend(hashes)
+        self._clicks.extend(clicks)
+        # who has more than a share of all clicks has more than that of those in some call: only such names are kept
+        _, first, user_of = np.unique(np.array(hashes, np.int64), return_index=True, return_inverse=True)
+        heavy = np.bincount(user_of, clicks) > HEAVY * np.sum(clicks)
+        self._names.update({hashes[line]: users[line] for line in first[heavy]})
+
+    def last_clicks(self, limit):
+        """How many clicks of each line are among the last `limit` of its user, int64 [L]."""
+        clicks = np.array(self._clicks, np.int64)
+        _, user_of = np.unique(np.array(self._users, np.int64), return_inverse=True)
+        order = np.argsort(user_of, kind="stable")
+        up_to = np.cumsum(clicks[order])
+        ends = np.cumsum(np.bincount(user_of, clicks).astype(np.int64))  # of users, in the same order
+        behind = ends[user_of[order]] - up_to  # clicks of the same user on later lines
+        found = np.empty_like(clicks)
+        found[order] = np.clip(limit - behind, 0, clicks[order])
+        return found
+
+    def warn(self, path):
+        """Write a warning if one user has a large share of all clicks, and if users fill several lines."""
+        clicks = np.array(self._clicks, np.int64)
+        distinct, user_of = np.unique(np.array(self._users, np.int64), return_inverse=True)
+        if len(distinct):
+            totals = np.bincount(user_of, clicks)
+            heaviest = int(totals.argmax())
+            name = self._names.get(int(distinct[heaviest]), "")
+            warn_of_heavy_user(path, name, totals[heaviest], clicks.sum(), len(distinct))
+        lines = np.bincount(user_of, clicks > 0, len(distinct))  # of each user
+        several, all_lines = int(lines[lines > 1].sum()), int(lines.sum())
+        if all_lines >= FEW_USERS and several > SEVERAL * all_lines:
+            note(f"warning: {path}: {several} of {all_lines} lines are of users with several lines: each line is "
+                 "learned as a user of its own, without the clicks of the user's other lines, which lowers recall; "
+                 "join the lines of a user into one, oldest click first, or give the earlier ones as "
+                 "--context_set_path")
+
+
+def warn_of_heavy_user(path, user, clicks, total, users):
+    """Write a warning if a `user` has a large share of the `total` clicks of so many `users`."""
+    if users >= FEW_USERS and clicks > HEAVY * total:
+        note(f"warning: {path}: user {user[:80]!r} has {clicks / total:.0%} of all clicks, "
+             f"{clicks / total * users:.0f} times the mean of the {users} users, and is learned at the expense of the "
+             "others; leave out what is a program, or limit what one user adds with --max_user_clicks=N, in "
+             "data_processor.py and train.py alike")
+
+
 class EncodedLog(NamedTuple):
     """L lines with C clicks on known videos, as arrays.
 
@@ -388,6 +447,7 @@ class Reader:
         self._bad_lines, self._progress = bad_lines, progress
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
         self._videos, self._earlier = VideoTable(feature_dict), None
+        self._nameless = 0  # clicks without a video-id, of the log that is being encoded
 
     def learn(self, infos):
         """Take note of the video-infos of a catalogue, of videos that no line may have."""
@@ -446,13 +506,31 @@ class Reader:
                 self._earlier[user] = (self._earlier.get(user, array("i")) + rows)[-count:]
         note(f"{named(paths)}: earlier clicks of {len(self._earlier)} users")
 
-    def encode(self, paths, block_lines=None):
+    def clicks_to_keep(self, paths, limit):
+        """How many clicks of each line are among the last `limit` of its user, int32 [L], in a reading of its own."""
+        def decode(line):
+            return line.columns[0], len(self._rows(line))
+        users, bad_lines = UserClicks(), BadLines(sys.maxsize, quiet=True)  # who encodes the log names them
+        lines = read_log(paths, decode, bad_lines, self._progress)
+        while piece := list(islice(lines, LINES_AT_ONCE)):
+            users.add(*zip(*piece))
+        return users.last_clicks(limit).astype(np.int32)
+
+    def _rows(self, line):
+        """Rows of the video-infos of a `LogLine`; counts those without a video-id."""
+        rows = [self._videos[info] for info in line.infos]
+        if self._videos.nameless:
+            self._nameless += sum(info in self._videos.nameless for info in line.infos)
+        return rows
+
+    def encode(self, paths, block_lines=None, keep=None):
         """Yield the log at `paths` (see `log_files`) as `EncodedLog` blocks of `block_lines` lines (one block if None).
 
-        At its end a line on stderr says how much of it the dictionary knows.
+        Of each line the last `keep` clicks count (all if None). At the end a line on stderr says how much of the log
+        the dictionary knows.
         """
-        seen, behind = np.zeros(4, np.int64), 0
-        for log, clicks in self.blocks(paths, self._bad_lines, block_lines, self._progress):
+        seen, behind, self._nameless = np.zeros(4, np.int64), 0, 0
+        for log, clicks in self.blocks(paths, self._bad_lines, block_lines, self._progress, keep):
             seen += (len(log.users), (log.profile[:, 0] > 0).sum(), clicks, log.new_clicks)
             behind += np.count_nonzero(log.context)
             yield log
@@ -463,14 +541,19 @@ class Reader:
             note(f"{'' if behind else 'warning: '}{path}: {behind} of {users} users have earlier clicks")
         if not users:
             note(f"warning: no line in {path}")
+        if self._nameless:
+            note(f"warning: {path}: {self._nameless} clicks have no video-id (empty or NULL in front of the category)")
         if known_clicks < FEW * clicks or (not known_clicks and not known_users and users):
             note(f"warning: the dictionary knows hardly anything in {path}; was it made from logs with other ids?")
 
-    def blocks(self, paths, bad_lines, block_lines=None, progress=False):
+    def blocks(self, paths, bad_lines, block_lines=None, progress=False, keep=None):
         """Yield (EncodedLog, clicks in it, unknown ones too), as `encode` does; memory is that of the arrays."""
         def decode(line):
-            return line.columns, [self._videos[info] for info in line.infos]
+            return line.columns, self._rows(line)
         lines, whole = read_log(paths, decode, bad_lines, progress), block_lines is None
+        if keep is not None:  # lines that have been added since it was made keep nothing
+            lines = ((columns, rows[max(0, len(rows) - count):])
+                     for (columns, rows), count in zip(lines, chain(keep.tolist(), repeat(0))))
         while True:
             pieces, clicks, left = [self._log([], [])], 0, block_lines or sys.maxsize
             while piece := list(islice(lines, min(left, LINES_AT_ONCE))):
@@ -519,21 +602,28 @@ class TrainingLog:
     reader : Reader.    paths : as in `log_files`.
     block_lines : lines that are read and shuffled together, which bounds memory.
     cut : function of lengths that gives the stretches of a block, `sliding_windows` or `sequence_stretches`.
+    max_user_clicks : only so many clicks of each user count, the last ones over all lines of the user; None: all.
 
     Attributes
     ----------
     first : EncodedLog, the first block.    lines, clicks : int, of all blocks, the new clicks on known videos.
     """
 
-    def __init__(self, reader, paths, block_lines, cut):
+    def __init__(self, reader, paths, block_lines, cut, max_user_clicks=None):
         self._reader, self._paths, self._block_lines, self._cut = reader, paths, block_lines, cut
         self.first, self.lines, self.clicks, self._sizes, self._prints = None, 0, 0, [], []
-        for block in reader.encode(paths, block_lines):
+        self._keep = reader.clicks_to_keep(paths, max_user_clicks) if max_user_clicks else None
+        users = UserClicks()
+        for block in reader.encode(paths, block_lines, self._keep):
+            users.add(block.users, block.lengths - block.context)
             self.first = self.first or block
             reader.count(block)
             self.lines, self.clicks = self.lines + len(block.users), self.clicks + block.new_clicks
             self._sizes.append((block.new_clicks, len(self._stretches(block).line)))
             self._prints.append(block._replace(videos=()).fingerprint())  # these grow while it is read
+        if self._keep is not None and len(self._keep) != self.lines:
+            raise InputError(named(paths), None, "changed while it was read", "train on a copy")
+        users.warn(named(paths))
         if self._sizes:
             self.first = self.first._replace(videos=block.videos)  # all that the log has, by now
         if len(self._sizes) > 1:
@@ -550,7 +640,8 @@ class TrainingLog:
         if len(self._sizes) == 1:
             yield self.first
             return
-        blocks = self._reader.blocks(self._paths, BadLines(sys.maxsize, quiet=True), self._block_lines)
+        blocks = self._reader.blocks(self._paths, BadLines(sys.maxsize, quiet=True), self._block_lines,
+                                     keep=self._keep)
         for found, wanted in zip_longest(blocks, self._prints):
             if found is None or found[0]._replace(videos=()).fingerprint() != wanted:
                 raise InputError(named(self._paths), None, "changed while it was trained on", "train on a copy")

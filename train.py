@@ -75,6 +75,8 @@ def parse_args():
             parser.error(f"--{one} and --{other} go together")
     if args.min_ratio and not args.compare_with:
         parser.error("--min_ratio needs --compare_with")
+    if args.max_user_clicks and not all(map(os.path.isfile, reader.log_files(args.train_set_path))):
+        parser.error("--max_user_clicks reads the training log twice: give files that are there")
     if args.compare_with and not all(map(os.path.isfile, reader.log_files(args.test_set_path))):
         parser.error("--compare_with reads the test log again: give files that are there")
     if args.compare_with and os.path.realpath(os.path.dirname(args.compare_with)) == os.path.realpath(
@@ -131,6 +133,7 @@ def add_run_arguments(parser):
     add("--visualdl_dir", type=folder, help="folder for what VisualDL shows: cost, learning rate, metrics, vectors of "
         f"the {SHOWN_VIDEOS} most clicked videos (pip install visualdl; visualdl --logdir=FOLDER)")
     add("--seed", type=utils.number_type(int, 0), default=0, help="of all that is random (%(default)s)")
+    utils.add_max_user_clicks(parser)
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
 
@@ -729,7 +732,7 @@ def encode_logs(args, feature_dict):
     encoder.learn(reader.read_catalogue(args.catalogue_path or []))
     if args.context_set_path:
         encoder.look_back(args.context_set_path, args.window_size)
-    training = reader.TrainingLog(encoder, args.train_set_path, args.shuffle_lines, cut)
+    training = reader.TrainingLog(encoder, args.train_set_path, args.shuffle_lines, cut, args.max_user_clicks)
     seconds, others = time.perf_counter() - started, []
     if not training.clicks:
         raise InputError(" ".join(args.train_set_path), None, "no click on a video of the dictionary",

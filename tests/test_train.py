@@ -1,5 +1,6 @@
 """Training: its threads, optimisers and schedule; what follows from the log; what a run says and leaves behind."""
 import argparse
+import contextlib
 import json
 import re
 
@@ -432,6 +433,24 @@ def test_a_preset_sets_defaults_and_nothing_else(monkeypatch, preset):
     given = ("--num_negatives=7", "--no-content", "--window_size=9")
     for flags in ((f"--preset={preset}", *given), (*given, f"--preset={preset}")):
         assert settings_of(monkeypatch, *flags) == {**found, "num_negatives": 7, "content": False, "window_size": 9}
+
+
+def test_clicks_of_a_user_are_limited(small):
+    """The last ten of each are the instances of a pass; a run with another limit is not gone on with."""
+    lengths = [line.count(";") + 1 for line in small_log(300).splitlines()]
+    run_ok(train_command("output/limited", f"{QUICK} --num_passes=1 --no-rules --max_user_clicks=10"), small)
+    [row] = rows_of(small / "output" / "limited")
+    assert row["instances"] == sum(min(10, length) for length in lengths)
+    result = run(train_command("output/limited", f"{QUICK} --no-rules --max_user_clicks=11 --resume"), small)
+    assert result.returncode == 2 and "made by a run with another max_user_clicks" in result.stderr
+
+
+def test_a_limit_of_clicks_needs_files(monkeypatch, capsys, tmp_path):
+    (tmp_path / "log.txt").write_text("")
+    for path, refused in (("-", True), (str(tmp_path / "log.txt"), False)):
+        with pytest.raises(SystemExit) if refused else contextlib.nullcontext():
+            assert settings_of(monkeypatch, f"--train_set_path={path}", "--max_user_clicks=5")["max_user_clicks"] == 5
+    assert "--max_user_clicks reads the training log twice" in capsys.readouterr().err
 
 
 def test_help_shows_the_defaults_of_a_preset(monkeypatch, capsys):

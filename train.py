@@ -462,10 +462,10 @@ class Run:
                                             else (None, None))
         if told is None:
             return False
-        if told.get("identity") != self._identity:
-            before, now = told.get("identity"), self._identity
-            before = before if isinstance(before, dict) else {}
-            other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        before, now = told.get("identity"), self._identity
+        before = before if isinstance(before, dict) else {}
+        other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        if other:  # a setting that there was not yet is one that was not given
             raise InputError(self._path, None, f"made by a run with another {', '.join(other)}", mend)
         try:
             trainer.restore(arrays, told["rate"])

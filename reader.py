@@ -498,13 +498,14 @@ class Reader:
         """Put the last `count` known clicks of each user of an earlier log in front of what this user has in each line
         that is encoded from now on: they are looked back on, and are no targets."""
         def decode(line):
-            return line.columns[0], array("i", filter(None, [self._videos[info] for info in line.infos]))
-        self._earlier = {}
+            return line.columns[0], array("i", filter(None, self._rows(line)))
+        self._earlier, self._nameless = {}, 0
         for user, rows in read_log(paths, decode, self._bad_lines, self._progress):
             self._videos.earlier.update(rows)
             if rows and user not in NO_VALUE:
                 self._earlier[user] = (self._earlier.get(user, array("i")) + rows)[-count:]
         note(f"{named(paths)}: earlier clicks of {len(self._earlier)} users")
+        self._warn_of_nameless(named(paths))
 
     def clicks_to_keep(self, paths, limit):
         """How many clicks of each line are among the last `limit` of its user, int32 [L], in a reading of its own."""
@@ -522,6 +523,10 @@ class Reader:
         if self._videos.nameless:
             self._nameless += sum(info in self._videos.nameless for info in line.infos)
         return rows
+
+    def _warn_of_nameless(self, path):
+        if self._nameless:
+            note(f"warning: {path}: {self._nameless} clicks have no video-id (empty or NULL in front of the category)")
 
     def encode(self, paths, block_lines=None, keep=None):
         """Yield the log at `paths` (see `log_files`) as `EncodedLog` blocks of `block_lines` lines (one block if None).
@@ -541,8 +546,7 @@ class Reader:
             note(f"{'' if behind else 'warning: '}{path}: {behind} of {users} users have earlier clicks")
         if not users:
             note(f"warning: no line in {path}")
-        if self._nameless:
-            note(f"warning: {path}: {self._nameless} clicks have no video-id (empty or NULL in front of the category)")
+        self._warn_of_nameless(path)
         if known_clicks < FEW * clicks or (not known_clicks and not known_users and users):
             note(f"warning: the dictionary knows hardly anything in {path}; was it made from logs with other ids?")
 

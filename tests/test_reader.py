@@ -586,6 +586,8 @@ def test_clicks_without_a_video_are_counted(write, capsys):
         list(source.encode(path if text is None else write(text), 1))
         found = [line for line in capsys.readouterr().err.splitlines() if "video-id" in line]
         assert len(found) == bool(warned) and all(f"warning: {path}: {warned}" in line for line in found)
+    source.look_back(write("u\t\t\t<unk>:a:s\t\n"), 3)
+    assert f"warning: {path}: 1 clicks have no video-id" in capsys.readouterr().err
 
 
 def test_a_log_that_changes_or_cannot_be_read_again(tmp_path):

@@ -9,7 +9,7 @@ import network_conf
 import train
 from conftest import run, run_ok, small_log, train_command
 from reader import Reader, sequence_stretches, shuffled_batches, sliding_windows
-from utils import FEATURES, load_feature_dict, load_item_freq
+from utils import FEATURES, InputError, load_feature_dict, load_item_freq, write_archive
 
 import numpy as np
 import paddle
@@ -443,6 +443,19 @@ def test_clicks_of_a_user_are_limited(small):
     assert row["instances"] == sum(min(10, length) for length in lengths)
     result = run(train_command("output/limited", f"{QUICK} --no-rules --max_user_clicks=11 --resume"), small)
     assert result.returncode == 2 and "made by a run with another max_user_clicks" in result.stderr
+
+
+def test_a_checkpoint_older_than_a_setting(tmp_path):
+    """It is gone on with where the setting is not given."""
+    args = argparse.Namespace(model_output_dir=str(tmp_path), checkpoint_minutes=1, visualdl_dir=None)
+    told = {"identity": {"seed": 0}, "rows": [], "batches": 3, "total": 0.5, "seconds": 1.0, "rate": {}}
+    write_archive(str(tmp_path / "checkpoint.tar.gz"), told, {"w": np.zeros(1)})
+    trainer = argparse.Namespace(restore=lambda arrays, rate: None)
+    run = train.Run(args, {"seed": 0, "max_user_clicks": None}, [0.5, 0.5], train.Ranks())
+    assert run.read(trainer) and run.batches == 3
+    run = train.Run(args, {"seed": 0, "max_user_clicks": 9}, [0.5, 0.5], train.Ranks())
+    with pytest.raises(InputError, match="made by a run with another max_user_clicks"):
+        run.read(trainer)
 
 
 def test_a_limit_of_clicks_needs_files(monkeypatch, capsys, tmp_path):

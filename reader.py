@@ -37,9 +37,9 @@ PROFILE_COLUMNS = [LOG_COLUMNS.index(feature) for feature in PROFILE_FEATURES]
 MAX_LINE = 1 << 28  # bytes; ten million clicks take less
 LINES_AT_ONCE = 4096  # whose text is in memory
 FEW = 0.1  # a log of which the dictionary knows no larger share of the clicks deserves a warning
-HEAVY = 0.05  # a user with a larger share of all clicks deserves one, as soon as an average user has less than half of
-FEW_USERS = 50  # that: in a log of fewer users such a share is nothing unusual
-SEVERAL = 0.1  # so do lines of users who are on other lines too, if they are a larger share of all lines
+HEAVY = 0.05  # a user with a larger share of all clicks deserves one too
+FEW_USERS = 50  # but not in a log of fewer users, whose mean share is 2% or more: there 5% are nothing unusual
+SEVERAL = 0.1  # lines of users with several lines deserve one if they are a larger share of all lines
 KINDS = {rb"BZh[1-9]1AY": ("bzip2", "bunzip2 -c"), rb"\xfd7zXZ": ("xz", "xz -dc"), rb"PK\x03\x04": ("zip", "unzip -p"),
          rb"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
          rb"\xff\xfe|\xfe\xff": ("UTF-16", "iconv -f UTF-16 -t UTF-8")}  # how files of other kinds begin

@@ -4,11 +4,13 @@
 
 Takes the first --users lines of the training log and adds --bots users of --clicks clicks each, on videos of the log
 drawn uniformly at random, as a program that fetches every page would make them. Trains on the log with and without
-them, with and without the limit, and tests on the same test log. Prints Markdown.
+them, with and without the limit, and on the log of the users alone with one click a line; tests on the same test log.
+Prints Markdown.
 """
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +25,13 @@ def bot_lines(lines, bots, clicks):
     infos = sorted({info for line in lines for info in line.split("\t")[3].split(";")} - {"NULL"})
     return ["\t".join([f"BOT_{bot}", "NULL", "NULL", ";".join(rng.choices(infos, k=clicks)), "NULL"]) + "\n"
             for bot in range(bots)]
+
+
+def events(lines):
+    """The same clicks, one a line, in the same order."""
+    for line in lines:
+        user, province, city, history, phone = line.split("\t")
+        yield from ("\t".join([user, province, city, info, phone]) for info in history.split(";"))
 
 
 def train(args, log, limit):
@@ -54,10 +63,12 @@ def main():
         lines = stream.readlines()[:args.users]
     print(f"| log | --max_user_clicks | clicks learned | {' | '.join(METRICS)} |")
     print(f"|---{'|---' * (2 + len(METRICS))}|", flush=True)
-    for name, bots in (("users alone", []), ("with bots", bot_lines(lines, args.bots, args.clicks))):
-        log = args.work_dir / f"{name.replace(' ', '-')}.txt"
-        log.write_text("".join(lines + bots), encoding="utf-8")
-        for limit in (None, *args.limits):
+    logs = {"users alone": lines, "with bots": lines + bot_lines(lines, args.bots, args.clicks),
+            "users alone, one click a line": events(lines)}
+    for name, content in logs.items():
+        log = args.work_dir / f"{re.sub('[ ,]+', '-', name)}.txt"
+        log.write_text("".join(content), encoding="utf-8")
+        for limit in (None, *args.limits) if name in ("users alone", "with bots") else (None,):
             row = train(args, log, limit)
             figures = " | ".join(f"{row[metric]:.4f}" for metric in METRICS)
             print(f"| {name} | {limit or 'no limit'} | {row['instances']} | {figures} |", flush=True)

@@ -77,6 +77,8 @@ def parse_args(argv=None):
             parser.error(f"--{one} and --{other} go together")
     if args.min_ratio and not args.compare_with:
         parser.error("--min_ratio needs --compare_with")
+    if args.max_user_clicks and not all(map(os.path.isfile, reader.log_files(args.train_set_path))):
+        parser.error("--max_user_clicks reads the training log twice: give files that are there")
     if args.compare_with and not all(map(os.path.isfile, reader.log_files(args.test_set_path))):
         parser.error("--compare_with reads the test log again: give files that are there")
     if args.compare_with and os.path.realpath(os.path.dirname(args.compare_with)) == os.path.realpath(
@@ -135,6 +137,7 @@ def add_run_arguments(parser):
     add("--visualdl_dir", type=folder, help="folder for what VisualDL shows: cost, learning rate, metrics, vectors of "
         f"the {SHOWN_VIDEOS} most clicked videos (pip install visualdl; visualdl --logdir=FOLDER)")
     add("--seed", type=utils.number_type(int, 0), default=0, help="of all that is random (%(default)s)")
+    utils.add_max_user_clicks(parser)
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
 
@@ -463,10 +466,10 @@ class Run:
                                             else (None, None))
         if told is None:
             return False
-        if told.get("identity") != self._identity:
-            before, now = told.get("identity"), self._identity
-            before = before if isinstance(before, dict) else {}
-            other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        before, now = told.get("identity"), self._identity
+        before = before if isinstance(before, dict) else {}
+        other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        if other:  # a setting that there was not yet is one that was not given
             raise InputError(self._path, None, f"made by a run with another {', '.join(other)}", mend)
         try:
             trainer.restore(arrays, told["rate"])
@@ -531,7 +534,7 @@ def start_warm(args, trainer, feature_dict, item_freq):
         if "attribute_ids" in before:
             known = reader.Content(before.pop("attribute_ids"), before.pop("attribute_offsets"))
             ids = earlier_ids(earlier, feature_dict)
-            attributes = attributes.completed(known, ids[VIDEO_TABLE], ids["content"])
+            attributes = attributes.completed(known, ids[VIDEO_TABLE], ids["content"], len(feature_dict[TAGS]))
         initial, rate = trainer.state()  # the rate falls from its start again
         carried = carry_over(initial, before, (earlier, feature_dict), (before_freq, item_freq), attributes)
         trainer.restore({**carried, "attribute_ids": attributes.ids, "attribute_offsets": attributes.offsets}, rate)
@@ -760,7 +763,7 @@ def encode_logs(args, feature_dict):
     encoder.learn(reader.read_catalogue(args.catalogue_path or []))
     if args.context_set_path:
         encoder.look_back(args.context_set_path, args.window_size)
-    training = reader.TrainingLog(encoder, args.train_set_path, args.shuffle_lines, cut)
+    training = reader.TrainingLog(encoder, args.train_set_path, args.shuffle_lines, cut, args.max_user_clicks)
     seconds, others = time.perf_counter() - started, []
     if not training.clicks:
         raise InputError(" ".join(args.train_set_path), None, "no click on a video of the dictionary",
@@ -866,7 +869,7 @@ def main(argv=None):
     if args.compare_with and not ranks.rank:
         before = served(args, args.compare_with, args.compare_feature_dict)
     network = make_network(args, feature_dict, item_freq)
-    network.attributes = training.first.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
+    network.attributes = training.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
     if args.catalogue_path:
         network.unclicked = np.array(item_freq) == 0
         network.unclicked[0] = False  # <unk> is no video
@@ -888,7 +891,7 @@ def main(argv=None):
         start_warm(args, trainer, feature_dict, item_freq)
     ranks.share(network)
     chosen = run_passes(args, trainer, item_freq, training, test, valid, run, reading)
-    run.board.videos(feature_dict, training.first, network)
+    run.board.videos(feature_dict, training, network)
     if before:
         publish(args, before, os.path.join(args.model_output_dir, f"model_pass_{chosen['pass']:05d}.tar.gz"))
 

@@ -246,6 +246,13 @@ def add_max_bad_lines(parser):
                         help="leave out up to N malformed lines, each named on stderr, and go on (%(default)s)")
 
 
+def add_max_user_clicks(parser):
+    """The flag of the scripts that count clicks or learn them."""
+    parser.add_argument("--max_user_clicks", type=number_type(int, 1), metavar="N",
+                        help="only the last N clicks of a user count, over all lines of the user in their order; give "
+                        "data_processor.py and train.py the same (default: no limit)")
+
+
 def add_model_arguments(parser):
     """The flags of every script that opens a model."""
     parser.add_argument("--model_path", type=path_type, required=True, help="a model_pass_*.tar.gz of train.py")

@@ -167,6 +167,17 @@ LINES = st.tuples(st.sampled_from(["u1", "u2", "u9", "NULL", ""]), st.sampled_fr
                   st.sampled_from(["c1", "c2", ""]), st.lists(INFOS, max_size=12), st.sampled_from(["m1", "北京"]))
 
 
+def last_clicks(lines, limit):
+    """Lines drawn from LINES with the last `limit` clicks of each user; one without an id has a line."""
+    left, found = {}, []
+    for number, (user, province, city, infos, phone) in list(enumerate(lines))[::-1]:
+        who = number if user in ("", "NULL") else user
+        kept = infos[max(0, len(infos) - left.get(who, limit)):]
+        left[who] = left.get(who, limit) - len(kept)
+        found.append((user, province, city, kept, phone))
+    return found[::-1]
+
+
 def log_text(lines):
     """The log of lines drawn from LINES."""
     return "".join("\t".join([user, province, city, ";".join(infos) or "NULL", phone]) + "\n"

@@ -262,7 +262,7 @@ sys.path.insert(0, {root!r})
 import data_processor, utils
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where whoever runs the tests ignores it
 
-def count_share(parts, progress=False):  # in place of the one that counts
+def count_share(parts, max_user_clicks=None, progress=False):  # in place of the one that counts
     start = parts[0][1]
     print(os.getpid(), flush=True)
     return {work}

@@ -1,5 +1,6 @@
 """Training: its threads, optimisers and schedule; what follows from the log; what a run says and leaves behind."""
 import argparse
+import contextlib
 import json
 import re
 
@@ -9,7 +10,7 @@ import network_conf
 import train
 from conftest import feature_dict_of, log_text, output_of, run, run_ok, small_log, train_command
 from reader import Reader, sequence_stretches, shuffled_batches, sliding_windows
-from utils import FEATURES, load_feature_dict, load_item_freq
+from utils import FEATURES, InputError, load_feature_dict, load_item_freq, write_archive
 
 import numpy as np
 import paddle
@@ -559,6 +560,37 @@ def test_a_preset_sets_defaults_and_nothing_else(monkeypatch, preset):
     given = ("--num_negatives=7", "--no-content", "--window_size=9")
     for flags in ((f"--preset={preset}", *given), (*given, f"--preset={preset}")):
         assert settings_of(monkeypatch, *flags) == {**found, "num_negatives": 7, "content": False, "window_size": 9}
+
+
+def test_clicks_of_a_user_are_limited(small):
+    """The last ten of each are the instances of a pass; a run with another limit is not gone on with."""
+    lengths = [line.count(";") + 1 for line in small_log(300).splitlines()]
+    run_ok(train_command("output/limited", f"{QUICK} --num_passes=1 --no-rules --max_user_clicks=10"), small)
+    [row] = rows_of(small / "output" / "limited")
+    assert row["instances"] == sum(min(10, length) for length in lengths)
+    result = run(train_command("output/limited", f"{QUICK} --no-rules --max_user_clicks=11 --resume"), small)
+    assert result.returncode == 2 and "made by a run with another max_user_clicks" in result.stderr
+
+
+def test_a_checkpoint_older_than_a_setting(tmp_path):
+    """It is gone on with where the setting is not given."""
+    args = argparse.Namespace(model_output_dir=str(tmp_path), checkpoint_minutes=1, visualdl_dir=None)
+    told = {"identity": {"seed": 0}, "rows": [], "batches": 3, "total": 0.5, "seconds": 1.0, "rate": {}}
+    write_archive(str(tmp_path / "checkpoint.tar.gz"), told, {"w": np.zeros(1)})
+    trainer = argparse.Namespace(restore=lambda arrays, rate: None)
+    run = train.Run(args, {"seed": 0, "max_user_clicks": None}, [0.5, 0.5], train.Ranks())
+    assert run.read(trainer) and run.batches == 3
+    run = train.Run(args, {"seed": 0, "max_user_clicks": 9}, [0.5, 0.5], train.Ranks())
+    with pytest.raises(InputError, match="made by a run with another max_user_clicks"):
+        run.read(trainer)
+
+
+def test_a_limit_of_clicks_needs_files(monkeypatch, capsys, tmp_path):
+    (tmp_path / "log.txt").write_text("")
+    for path, refused in (("-", True), (str(tmp_path / "log.txt"), False)):
+        with pytest.raises(SystemExit) if refused else contextlib.nullcontext():
+            assert settings_of(monkeypatch, f"--train_set_path={path}", "--max_user_clicks=5")["max_user_clicks"] == 5
+    assert "--max_user_clicks reads the training log twice" in capsys.readouterr().err
 
 
 def test_help_shows_the_defaults_of_a_preset(monkeypatch, capsys):

@@ -125,15 +125,28 @@ def count_log(paths, processes=1, bad_lines=None):
     """
     files = reader.log_files(paths)
     if all(map(os.path.isfile, files)):
+        states, counted = [*map(file_state, files)], None
         try:
             counts = count_shares(shares_of(files, processes))
-            return counts, counts.by_feature()
+            counted = counts, counts.by_feature()
         except (InputError, ValueError):
             pass  # a malformed line: read again, line by line, to name it or leave it out
+        for file, state in zip(files, states):
+            if file_state(file) != state:
+                raise reader.changed(file)
+        if counted:
+            return counted
     counts = Counts()
     for line in read_log(files, checked, bad_lines):
         counts.add([line])
     return counts, counts.by_feature()
+
+
+def file_state(path):
+    """What changes when a file is written to or replaced: inode, size, time of the last change; None if it is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        found = os.stat(path)
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def merged_counts(paths):
@@ -174,7 +187,7 @@ def shares_of(files, count):
             edges = [0]
             for share in range(1, count):
                 stream.seek(size * share // count)
-                stream.readline()
+                stream.readline(reader.MAX_LINE)
                 edges.append(stream.tell())
             for share, start, end in zip(shares, edges, [*edges[1:], size]):
                 if end > start:
@@ -223,18 +236,19 @@ def count_share(parts, progress=False):
 
 def _count_range(counts, path, start, end, bar):
     """Count the lines from byte `start` to byte `end` of a plain file."""
-    begin, number = start, 1 + start  # only a first line matters: its byte-order mark is taken off
+    begin = start
     with open(path, "rb") as stream:
         stream.seek(start)
         while start < end:
             raw = stream.read(min(BYTES_AT_ONCE, end - start))
+            if not raw:  # it ends earlier than when it was cut into ranges
+                raise reader.changed(path)
             raw += b"" if raw.endswith(b"\n") else stream.readline(reader.MAX_LINE)
             if len(raw) >= reader.MAX_LINE:
                 raise ValueError("a line that is no line of a log")
             start += len(raw)
-            lines = (parse_line(each, path, place) for place, each in enumerate(raw.split(b"\n"), number))
+            lines = (parse_line(each, path, None) for each in raw.split(b"\n"))
             counts.add([line for line in lines if line])
-            number += len(raw)
             bar.at(start - begin)
 
 

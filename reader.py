@@ -13,11 +13,13 @@ A batch is made of *stretches*: runs of consecutive positions of [<unk>, c1, ...
 "The network" in the README that begin at position 0 are prefixes of one another, so one stretch
 with several targets holds them all; every other window is a stretch with a single target.
 """
+import contextlib
 import glob
 import gzip
 import math
 import os
 import re
+import stat
 import sys
 import zlib
 from array import array
@@ -66,22 +68,95 @@ def log_files(paths):
     """Files of a log, in order, from a path or a list of them: a file, `-`, a folder of part files, or a glob pattern.
 
     Of a folder, and of the folders that a pattern finds, files count whose names begin with neither `_` nor `.`, by
-    name: what Hadoop and Spark leave there. InputError for a folder or a pattern without any.
+    name: what Hadoop and Spark leave there. `**` in a pattern stands for folders of any depth, and finds files only.
+
+    Raises
+    ------
+    InputError
+        For a folder or a pattern without any file, for a folder that cannot be read, for what is found there and is
+        no file, and for a file that comes twice.
     """
     files = []
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        folder = os.path.isdir(path)
-        if path == "-" or (not folder and (os.path.exists(path) or not glob.has_magic(path))):
-            files.append(path)
-            continue
-        found = glob.glob(os.path.join(glob.escape(path), "*") if folder else path)
-        found = sorted(file for file in found if os.path.basename(file)[0] not in "_.")
-        if folder:
-            found = [file for file in found if not os.path.isdir(file)]
-        if not found:
-            raise InputError(path, None, "no file there", "give a folder, or a pattern, of part files")
-        files += log_files(found)
+        files += _files_at(path)
+    seen = set()
+    for file in files:
+        real = file if file == "-" else os.path.realpath(file)
+        if real in seen:
+            raise InputError(file, None, "given twice", "give each file once, and patterns that do not overlap")
+        seen.add(real)
     return files
+
+
+def _files_at(path):
+    """Files of one path: itself, those of a folder, those that a pattern finds."""
+    if os.path.isdir(path):
+        return _files_in(path)
+    if path == "-" or os.path.exists(path) or not glob.has_magic(path):
+        return [path]
+    files = []
+    for found in _matches(path):
+        if os.path.isdir(found):
+            files += _files_in(found)
+        else:
+            files.append(_part_file(found))
+    if not files:
+        raise InputError(path, None, "no file there", "give a folder, or a pattern, of part files")
+    return files
+
+
+def _files_in(folder):
+    """Part files of a folder, by name; InputError if there is none, or if one is no file."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if name[0] not in "_.")
+    except OSError as error:
+        raise InputError(folder, None, error.strerror, "give a folder that can be read") from error
+    if not names:
+        raise InputError(folder, None, "no file there", "give a folder, or a pattern, of part files")
+    return [_part_file(os.path.join(folder, name)) for name in names]
+
+
+def _part_file(path):
+    """`path`; InputError if it is a folder, or a pipe, of which reading might wait for ever."""
+    if os.path.isdir(path):
+        raise InputError(path, None, "a folder among part files", f"move it away, or give a pattern: "
+                         f"'{os.path.dirname(path)}/**' for files at any depth")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(path, None, "not a regular file", "move it away, or give the files by their names")
+    return path
+
+
+def _matches(pattern):
+    """Sorted paths that a pattern finds, without those of a name that begins with `_` or `.` and is not spelled out."""
+    spelled = pattern.split(os.sep)
+
+    def hidden(path):
+        return any(name[:1] in ("_", ".") for name in path.split(os.sep) if name not in (*spelled, os.curdir))
+    found = [path for path in _glob(pattern, hidden) if not hidden(path)]
+    if "**" in spelled:
+        found = [path for path in found if not os.path.isdir(path)]
+    return sorted(found)
+
+
+def _glob(pattern, hidden):
+    """What `glob.glob` finds; InputError for a folder on the way that cannot be read, which glob leaves out."""
+    folder, name = os.path.split(pattern)
+    found = glob.glob(pattern, recursive=True)
+    folders = [*(_glob(folder, hidden) if glob.has_magic(folder) else [folder or os.curdir]),
+               *(found if name == "**" else [])]
+    for path in folders:
+        if hidden(path):
+            continue
+        try:
+            os.stat(os.path.join(path, os.curdir))  # whether it can be entered
+            if glob.has_magic(name):
+                os.scandir(path).close()  # whether it can be listed
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise InputError(path, None, error.strerror, f"make it readable, or give a pattern that leaves it out "
+                             f"instead of {pattern}") from error
+    return found
 
 
 def named(paths):
@@ -95,6 +170,8 @@ def open_log(path):
         raise InputError(path, None, "standard input can be read once only", "give a file")
     try:
         stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115 - the caller closes it
+        if path == "-":
+            _wait_for_input(stream)
         start = stream.peek(8)
     except OSError as error:
         raise InputError(path, None, error.strerror, "give the path of a file") from error
@@ -104,9 +181,15 @@ def open_log(path):
     return gzip.open(stream) if start.startswith(b"\x1f\x8b") else stream
 
 
+def _wait_for_input(stream):
+    """Let reads from standard input block, where whoever started us left it in a mode in which they end early."""
+    with contextlib.suppress(OSError):  # of a stream in memory
+        os.set_blocking(stream.fileno(), True)
+
+
 def raw_lines(paths, progress=True):
     """Yield (file, line number, bytes) of a log, with a bar of `progress`; InputError for a file that is missing or
-    damaged."""
+    damaged, or that is written to meanwhile."""
     files = log_files(paths)
     sizes = [os.path.getsize(file) if os.path.isfile(file) else math.inf for file in files]  # of a pipe nobody knows
     ends = [*accumulate(sizes, initial=0)]
@@ -118,25 +201,41 @@ def raw_lines(paths, progress=True):
 def _raw_lines(path, bar, before):
     number, seekable = 1, os.path.isfile(path)
     with open_log(path) as stream:
+        file = getattr(stream, "fileobj", stream)  # of a gzip: the packed file
+        state = _state(file)
         try:
             while raw := stream.readline(MAX_LINE):
                 if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
                     raise InputError(path, number, f"a line of {MAX_LINE} bytes or more", "is this a log?")
                 yield path, number, raw
                 if seekable and not number % 1000:
-                    bar.at(before + getattr(stream, "fileobj", stream).tell())  # of a gzip: in the packed file
+                    bar.at(before + file.tell())
                 number += 1
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(path, number, f"damaged gzip data ({utils.said(error)})", "copy the file again") from error
+            raise InputError(path, number, f"damaged gzip data ({utils.said(error)})", "copy the file again; if parts "
+                             "were joined, all of them must be gzip") from error
+        if _state(file) != state:
+            raise changed(path)
+
+
+def _state(file):
+    """(size, time of the last change in ns) of an open file; None if it is not a regular one."""
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:  # a stream in memory
+        return None
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def changed(path):
+    """The error for a file that another process has written to, or replaced, while it was read."""
+    return InputError(path, None, "changed while it was read", "give a copy that no other process writes to")
 
 
 def text_lines(paths, progress=True):
     """Yield (file, line number, text) of each line of files that is not empty; InputError for one that is not UTF-8."""
     for path, number, raw in raw_lines(paths, progress):
-        try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(path, number, "not UTF-8", "convert the file with iconv -t UTF-8") from error
+        text = _decoded(raw, path, number)
         if text:
             yield path, number, text
 
@@ -184,22 +283,32 @@ def read_log(paths, decode, bad_lines=None, progress=True):
             yield decoded
 
 
-def parse_line(raw, path, number):
-    """Split the bytes of one line into a `LogLine`; None for an empty line, InputError for a malformed one."""
+def _decoded(raw, path, number):
+    """Text of the bytes of a line, without its end and without a byte-order mark in front, which any line may have:
+    each part of joined files begins with one. InputError if it is not UTF-8, or has a carriage return within."""
     try:
-        text = raw.decode("utf-8").rstrip("\r\n")
+        text = raw.decode("utf-8").rstrip("\r\n").lstrip("\ufeff")
     except UnicodeDecodeError as error:
         raise InputError(path, number, f"not UTF-8 ({error.reason} at byte {error.start})",
                          "convert the file with iconv -t UTF-8") from error
-    if number == 1:
-        text = text.lstrip("\ufeff")  # byte-order mark
+    if "\r" in text:
+        raise InputError(path, number, "a carriage return within the line", "remove it, or, if it should end the line, "
+                         "convert the file: tr '\\r' '\\n'")
+    return text
+
+
+def parse_line(raw, path, number):
+    """Split the bytes of one line into a `LogLine`; None for an empty line, InputError for a malformed one."""
+    text = _decoded(raw, path, number)
     if not text:
         return None
     if "\0" in text:
         raise InputError(path, number, "a NUL byte", "is this a log, was it cut off by a crash? Remove the line")
     columns = text.split("\t")
     if len(columns) != len(LOG_COLUMNS):
+        joined = len(columns) == 2 * len(LOG_COLUMNS) - 1
         raise InputError(path, number, f"{len(columns)} columns instead of {len(LOG_COLUMNS)}",
+                         "it looks like two lines: end each part with a newline before joining them" if joined else
                          f"write {', '.join(LOG_COLUMNS)}, with tabs between")
     history = columns[HISTORY]
     if not history:

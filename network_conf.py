@@ -22,9 +22,10 @@ from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, InputError, said
 import numpy as np
 
 warnings.filterwarnings("ignore", message="No ccache found")
-import paddle
-from paddle import nn
-from paddle.nn import functional as F
+with utils.loading_paddle():
+    import paddle
+    from paddle import nn
+    from paddle.nn import functional as F
 
 paddle.disable_signal_handler()  # its own writes a page to stdout when a process is told to end
 
@@ -394,6 +395,11 @@ def use_device(name):
         paddle.set_device(name or ("gpu" if paddle.device.cuda.device_count() else "cpu"))
     except (ValueError, RuntimeError) as error:
         raise InputError("--device", None, f"no such device ({said(error)})", "give cpu, gpu or gpu:1") from error
+    try:
+        paddle.zeros([1])
+    except (ValueError, RuntimeError) as error:
+        raise InputError("paddle", None, f"no memory can be allocated ({said(error)})", "check the memory of the "
+                         "device and the environment variables FLAGS_*") from error
 
 
 def table(size, width):

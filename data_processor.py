@@ -129,7 +129,7 @@ def count_log(paths, processes=1, bad_lines=None):
         try:
             counts = count_shares(shares_of(files, processes))
             counted = counts, counts.by_feature()
-        except (InputError, ValueError):
+        except (InputError, OSError, ValueError):
             pass  # a malformed line: read again, line by line, to name it or leave it out
         for file, state in zip(files, states):
             if file_state(file) != state:
@@ -143,10 +143,12 @@ def count_log(paths, processes=1, bad_lines=None):
 
 
 def file_state(path):
-    """What changes when a file is written to or replaced: inode, size, time of the last change; None if it is gone."""
-    with contextlib.suppress(FileNotFoundError):
+    """What differs once a file was written to or replaced: inode, size, time of change; None: gone."""
+    try:
         found = os.stat(path)
-        return found.st_ino, found.st_size, found.st_mtime_ns
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def merged_counts(paths):

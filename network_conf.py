@@ -398,8 +398,8 @@ def use_device(name):
     try:
         paddle.zeros([1])
     except (ValueError, RuntimeError) as error:
-        raise InputError("paddle", None, f"no memory can be allocated ({said(error)})", "check the memory of the "
-                         "device and the environment variables FLAGS_*") from error
+        raise InputError("paddle", None, f"no memory can be allocated ({said(error)})",
+                         "check the device and the environment variables FLAGS_*") from error
 
 
 def table(size, width):

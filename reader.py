@@ -35,6 +35,7 @@ HISTORY = LOG_COLUMNS.index("history")
 PROFILE_COLUMNS = [LOG_COLUMNS.index(feature) for feature in PROFILE_FEATURES]
 MAX_LINE = 1 << 28  # bytes; ten million clicks take less
 LINES_AT_ONCE = 4096  # whose text is in memory
+NO_FILES = "give a folder, or a pattern, of part files"
 FEW = 0.1  # a log of which the dictionary knows no larger share of the clicks deserves a warning
 KINDS = {rb"BZh[1-9]1AY": ("bzip2", "bunzip2 -c"), rb"\xfd7zXZ": ("xz", "xz -dc"), rb"PK\x03\x04": ("zip", "unzip -p"),
          rb"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
@@ -67,14 +68,15 @@ class BadLines:
 def log_files(paths):
     """Files of a log, in order, from a path or a list of them: a file, `-`, a folder of part files, or a glob pattern.
 
-    Of a folder, and of the folders that a pattern finds, files count whose names begin with neither `_` nor `.`, by
-    name: what Hadoop and Spark leave there. `**` in a pattern stands for folders of any depth, and finds files only.
+    Of a folder, and of the folders that a pattern finds, files count whose names begin with neither
+    `_` nor `.`, by name: what Hadoop and Spark leave there. `**` in a pattern stands for folders of any
+    depth, and finds files only.
 
     Raises
     ------
     InputError
-        For a folder or a pattern without any file, for a folder that cannot be read, for what is found there and is
-        no file, and for a file that comes twice.
+        For a folder or a pattern without any file, for a folder that cannot be read, for what is found
+        there and is no file, and for a file that comes twice.
     """
     files = []
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
@@ -83,7 +85,8 @@ def log_files(paths):
     for file in files:
         real = file if file == "-" else os.path.realpath(file)
         if real in seen:
-            raise InputError(file, None, "given twice", "give each file once, and patterns that do not overlap")
+            raise InputError(file, None, "given twice",
+                             "give each file once, and patterns that do not overlap")
         seen.add(real)
     return files
 
@@ -101,7 +104,7 @@ def _files_at(path):
         else:
             files.append(_part_file(found))
     if not files:
-        raise InputError(path, None, "no file there", "give a folder, or a pattern, of part files")
+        raise InputError(path, None, "no file there", NO_FILES)
     return files
 
 
@@ -112,51 +115,79 @@ def _files_in(folder):
     except OSError as error:
         raise InputError(folder, None, error.strerror, "give a folder that can be read") from error
     if not names:
-        raise InputError(folder, None, "no file there", "give a folder, or a pattern, of part files")
+        raise InputError(folder, None, "no file there", NO_FILES)
     return [_part_file(os.path.join(folder, name)) for name in names]
 
 
 def _part_file(path):
     """`path`; InputError if it is a folder, or a pipe, of which reading might wait for ever."""
     if os.path.isdir(path):
-        raise InputError(path, None, "a folder among part files", f"move it away, or give a pattern: "
-                         f"'{os.path.dirname(path)}/**' for files at any depth")
+        pattern = os.path.join(os.path.dirname(path), "**")
+        raise InputError(path, None, "a folder among part files",
+                         f"move it away, or give a pattern for files at any depth: '{pattern}'")
     if os.path.exists(path) and not os.path.isfile(path):
-        raise InputError(path, None, "not a regular file", "move it away, or give the files by their names")
+        raise InputError(path, None, "not a regular file",
+                         "move it away, or give the files by their names")
     return path
 
 
 def _matches(pattern):
-    """Sorted paths that a pattern finds, without those of a name that begins with `_` or `.` and is not spelled out."""
-    spelled = pattern.split(os.sep)
+    """Sorted paths that a pattern finds, but not names with `_` or `.` in front, unless spelled out."""
+    spelled = {*pattern.split(os.sep), os.curdir}
 
     def hidden(path):
-        return any(name[:1] in ("_", ".") for name in path.split(os.sep) if name not in (*spelled, os.curdir))
-    found = [path for path in _glob(pattern, hidden) if not hidden(path)]
+        names = path.split(os.sep)
+        return any(name[:1] in ("_", ".") for name in names if name not in spelled)
+    found = {path for path in _glob(pattern, hidden) if not hidden(path)}
     if "**" in spelled:
-        found = [path for path in found if not os.path.isdir(path)]
+        found = {path for path in found if not os.path.isdir(path)}
     return sorted(found)
 
 
 def _glob(pattern, hidden):
-    """What `glob.glob` finds; InputError for a folder on the way that cannot be read, which glob leaves out."""
+    """What `glob.glob` finds; InputError for a folder that cannot be read, which glob leaves out.
+
+    A folder that is there is no pattern, whatever brackets its name has.
+    """
     folder, name = os.path.split(pattern)
-    found = glob.glob(pattern, recursive=True)
-    folders = [*(_glob(folder, hidden) if glob.has_magic(folder) else [folder or os.curdir]),
-               *(found if name == "**" else [])]
+    folders, found = [folder], []
+    if glob.has_magic(folder) and not os.path.isdir(folder):
+        folders = [path for path in _glob(folder, hidden) if not hidden(path)]
     for path in folders:
-        if hidden(path):
-            continue
         try:
             os.stat(os.path.join(path, os.curdir))  # whether it can be entered
             if glob.has_magic(name):
-                os.scandir(path).close()  # whether it can be listed
+                os.scandir(path or os.curdir).close()  # whether it can be listed
         except (FileNotFoundError, NotADirectoryError):
-            pass
+            continue
         except OSError as error:
-            raise InputError(path, None, error.strerror, f"make it readable, or give a pattern that leaves it out "
-                             f"instead of {pattern}") from error
+            raise _unreadable(error) from error
+        if name == "**":
+            found += _below(path, hidden)
+        else:
+            found += glob.glob(os.path.join(glob.escape(path), name))
     return found
+
+
+def _below(top, hidden):
+    """Yield a folder and all that is in it, at any depth; each folder once, wherever links lead."""
+    def stop(error):
+        raise _unreadable(error) from error
+    seen = set()
+    for folder, folders, files in os.walk(top or os.curdir, onerror=stop, followlinks=True):
+        folders[:] = [name for name in folders if not hidden(name)]
+        if os.path.realpath(folder) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
+        yield folder
+        yield from (os.path.join(folder, name) for name in files)
+
+
+def _unreadable(error):
+    """The `InputError` for a folder with whose files a part of a log would be missing."""
+    return InputError(error.filename, None, error.strerror,
+                      "make it readable, or give a pattern that leaves it out")
 
 
 def named(paths):
@@ -182,7 +213,7 @@ def open_log(path):
 
 
 def _wait_for_input(stream):
-    """Let reads from standard input block, where whoever started us left it in a mode in which they end early."""
+    """Let reads of standard input wait, also where it was left in non-blocking mode: they would end early."""
     with contextlib.suppress(OSError):  # of a stream in memory
         os.set_blocking(stream.fileno(), True)
 
@@ -212,8 +243,11 @@ def _raw_lines(path, bar, before):
                     bar.at(before + file.tell())
                 number += 1
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(path, number, f"damaged gzip data ({utils.said(error)})", "copy the file again; if parts "
-                             "were joined, all of them must be gzip") from error
+            raise InputError(path, number, f"damaged gzip data ({utils.said(error)})",
+                             "copy the file again; if parts were joined, all must be gzip") from error
+        except OSError as error:
+            raise InputError(path, number, error.strerror,
+                             "check the disk, or copy the file again") from error
         if _state(file) != state:
             raise changed(path)
 
@@ -229,7 +263,8 @@ def _state(file):
 
 def changed(path):
     """The error for a file that another process has written to, or replaced, while it was read."""
-    return InputError(path, None, "changed while it was read", "give a copy that no other process writes to")
+    return InputError(path, None, "changed while it was read",
+                      "give a copy that no other process writes to")
 
 
 def text_lines(paths, progress=True):
@@ -284,16 +319,19 @@ def read_log(paths, decode, bad_lines=None, progress=True):
 
 
 def _decoded(raw, path, number):
-    """Text of the bytes of a line, without its end and without a byte-order mark in front, which any line may have:
-    each part of joined files begins with one. InputError if it is not UTF-8, or has a carriage return within."""
+    """Text of the bytes of a line, without its end and without a byte-order mark in front.
+
+    Any line may have one: each part of joined files begins with it. InputError for a line that is not
+    UTF-8, or has a carriage return within.
+    """
     try:
         text = raw.decode("utf-8").rstrip("\r\n").lstrip("\ufeff")
     except UnicodeDecodeError as error:
         raise InputError(path, number, f"not UTF-8 ({error.reason} at byte {error.start})",
                          "convert the file with iconv -t UTF-8") from error
     if "\r" in text:
-        raise InputError(path, number, "a carriage return within the line", "remove it, or, if it should end the line, "
-                         "convert the file: tr '\\r' '\\n'")
+        raise InputError(path, number, "a carriage return within the line",
+                         "remove it, or, if it should end the line, convert the file: tr '\\r' '\\n'")
     return text
 
 
@@ -306,10 +344,10 @@ def parse_line(raw, path, number):
         raise InputError(path, number, "a NUL byte", "is this a log, was it cut off by a crash? Remove the line")
     columns = text.split("\t")
     if len(columns) != len(LOG_COLUMNS):
-        joined = len(columns) == 2 * len(LOG_COLUMNS) - 1
-        raise InputError(path, number, f"{len(columns)} columns instead of {len(LOG_COLUMNS)}",
-                         "it looks like two lines: end each part with a newline before joining them" if joined else
-                         f"write {', '.join(LOG_COLUMNS)}, with tabs between")
+        fix = f"write {', '.join(LOG_COLUMNS)}, with tabs between"
+        if len(columns) == 2 * len(LOG_COLUMNS) - 1:
+            fix = "it looks like two lines: end each part with a newline before joining them"
+        raise InputError(path, number, f"{len(columns)} columns instead of {len(LOG_COLUMNS)}", fix)
     history = columns[HISTORY]
     if not history:
         raise InputError(path, number, "empty history",

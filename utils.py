@@ -24,8 +24,9 @@ import warnings
 
 # Read by numpy and paddle when they load. Threads of a script share its work already: BLAS gets one each.
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    if not re.fullmatch(r"[1-9]\d{0,2}(,[1-9]\d{0,2})*", os.environ.get(_name, "")):  # not set, or by mistake: of
-        os.environ[_name] = "1"  # 100000 threads, say, OpenMP aborts the process
+    # Not set, or to something that is no number of threads: OpenMP warns, or aborts (at 100000, say).
+    if not re.fullmatch(r"[1-9]\d{0,2}(,[1-9]\d{0,2})*", os.environ.get(_name, "")):
+        os.environ[_name] = "1"
 os.environ.setdefault("GLOG_minloglevel", "2")  # of paddle's kernels: what is no error is noise to a user
 with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as _cpuinfo:
     _flags = _cpuinfo.read()
@@ -34,7 +35,7 @@ with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as _c
 
 
 def mapped_bytes():
-    """Address space that this process has taken; 0 where there is no /proc (other systems than Linux)."""
+    """Bytes of address space that this process has taken; 0 where /proc does not tell."""
     try:
         import resource
         with open("/proc/self/statm", encoding="ascii") as statm:
@@ -44,7 +45,7 @@ def mapped_bytes():
 
 
 def address_space_left():
-    """Bytes that this process may still take of its address space (`ulimit -v`); infinite without a limit."""
+    """Bytes of address space that this process may still take (`ulimit -v`); infinite: no limit."""
     try:
         import resource
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -53,8 +54,8 @@ def address_space_left():
     return math.inf if limit == resource.RLIM_INFINITY else max(0, limit - mapped_bytes())
 
 
-NUMPY_SPACE = 1 << 27  # bytes of it that numpy takes; with less OpenBLAS ends the process with exit code 1
-PADDLE_SPACE = 1 << 30  # that paddle takes with two threads and a small model; with less it aborts, or hangs
+NUMPY_SPACE = 1 << 27  # bytes of it that numpy takes; with less OpenBLAS ends the process
+PADDLE_SPACE = 1 << 30  # that paddle takes with two threads; with less it aborts, or hangs in OpenMP
 
 try:
     if address_space_left() < NUMPY_SPACE:
@@ -62,8 +63,8 @@ try:
     import numpy as np
 except (ImportError, MemoryError) as _error:
     _reason = " ".join(str(_error.__cause__ or _error).split())
-    print(f"{os.path.basename(sys.argv[0])}: numpy cannot be imported: {_reason[:200]}; pip install -r "
-          "requirements.txt, or raise the limits of the process", file=sys.stderr)
+    print(f"{os.path.basename(sys.argv[0])}: numpy cannot be imported: {_reason[:200]}; "
+          "pip install -r requirements.txt, or raise the limits of the process", file=sys.stderr)
     sys.exit(2)
 
 LOG_COLUMNS = ("user_id", "province", "city", "history", "phone")
@@ -176,7 +177,7 @@ def advice(error):
 
 # ---------------------------------------------------------------- what paddle needs of the process
 def launched():
-    """(number of processes, rank of this one) of a training, from the environment variables of paddle's launcher.
+    """(number of processes, rank of this one), from the environment variables of paddle's launcher.
 
     Those that are empty are removed.
 
@@ -194,29 +195,30 @@ def launched():
     world = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
     rank = int(os.environ.get("PADDLE_TRAINER_ID", "0"))
     if rank >= world:
-        raise InputError(f"PADDLE_TRAINER_ID={rank}", None, f"not below PADDLE_TRAINERS_NUM={world}, the number of "
-                         "processes", fix)
+        raise InputError(f"PADDLE_TRAINER_ID={rank}", None,
+                         f"not below PADDLE_TRAINERS_NUM={world}, the number of processes", fix)
     endpoints = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
     if world > 1 and (len(endpoints) != world or not os.environ.get("PADDLE_CURRENT_ENDPOINT")):
-        raise InputError(f"PADDLE_TRAINERS_NUM={world}", None, "PADDLE_TRAINER_ENDPOINTS and PADDLE_CURRENT_ENDPOINT "
-                         "do not give the addresses of so many processes", fix)
+        raise InputError(f"PADDLE_TRAINERS_NUM={world}", None, "PADDLE_TRAINER_ENDPOINTS and "
+                         "PADDLE_CURRENT_ENDPOINT do not give the addresses of so many processes", fix)
     return world, rank
 
 
 @contextlib.contextmanager
 def loading_paddle():
-    """Within which paddle is imported: whatever keeps it from being loaded becomes an `InputError`."""
+    """Within which paddle is imported: whatever keeps it from being loaded is an `InputError`."""
     left = address_space_left()
     if left < PADDLE_SPACE:
-        raise InputError("paddle", None, f"it takes {PADDLE_SPACE >> 20} MB of address space, and the limit of this "
-                         f"process (ulimit -v) leaves {left >> 20}", "raise the limit")
+        raise InputError("paddle", None, f"it takes {PADDLE_SPACE >> 20} MB of address space, and the "
+                         f"limit of this process (ulimit -v) leaves {left >> 20}", "raise the limit")
     try:
         yield
     except (InputError, ModuleNotFoundError):
         raise
     except Exception as error:
-        raise InputError("paddle", None, f"it cannot be loaded ({said(error)})", "check the limits of the process "
-                         "(ulimit -a) and the environment variables PADDLE_* and FLAGS_*") from error
+        raise InputError("paddle", None, f"it cannot be loaded ({said(error)})",
+                         "check the limits of the process (ulimit -a) and the environment variables "
+                         "PADDLE_* and FLAGS_*") from error
 
 
 # ---------------------------------------------------------------- the command line
@@ -259,15 +261,15 @@ def list_name(video):
 
 
 def path_type(text):
-    """argparse type of every flag that names a file; `~` is expanded, since the shell leaves that of --flag=~/file."""
+    """argparse type of every flag that names a file; the shell leaves the `~` of --flag=~/file alone."""
     if not text:
         raise argparse.ArgumentTypeError("an empty path: is a variable of the shell not set?")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise argparse.ArgumentTypeError(f"{text} is a URL: give a local path")
     path = os.path.expanduser(text)
     if path.startswith("~") and not os.path.lexists(path.split(os.sep)[0]):
-        raise argparse.ArgumentTypeError(f"{text}: no home folder is known: set HOME, or write ./{text} for a name "
-                                         "that begins with ~")
+        raise argparse.ArgumentTypeError(
+            f"{text}: no home folder is known: set HOME, or write ./{text} for a name that begins with ~")
     return path
 
 

@@ -164,11 +164,17 @@ def count_log(paths, processes=1, bad_lines=None, max_user_clicks=None):
     """
     files = reader.log_files(paths)
     if all(map(os.path.isfile, files)):
+        states, counted = [*map(file_state, files)], None
         try:
             counts = over_lines(count_shares(shares_of(files, processes), max_user_clicks), files)
-            return counts, counts.by_feature()
-        except (InputError, ValueError):
+            counted = counts, counts.by_feature()
+        except (InputError, OSError, ValueError):
             pass  # a malformed line: read again, line by line, to name it or leave it out
+        for file, state in zip(files, states):
+            if file_state(file) != state:
+                raise reader.changed(file)
+        if counted:
+            return counted
     counts = Counts(max_user_clicks)
     for line in read_log(files, checked, bad_lines):
         counts.add([line])
@@ -196,6 +202,15 @@ def over_lines(counts, files):
     for line in read_log(files, checked, BadLines(sys.maxsize, quiet=True)):
         counts.add([line])
     return counts
+
+
+def file_state(path):
+    """What differs once a file was written to or replaced: inode, size, time of change; None: gone."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def merged_counts(paths):
@@ -248,7 +263,7 @@ def shares_of(files, count):
             edges = [0]
             for share in range(1, count):
                 stream.seek(size * share // count)
-                stream.readline()
+                stream.readline(reader.MAX_LINE)
                 edges.append(stream.tell())
             for share, start, end in zip(shares, edges, [*edges[1:], size]):
                 if end > start:
@@ -297,18 +312,19 @@ def count_share(parts, max_user_clicks=None, progress=False):
 
 def _count_range(counts, path, start, end, bar):
     """Count the lines from byte `start` to byte `end` of a plain file."""
-    begin, number = start, 1 + start  # only a first line matters: its byte-order mark is taken off
+    begin = start
     with open(path, "rb") as stream:
         stream.seek(start)
         while start < end:
             raw = stream.read(min(BYTES_AT_ONCE, end - start))
+            if not raw:  # it ends earlier than when it was cut into ranges
+                raise reader.changed(path)
             raw += b"" if raw.endswith(b"\n") else stream.readline(reader.MAX_LINE)
             if len(raw) >= reader.MAX_LINE:
                 raise ValueError("a line that is no line of a log")
             start += len(raw)
-            lines = (parse_line(each, path, place) for place, each in enumerate(raw.split(b"\n"), number))
+            lines = (parse_line(each, path, None) for each in raw.split(b"\n"))
             counts.add([line for line in lines if line])
-            number += len(raw)
             bar.at(start - begin)
 
 

@@ -23,9 +23,10 @@ import numpy as np
 
 warnings.filterwarnings("ignore", message="No ccache found")
 utils.ensure_home(".cache/paddle/dataset", ".cache/paddle/to_static_tmp")  # written by paddle's import and jit.save
-import paddle
-from paddle import nn
-from paddle.nn import functional as F
+with utils.loading_paddle():
+    import paddle
+    from paddle import nn
+    from paddle.nn import functional as F
 
 paddle.disable_signal_handler()  # its own writes a page to stdout when a process is told to end
 
@@ -402,6 +403,11 @@ def use_device(name):
         paddle.set_device(name or ("gpu" if paddle.device.cuda.device_count() else "cpu"))
     except (ValueError, RuntimeError) as error:
         raise InputError("--device", None, f"no such device ({said(error)})", "give cpu, gpu or gpu:1") from error
+    try:
+        paddle.zeros([1])
+    except (ValueError, RuntimeError) as error:
+        raise InputError("paddle", None, f"no memory can be allocated ({said(error)})",
+                         "check the device and the environment variables FLAGS_*") from error
 
 
 def table(size, width):

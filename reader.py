@@ -15,11 +15,13 @@ A batch is made of *stretches*: runs of consecutive positions of [<unk>, c1, ...
 "The network" in the README that begin at position 0 are prefixes of one another, so one stretch
 with several targets holds them all; every other window is a stretch with a single target.
 """
+import contextlib
 import glob
 import gzip
 import math
 import os
 import re
+import stat
 import sys
 import zlib
 from array import array
@@ -36,6 +38,7 @@ HISTORY = LOG_COLUMNS.index("history")
 PROFILE_COLUMNS = [LOG_COLUMNS.index(feature) for feature in PROFILE_FEATURES]
 MAX_LINE = 1 << 28  # bytes; ten million clicks take less
 LINES_AT_ONCE = 4096  # whose text is in memory
+NO_FILES = "give a folder, or a pattern, of part files"
 FEW = 0.1  # a log of which the dictionary knows no larger share of the clicks deserves a warning
 HEAVY = 0.05  # a user with a larger share of all clicks deserves one too
 FEW_USERS = 50  # but not in a log of fewer users, whose mean share is 2% or more: there 5% are nothing unusual
@@ -71,23 +74,126 @@ class BadLines:
 def log_files(paths):
     """Files of a log, in order, from a path or a list of them: a file, `-`, a folder of part files, or a glob pattern.
 
-    Of a folder, and of the folders that a pattern finds, files count whose names begin with neither `_` nor `.`, by
-    name: what Hadoop and Spark leave there. InputError for a folder or a pattern without any.
+    Of a folder, and of the folders that a pattern finds, files count whose names begin with neither
+    `_` nor `.`, by name: what Hadoop and Spark leave there. `**` in a pattern stands for folders of any
+    depth, and finds files only.
+
+    Raises
+    ------
+    InputError
+        For a folder or a pattern without any file, for a folder that cannot be read, for what is found
+        there and is no file, and for a file that comes twice.
     """
     files = []
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        folder = os.path.isdir(path)
-        if path == "-" or (not folder and (os.path.exists(path) or not glob.has_magic(path))):
-            files.append(path)
-            continue
-        found = glob.glob(os.path.join(glob.escape(path), "*") if folder else path)
-        found = sorted(file for file in found if os.path.basename(file)[0] not in "_.")
-        if folder:
-            found = [file for file in found if not os.path.isdir(file)]
-        if not found:
-            raise InputError(path, None, "no file there", "give a folder, or a pattern, of part files")
-        files += log_files(found)
+        files += _files_at(path)
+    seen = set()
+    for file in files:
+        real = file if file == "-" else os.path.realpath(file)
+        if real in seen:
+            raise InputError(file, None, "given twice",
+                             "give each file once, and patterns that do not overlap")
+        seen.add(real)
     return files
+
+
+def _files_at(path):
+    """Files of one path: itself, those of a folder, those that a pattern finds."""
+    if os.path.isdir(path):
+        return _files_in(path)
+    if path == "-" or os.path.exists(path) or not glob.has_magic(path):
+        return [path]
+    files = []
+    for found in _matches(path):
+        if os.path.isdir(found):
+            files += _files_in(found)
+        else:
+            files.append(_part_file(found))
+    if not files:
+        raise InputError(path, None, "no file there", NO_FILES)
+    return files
+
+
+def _files_in(folder):
+    """Part files of a folder, by name; InputError if there is none, or if one is no file."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if name[0] not in "_.")
+    except OSError as error:
+        raise InputError(folder, None, error.strerror, "give a folder that can be read") from error
+    if not names:
+        raise InputError(folder, None, "no file there", NO_FILES)
+    return [_part_file(os.path.join(folder, name)) for name in names]
+
+
+def _part_file(path):
+    """`path`; InputError if it is a folder, or a pipe, of which reading might wait for ever."""
+    if os.path.isdir(path):
+        pattern = os.path.join(os.path.dirname(path), "**")
+        raise InputError(path, None, "a folder among part files",
+                         f"move it away, or give a pattern for files at any depth: '{pattern}'")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(path, None, "not a regular file",
+                         "move it away, or give the files by their names")
+    return path
+
+
+def _matches(pattern):
+    """Sorted paths that a pattern finds, but not names with `_` or `.` in front, unless spelled out."""
+    spelled = {*pattern.split(os.sep), os.curdir}
+
+    def hidden(path):
+        names = path.split(os.sep)
+        return any(name[:1] in ("_", ".") for name in names if name not in spelled)
+    found = {path for path in _glob(pattern, hidden) if not hidden(path)}
+    if "**" in spelled:
+        found = {path for path in found if not os.path.isdir(path)}
+    return sorted(found)
+
+
+def _glob(pattern, hidden):
+    """What `glob.glob` finds; InputError for a folder that cannot be read, which glob leaves out.
+
+    A folder that is there is no pattern, whatever brackets its name has.
+    """
+    folder, name = os.path.split(pattern)
+    folders, found = [folder], []
+    if glob.has_magic(folder) and not os.path.isdir(folder):
+        folders = [path for path in _glob(folder, hidden) if not hidden(path)]
+    for path in folders:
+        try:
+            os.stat(os.path.join(path, os.curdir))  # whether it can be entered
+            if glob.has_magic(name):
+                os.scandir(path or os.curdir).close()  # whether it can be listed
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise _unreadable(error) from error
+        if name == "**":
+            found += _below(path, hidden)
+        else:
+            found += glob.glob(os.path.join(glob.escape(path), name))
+    return found
+
+
+def _below(top, hidden):
+    """Yield a folder and all that is in it, at any depth; each folder once, wherever links lead."""
+    def stop(error):
+        raise _unreadable(error) from error
+    seen = set()
+    for folder, folders, files in os.walk(top or os.curdir, onerror=stop, followlinks=True):
+        folders[:] = [name for name in folders if not hidden(name)]
+        if os.path.realpath(folder) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
+        yield folder
+        yield from (os.path.join(folder, name) for name in files)
+
+
+def _unreadable(error):
+    """The `InputError` for a folder with whose files a part of a log would be missing."""
+    return InputError(error.filename, None, error.strerror,
+                      "make it readable, or give a pattern that leaves it out")
 
 
 def named(paths):
@@ -101,6 +207,8 @@ def open_log(path):
         raise InputError(path, None, "standard input can be read once only", "give a file")
     try:
         stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115 - the caller closes it
+        if path == "-":
+            _wait_for_input(stream)
         start = stream.peek(8)
     except OSError as error:
         raise InputError(path, None, error.strerror, "give the path of a file") from error
@@ -110,9 +218,15 @@ def open_log(path):
     return gzip.open(stream) if start.startswith(b"\x1f\x8b") else stream
 
 
+def _wait_for_input(stream):
+    """Let reads of standard input wait, also where it was left in non-blocking mode: they would end early."""
+    with contextlib.suppress(OSError):  # of a stream in memory
+        os.set_blocking(stream.fileno(), True)
+
+
 def raw_lines(paths, progress=True):
     """Yield (file, line number, bytes) of a log, with a bar of `progress`; InputError for a file that is missing or
-    damaged."""
+    damaged, or that is written to meanwhile."""
     files = log_files(paths)
     sizes = [os.path.getsize(file) if os.path.isfile(file) else math.inf for file in files]  # of a pipe nobody knows
     ends = [*accumulate(sizes, initial=0)]
@@ -124,25 +238,45 @@ def raw_lines(paths, progress=True):
 def _raw_lines(path, bar, before):
     number, seekable = 1, os.path.isfile(path)
     with open_log(path) as stream:
+        file = getattr(stream, "fileobj", stream)  # of a gzip: the packed file
+        state = _state(file)
         try:
             while raw := stream.readline(MAX_LINE):
                 if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
                     raise InputError(path, number, f"a line of {MAX_LINE} bytes or more", "is this a log?")
                 yield path, number, raw
                 if seekable and not number % 1000:
-                    bar.at(before + getattr(stream, "fileobj", stream).tell())  # of a gzip: in the packed file
+                    bar.at(before + file.tell())
                 number += 1
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(path, number, f"damaged gzip data ({utils.said(error)})", "copy the file again") from error
+            raise InputError(path, number, f"damaged gzip data ({utils.said(error)})",
+                             "copy the file again; if parts were joined, all must be gzip") from error
+        except OSError as error:
+            raise InputError(path, number, error.strerror,
+                             "check the disk, or copy the file again") from error
+        if _state(file) != state:
+            raise changed(path)
+
+
+def _state(file):
+    """(size, time of the last change in ns) of an open file; None if it is not a regular one."""
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:  # a stream in memory
+        return None
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def changed(path):
+    """The error for a file that another process has written to, or replaced, while it was read."""
+    return InputError(path, None, "changed while it was read",
+                      "give a copy that no other process writes to")
 
 
 def text_lines(paths, progress=True):
     """Yield (file, line number, text) of each line of files that is not empty; InputError for one that is not UTF-8."""
     for path, number, raw in raw_lines(paths, progress):
-        try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(path, number, "not UTF-8", "convert the file with iconv -t UTF-8") from error
+        text = _decoded(raw, path, number)
         if text:
             yield path, number, text
 
@@ -190,23 +324,36 @@ def read_log(paths, decode, bad_lines=None, progress=True):
             yield decoded
 
 
-def parse_line(raw, path, number):
-    """Split the bytes of one line into a `LogLine`; None for an empty line, InputError for a malformed one."""
+def _decoded(raw, path, number):
+    """Text of the bytes of a line, without its end and without a byte-order mark in front.
+
+    Any line may have one: each part of joined files begins with it. InputError for a line that is not
+    UTF-8, or has a carriage return within.
+    """
     try:
-        text = raw.decode("utf-8").rstrip("\r\n")
+        text = raw.decode("utf-8").rstrip("\r\n").lstrip("\ufeff")
     except UnicodeDecodeError as error:
         raise InputError(path, number, f"not UTF-8 ({error.reason} at byte {error.start})",
                          "convert the file with iconv -t UTF-8") from error
-    if number == 1:
-        text = text.lstrip("\ufeff")  # byte-order mark
+    if "\r" in text:
+        raise InputError(path, number, "a carriage return within the line",
+                         "remove it, or, if it should end the line, convert the file: tr '\\r' '\\n'")
+    return text
+
+
+def parse_line(raw, path, number):
+    """Split the bytes of one line into a `LogLine`; None for an empty line, InputError for a malformed one."""
+    text = _decoded(raw, path, number)
     if not text:
         return None
     if "\0" in text:
         raise InputError(path, number, "a NUL byte", "is this a log, was it cut off by a crash? Remove the line")
     columns = text.split("\t")
     if len(columns) != len(LOG_COLUMNS):
-        raise InputError(path, number, f"{len(columns)} columns instead of {len(LOG_COLUMNS)}",
-                         f"write {', '.join(LOG_COLUMNS)}, with tabs between")
+        fix = f"write {', '.join(LOG_COLUMNS)}, with tabs between"
+        if len(columns) == 2 * len(LOG_COLUMNS) - 1:
+            fix = "it looks like two lines: end each part with a newline before joining them"
+        raise InputError(path, number, f"{len(columns)} columns instead of {len(LOG_COLUMNS)}", fix)
     history = columns[HISTORY]
     if not history:
         raise InputError(path, number, "empty history",

@@ -44,7 +44,6 @@ PRESETS = {
               "batch_size": 50, "user_dropout": 0.0, "history_dropout": 0.0, "num_passes": 1},
 }
 BASELINES = ("popularity", "rules")
-WORLD = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)  # processes that paddle's launcher has started
 SHOWN_STEPS, SHOWN_VIDEOS = 20, 5000  # a dashboard gets the cost of every so manieth step, vectors of so many videos
 FEW_USERS = 50  # in a test log: of so few nothing can be said
 ANONYMOUS_CLICKS = 5  # histories of users without an id are alike by chance if they are shorter
@@ -66,6 +65,7 @@ def parse_args(argv=None):
     add_network_arguments(parser)
     parser.set_defaults(**PRESETS.get(preset, {}))
     args = parser.parse_args(argv)
+    world, _ = utils.launched()
     if args.l2_rate and args.optimizer != "adagrad":
         parser.error("--l2_rate goes with --optimizer=adagrad: paddle's Adam has none for sparse tables")
     if args.content and not args.tie_embeddings:
@@ -86,7 +86,7 @@ def parse_args(argv=None):
         parser.error("--compare_with lies in --model_output_dir, whose models this run would remove")
     inputs = [args.train_set_path, args.test_set_path, args.valid_set_path, args.catalogue_path, args.context_set_path]
     from_stdin = sum(paths.count("-") for paths in inputs if paths)
-    if from_stdin and WORLD > 1:
+    if from_stdin and world > 1:
         parser.error("several ranks cannot read one standard input (-): give files")
     if from_stdin > 1:
         parser.error("only one log can be standard input (-)")
@@ -193,7 +193,7 @@ class Ranks:
     """
 
     def __init__(self):
-        self.world, self.rank = WORLD, int(os.environ.get("PADDLE_TRAINER_ID") or 0)
+        self.world, self.rank = utils.launched()
         self.asked = self._agreed = False  # whether this one, whether any rank is to stop
         if self.world > 1:
             from paddle import distributed

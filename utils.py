@@ -7,6 +7,7 @@ import argparse
 import atexit
 import collections
 import contextlib
+import errno
 import glob
 import gzip
 import hashlib
@@ -15,6 +16,7 @@ import json
 import math
 import os
 import pickle
+import re
 import shutil
 import signal
 import sys
@@ -25,14 +27,48 @@ import warnings
 
 # Read by numpy and paddle when they load. Threads of a script share its work already: BLAS gets one each.
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+    # Not set, or to something that is no number of threads: OpenMP warns, or aborts (at 100000, say).
+    if not re.fullmatch(r"[1-9]\d{0,2}(,[1-9]\d{0,2})*", os.environ.get(_name, "")):
+        os.environ[_name] = "1"
 os.environ.setdefault("GLOG_minloglevel", "2")  # of paddle's kernels: what is no error is noise to a user
 with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as _cpuinfo:
     _flags = _cpuinfo.read()
     if "AuthenticAMD" in _flags:  # MKL takes its slow path there unless told what the processor can do
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512f" in _flags else "5")
 
-import numpy as np
+
+def mapped_bytes():
+    """Bytes of address space that this process has taken; 0 where /proc does not tell."""
+    try:
+        import resource
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):
+        return 0
+
+
+def address_space_left():
+    """Bytes of address space that this process may still take (`ulimit -v`); infinite: no limit."""
+    try:
+        import resource
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    except (ImportError, OSError):
+        return math.inf
+    return math.inf if limit == resource.RLIM_INFINITY else max(0, limit - mapped_bytes())
+
+
+NUMPY_SPACE = 1 << 27  # bytes of it that numpy takes; with less OpenBLAS ends the process
+PADDLE_SPACE = 1 << 30  # that paddle takes with two threads; with less it aborts, or hangs in OpenMP
+
+try:
+    if address_space_left() < NUMPY_SPACE:
+        raise MemoryError("the limit of memory, ulimit -v, is too low")
+    import numpy as np
+except (ImportError, MemoryError) as _error:
+    _reason = " ".join(str(_error.__cause__ or _error).split())
+    print(f"{os.path.basename(sys.argv[0])}: numpy cannot be imported: {_reason[:200]}; "
+          "pip install -r requirements.txt, or raise the limits of the process", file=sys.stderr)
+    sys.exit(2)
 
 LOG_COLUMNS = ("user_id", "province", "city", "history", "phone")
 PROFILE_FEATURES = ("user_id", "province", "city", "phone")  # those of the columns that are features
@@ -137,7 +173,7 @@ def run_script(main):
     except KeyboardInterrupt:
         code, message = 128 + signal.SIGINT, "interrupted"
     except OSError as error:
-        message = f"{error.filename or 'output'}: {error.strerror}; check the path, its rights and the free space"
+        message = f"{error.filename or 'output'}: {error.strerror}; {advice(error)}"
     except ModuleNotFoundError as error:
         message = f"{error}; pip install -r requirements.txt"
     except Exception as error:
@@ -187,6 +223,59 @@ def ensure_home(*folders):
         atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
 
+def advice(error):
+    """How a user may do something about an OSError."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "allow this process more open files: ulimit -n 1024"
+    return "check the path, its rights and the free space"
+
+
+# ---------------------------------------------------------------- what paddle needs of the process
+def launched():
+    """(number of processes, rank of this one), from the environment variables of paddle's launcher.
+
+    Those that are empty are removed.
+
+    Raises
+    ------
+    InputError
+        For values that do not belong together, such as those that an earlier job has left behind.
+    """
+    fix = "unset all PADDLE_ variables, or start with python -m paddle.distributed.launch"
+    for name in ("PADDLE_TRAINERS_NUM", "PADDLE_TRAINER_ID", "PADDLE_PG_TIMEOUT", "FLAGS_nccl_nrings"):
+        if not re.fullmatch("[0-9]{0,9}", os.environ.get(name, "")):
+            raise InputError(f"{name}={os.environ[name]}", None, "not a whole number", fix)
+        if not os.environ.get(name):
+            os.environ.pop(name, None)  # of an empty one paddle would try to make a number
+    world = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+    rank = int(os.environ.get("PADDLE_TRAINER_ID", "0"))
+    if rank >= world:
+        raise InputError(f"PADDLE_TRAINER_ID={rank}", None,
+                         f"not below PADDLE_TRAINERS_NUM={world}, the number of processes", fix)
+    endpoints = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
+    if world > 1 and (len(endpoints) != world or not os.environ.get("PADDLE_CURRENT_ENDPOINT")):
+        raise InputError(f"PADDLE_TRAINERS_NUM={world}", None, "PADDLE_TRAINER_ENDPOINTS and "
+                         "PADDLE_CURRENT_ENDPOINT do not give the addresses of so many processes", fix)
+    return world, rank
+
+
+@contextlib.contextmanager
+def loading_paddle():
+    """Within which paddle is imported: whatever keeps it from being loaded is an `InputError`."""
+    left = address_space_left()
+    if left < PADDLE_SPACE:
+        raise InputError("paddle", None, f"it takes {PADDLE_SPACE >> 20} MB of address space, and the "
+                         f"limit of this process (ulimit -v) leaves {left >> 20}", "raise the limit")
+    try:
+        yield
+    except (InputError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        raise InputError("paddle", None, f"it cannot be loaded ({said(error)})",
+                         "check the limits of the process (ulimit -a) and the environment variables "
+                         "PADDLE_* and FLAGS_*") from error
+
+
 # ---------------------------------------------------------------- the command line
 class _Parser(argparse.ArgumentParser):
     def error(self, message):  # argparse's own prints the whole usage before the one line that matters
@@ -226,7 +315,17 @@ def list_name(video):
     return video.replace("%", "%25").replace(",", "%2C")
 
 
-path_type = os.path.expanduser  # of every flag that names a file: the shell leaves the ~ of --flag=~/file alone
+def path_type(text):
+    """argparse type of every flag that names a file; the shell leaves the `~` of --flag=~/file alone."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path: is a variable of the shell not set?")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise argparse.ArgumentTypeError(f"{text} is a URL: give a local path")
+    path = os.path.expanduser(text)
+    if path.startswith("~") and not os.path.lexists(path.split(os.sep)[0]):
+        raise argparse.ArgumentTypeError(
+            f"{text}: no home folder is known: set HOME, or write ./{text} for a name that begins with ~")
+    return path
 
 
 def folder_type(text):
@@ -324,11 +423,11 @@ def reading(path, mend):
     limits = None
     try:
         with open(path, "rb") as stream:
-            with contextlib.suppress(ImportError, OSError), open("/proc/self/statm", encoding="ascii") as statm:
+            mapped = mapped_bytes()
+            if mapped:
                 import resource
                 limits = resource.getrlimit(resource.RLIMIT_AS)
-                allowed = SPARE_MEMORY + 64 * os.fstat(stream.fileno()).st_size
-                allowed += int(statm.read().split()[0]) * resource.getpagesize()
+                allowed = mapped + SPARE_MEMORY + 64 * os.fstat(stream.fileno()).st_size
                 known = [limit for limit in (allowed, *limits) if limit != resource.RLIM_INFINITY]
                 resource.setrlimit(resource.RLIMIT_AS, (min(known), limits[1]))
             with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):

@@ -77,8 +77,7 @@ def log(data):
     assert (readable, readable and bad_lines.count) == (accepted(encode, path, again)[0], readable and again.count)
     if readable:  # every line of it is either good or left out
         assert counted == (bad_lines.count == 0)
-        lines = [re.sub(b"^(\xef\xbb\xbf)*" if number == 1 else b"", b"", raw.rstrip(b"\r\n"))
-                 for _, number, raw in raw_lines(path)]
+        lines = [re.sub(b"^(\xef\xbb\xbf)*", b"", raw.rstrip(b"\r\n")) for _, _, raw in raw_lines(path)]
         assert sifted[0].lines + bad_lines.count == sum(map(bool, lines))
         assert not counted or vars(sifted[0]) == vars(found[0])
 

@@ -2,8 +2,10 @@
 import gzip
 import hashlib
 import math
+import os
 import pickle
 import pickletools
+import shutil
 from collections import Counter
 from unittest import mock
 
@@ -156,7 +158,7 @@ def test_parts_of_a_file_are_the_file(tmp_path_factory, lines, parts, end):
 
 
 @given(st.lists(ODD, max_size=8), st.sampled_from(["", "\n"]))
-@example(["\ufeffu\tp\tc\tv:a:b\tm", "\ufeffu\tp\tc\tv:a:b\tm"], "\n")  # a byte-order mark belongs to the first line
+@example(["\ufeffu\tp\tc\tv:a:b\tm", "\ufeffu\tp\tc\tv:a:b\tm"], "\n")  # the marks belong to no value
 @example(["u\tp\tc\tv\tm", "u\tp"], "\n")  # the first malformed line is named, of whichever kind
 def test_lines_at_once_are_lines_one_by_one(tmp_path_factory, lines, end):
     """A plain file, counted in pieces, and its gzip, read line by line: the same counts, the same errors."""
@@ -172,6 +174,94 @@ def test_lines_at_once_are_lines_one_by_one(tmp_path_factory, lines, end):
             return str(error).replace("log.gz:", "log:")
     with mock.patch.object(data_processor, "BYTES_AT_ONCE", 7):
         assert found("log") == found("log.gz")
+
+
+# a part of joined files: lines, whether a byte-order mark is in front, how lines end, how the last does
+PARTS = st.lists(st.tuples(st.lists(LINES, max_size=3), st.booleans(), st.sampled_from(["\n", "\r\n"]),
+                           st.sampled_from([None, "", "\r\n\r\n"])), min_size=1, max_size=4)
+
+
+def part_bytes(lines, mark, end, last):
+    """One part of joined files, as drawn from PARTS."""
+    text = log_text(lines).replace("\n", end)
+    if last is not None:
+        text = text.removesuffix(end) + last
+    return ("\ufeff" * mark + text).encode()
+
+
+@given(PARTS, st.integers(1, 3))
+@example([([], True, "\n", None), ([("u1", "p1", "c1", ["v1:a:s"], "m1")], True, "\n", None)] * 2, 2)
+def test_joined_files(tmp_path_factory, parts, processes):
+    """With byte-order marks, CRLF, missing newlines: ranges, lines and joined gzip files agree."""
+    folder = tmp_path_factory.mktemp("log")
+    contents = [part_bytes(*part) for part in parts]
+    (folder / "log").write_bytes(b"".join(contents))
+    (folder / "log.gz").write_bytes(b"".join(map(gzip.compress, contents)))
+
+    def line_by_line(name):
+        counts = data_processor.Counts()
+        counts.add([*data_processor.read_log(str(folder / name), data_processor.checked)])
+        return vars(counts)
+
+    def in_ranges(name):
+        counts = data_processor.Counts()
+        for share in data_processor.shares_of([str(folder / name)], processes):
+            counts.merge(data_processor.count_share(share))
+        return vars(counts)
+
+    def found(count, name):
+        try:
+            return count(name)
+        except InputError as error:
+            return str(error).replace("log.gz", "log")
+    with mock.patch.object(data_processor, "BYTES_AT_ONCE", 40):
+        expected, packed = found(line_by_line, "log"), found(line_by_line, "log.gz")
+        counted = found(in_ranges, "log")
+    assert packed == expected
+    assert counted == expected or (isinstance(counted, str) and isinstance(expected, str))
+    if all(last != "" for *_, last in parts):  # every line has its own end
+        plain = log_text([line for lines, *_ in parts for line in lines])
+        (folder / "plain").write_text(plain, encoding="utf-8")
+        assert expected == line_by_line("plain")
+
+
+# ---------------------------------------------------------------- a log that is written to meanwhile
+CHANGES = {
+    "shorter": lambda path: os.truncate(path, len(LOG.encode()) * 3),
+    "empty": lambda path: os.truncate(path, 0),
+    "longer": lambda path: path.open("a").write(LOG),
+    "rewritten": lambda path: path.write_text(LOG * 9, encoding="utf-8"),
+    "replaced": lambda path: os.replace(shutil.copy(path, f"{path}.new"), path),
+    "removed": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_log_that_changes_while_it_is_counted(tmp_path, monkeypatch, change, processes):
+    """After it was cut into ranges: an error, not an endless loop, nor other counts."""
+    path = tmp_path / "log.txt"
+    path.write_text(LOG * 9, encoding="utf-8")
+    os.utime(path, (0, 0))  # so that the time of the change is another one, however soon it comes
+    cut = data_processor.shares_of
+
+    def cut_and_change(files, count):
+        shares = cut(files, count)
+        CHANGES[change](path)
+        return shares
+    monkeypatch.setattr(data_processor, "shares_of", cut_and_change)
+    with pytest.raises(InputError, match=r"log\.txt: changed while it was read; give a copy"):
+        count_log(str(path), processes)
+
+
+def test_a_range_that_ends_too_early(tmp_path):
+    """As a process of its own meets it."""
+    path = tmp_path / "log.txt"
+    path.write_text(LOG * 9, encoding="utf-8")
+    [_, share] = data_processor.shares_of([str(path)], 2)
+    os.truncate(path, 10)
+    with pytest.raises(InputError, match="changed while it was read"):
+        data_processor.count_share(share)
 
 
 def test_several_processes_count_alike(tmp_path):

@@ -1,11 +1,13 @@
 """Parsing, encoding, instances and batches, against a plain reading of the documentation."""
 import bz2
+import contextlib
 import functools
 import gzip
 import io
 import lzma
 import os
 import sys
+import threading
 import tracemalloc
 import zipfile
 from unittest import mock
@@ -296,6 +298,11 @@ def test_video_info_round_trip(info):
     b"u\tp\tc\tv1:a:s\tm\nw\tp\tc\tNULL\tm",  # no newline at the end
     b"u\tp\tc\tv1:a:s\tm\r\n\r\n\nw\tp\tc\tNULL\tm\r\n",
     b"\xef\xbb\xbfu\tp\tc\tv1:a:s\tm\nw\tp\tc\tNULL\tm\n",
+    # joined exports, two of them empty
+    b"u\tp\tc\tv1:a:s\tm\n\xef\xbb\xbfw\tp\tc\tNULL\tm\n\xef\xbb\xbf\n\xef\xbb\xbf",
+    b"\xef\xbb\xbf" * 2 + b"u\tp\tc\tv1:a:s\tm\r\nw\tp\tc\tNULL\tm\n",
+    gzip.compress(b"\xef\xbb\xbfu\tp\tc\tv1:a:s\tm\n") + gzip.compress(b"") + gzip.compress(
+        b"\xef\xbb\xbfw\tp\tc\tNULL\tm\r\n") + bytes(512),  # filled up with zeros, as on a tape
     gzip.compress(b"u\tp\tc\tv1:a:s\tm\nw\tp\tc\tNULL\tm\n", mtime=0),
 ])
 def test_the_same_log_in_other_clothes(write, content):
@@ -317,6 +324,12 @@ def test_standard_input(monkeypatch):
     (b"u\tp\tc\tv1:a\tm\n", 1, "'v1:a' is not video-id:category:tags"),
     (b"u\tp\tc\tv1:a:s;\tm\n", 1, "'' is not video-id"),
     (gzip.compress(b"u\tp\tc\tNULL\tm\n" * 9, mtime=0)[:-9], None, "damaged gzip"),
+    (gzip.compress(b"u\tp\tc\tNULL\tm\n") + b"w\tp\tc\tNULL\tm\n", 2, "joined, all must be gzip"),
+    (b"u\tp\tc\tNULL\tm\n" + gzip.compress(b"w\tp\tc\tNULL\tm\n"), 2, "not UTF-8"),
+    (b"u\tp\tc\tNULL\tm\nw\tp\tc\tNULL\tm\xef\xbb\xbfx\tp\tc\tNULL\tm\n", 2,
+     "it looks like two lines: end each part"),
+    (b"u\tp\tc\tNULL\tm\rw\tp\tc\tNULL\tm\r", 1, "a carriage return within the line"),
+    (b"u\tp\tc\tNULL\tm\nw\rx\tp\tc\tNULL\tm\n", 2, "a carriage return within the line"),
 ])
 def test_malformed_lines_are_named(write, content, number, what):
     path = write(content)
@@ -325,6 +338,15 @@ def test_malformed_lines_are_named(write, content, number, what):
     message = str(caught.value)
     assert message.startswith(f"{path}:{number}:" if number else path) and what in message and "; " in message
     assert "\n" not in message
+
+
+def test_files_of_ids(write):
+    """As in a log, byte-order marks of joined files and ends of lines belong to no id."""
+    path = write(b"\xef\xbb\xbfu1\r\nu2\n\xef\xbb\xbfu3\n\n\xef\xbb\xbf\nu4")
+    assert [(number, user) for _, number, user in reader.text_lines(path)] == [
+        (1, "u1"), (2, "u2"), (3, "u3"), (6, "u4")]
+    with pytest.raises(InputError, match=":1: a carriage return within the line"):
+        list(reader.text_lines(write(b"u1\ru2\r")))
 
 
 def test_missing_log(tmp_path):
@@ -458,6 +480,112 @@ def test_files_of_a_log(tmp_path):
             reader.log_files(missing)
 
 
+def test_patterns_as_they_are_typed(tmp_path, monkeypatch):
+    """Slashes at the end, brackets and spaces in names, `**`; no file is listed twice through links."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("day 1/part-0", "day 1/_SUCCESS", "old [1]/part-0", "old [1]/a/b/part-[0].txt",
+                 "_temporary/part-0"):
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        with open(name, "w", encoding="utf-8"):
+            pass
+    os.symlink("..", "old [1]/a/up")
+    for path, files in {
+            "day 1/": ["day 1/part-0"], "./day 1": ["./day 1/part-0"], "day*/": ["day 1/part-0"],
+            "*/part-0": ["day 1/part-0", "old [1]/part-0"], "_temporary/*": ["_temporary/part-0"],
+            "old [1]/part-*": ["old [1]/part-0"], "old [[]1]/part-*": ["old [1]/part-0"],
+            "old [1]/a/b/part-[0].txt": ["old [1]/a/b/part-[0].txt"],
+            "old [1]/**": ["old [1]/a/b/part-[0].txt", "old [1]/part-0"],
+            "**/part-*": ["./day 1/part-0", "./old [1]/a/b/part-[0].txt", "./old [1]/part-0"],
+            }.items():
+        assert reader.log_files(path) == files
+
+
+@pytest.mark.parametrize("paths, what", [
+    (["log", "./log"], "./log: given twice"), (["log", "link"], "link: given twice"),
+    (["parts", "parts/part-*"], "parts/part-0: given twice"), (["-", "-"], "-: given twice"),
+    ("nested", r"nested/part-1: a folder among part files; .* give a pattern .*'nested/\*\*'"),
+    ("pipes", "pipes/part-1: not a regular file"), ("pipes/*", "pipes/part-1: not a regular file"),
+    ("parts/q*", r"parts/q\*: no file there"), ("parts/**/q*", "no file there"),
+    ("log/*", "no file there"), ("nowhere/*", "no file there"), ("[*", r"\[\*: no file there"),
+])
+def test_what_cannot_be_a_log(tmp_path, monkeypatch, paths, what):
+    monkeypatch.chdir(tmp_path)
+    for name in ("parts", "nested/part-1", "pipes"):
+        os.makedirs(name)
+    for name in ("log", "parts/part-0", "nested/part-0", "pipes/part-0"):
+        (tmp_path / name).write_text("")
+    os.mkfifo("pipes/part-1")
+    os.symlink("log", "link")
+    with pytest.raises(InputError, match=what):
+        reader.log_files(paths)
+
+
+@pytest.mark.parametrize("path", ["log", "parts", "parts/*"])
+def test_files_that_are_not_there(tmp_path, monkeypatch, path):
+    """Links to nowhere are named, also within a folder."""
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("parts")
+    os.symlink("nowhere", "parts/part-0")
+    with pytest.raises(InputError, match=r"^(log|parts/part-0): No such file or directory"):
+        list(reader.raw_lines(path))
+
+
+@contextlib.contextmanager
+def without_privileges():
+    """As a user who may not read everything; skips where root cannot become one."""
+    if os.geteuid():
+        yield
+        return
+    try:
+        os.seteuid(65534)
+    except OSError:
+        pytest.skip("cannot become another user")
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("path, closed, mode", [
+    ("clicks/*/part-*", "clicks/b", 0o000), ("clicks/*/part-0", "clicks/b", 0o600),
+    ("clicks/*/part-*", "clicks/b", 0o711), ("clicks/*", "clicks/b", 0o000),
+    ("clicks/**", "clicks/b", 0o000), ("clicks/**/part-0", "clicks/b", 0o000),
+    ("clicks/b", "clicks/b", 0o000), ("clicks/b/*", "clicks/b", 0o711),
+    ("clicks/[ab]/*", "clicks", 0o000), ("clicks/b/part-0", "clicks/b/part-0", 0o000),
+    ("clicks/*/part-*", "clicks/b/part-0", 0o000),
+])
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch, path, closed, mode):
+    """Named, since the clicks in it would be missing."""
+    for name in ("clicks/a/part-0", "clicks/b/part-0"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    try:
+        os.chmod(closed, mode)
+        with without_privileges(), pytest.raises(InputError, match=f"^{closed}/?.?: Permission denied;"):
+            list(reader.raw_lines(path))
+    finally:
+        os.chmod(closed, 0o755)
+
+
+def test_a_closed_folder_that_does_not_matter(tmp_path, monkeypatch):
+    """Because nothing has to be listed there, or because its files would be left out anyway."""
+    for name in ("clicks/a/part-0", "clicks/b/part-0", "clicks/_temporary/part-0"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    os.chmod("clicks/b", 0o711)
+    os.chmod("clicks/_temporary", 0o000)
+    try:
+        with without_privileges():
+            assert reader.log_files("clicks/*/part-0") == ["clicks/a/part-0", "clicks/b/part-0"]
+    finally:
+        os.chmod("clicks/b", 0o755)
+        os.chmod("clicks/_temporary", 0o755)
+
+
 @given(lines=st.lists(LINES, min_size=1, max_size=12), parts=st.integers(1, 4), block=st.integers(1, 5))
 def test_part_files_are_the_log(tmp_path_factory, lines, parts, block):
     """Encoded and counted like one file, some of them gzip; block by block as well."""
@@ -588,6 +716,37 @@ def test_clicks_without_a_video_are_counted(write, capsys):
         assert len(found) == bool(warned) and all(f"warning: {path}: {warned}" in line for line in found)
     source.look_back(write("u\t\t\t<unk>:a:s\t\n"), 3)
     assert f"warning: {path}: 1 clicks have no video-id" in capsys.readouterr().err
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("change", ["truncate", "grow", "touch"])
+def test_a_log_that_changes_while_it_is_read(tmp_path, change, packed):
+    """An error at its end at the latest, also if what is left can be read."""
+    path, content = tmp_path / "log.txt", b"u\tp\tc\tv1:a:s\tm\n" * 9
+    path.write_bytes(gzip.compress(content) if packed else content)
+    os.utime(path, (0, 0))
+    lines = reader.raw_lines(str(path))
+    next(lines)
+    if change == "truncate":
+        os.truncate(path, 0)
+    elif change == "grow":
+        with open(path, "ab") as stream:
+            stream.write(path.read_bytes())
+    else:
+        os.utime(path)
+    with pytest.raises(InputError, match=r"log\.txt: changed while it was read; give a copy"):
+        list(lines)
+
+
+def test_standard_input_that_does_not_wait(monkeypatch):
+    """A pipe in non-blocking mode is read to its end, however late its content comes."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    line = b"u\tp\tc\tNULL\tm\n"
+    writer = threading.Timer(0.3, lambda: (os.write(writing, line), os.close(writing)))
+    writer.start()
+    with open(reading, encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        assert [raw for *_, raw in reader.raw_lines("-")] == [line]
+    writer.join()
 
 
 def test_a_log_that_changes_or_cannot_be_read_again(tmp_path):
@@ -599,6 +758,25 @@ def test_a_log_that_changes_or_cannot_be_read_again(tmp_path):
         path.write_text(other)
         with pytest.raises(InputError, match="changed while it was trained on"):
             list(training.batches(2, np.random.default_rng(0)))
+    path.write_text("u\t\t\tv1:a:s;v2:a:s\t\n" * 5)
+    for change in ("truncate", "grow", "remove"):  # in the middle of a pass
+        training = reader.TrainingLog(Reader(SMALL_DICT), [str(path)], 2, cut)
+        os.utime(path, (0, 0))
+        batches = training.batches(2, np.random.default_rng(0))
+        next(batches)
+        if change == "remove":
+            path.rename(tmp_path / "elsewhere")
+            list(batches)  # the file is open, and has not changed
+            (tmp_path / "elsewhere").rename(path)
+            continue
+        if change == "truncate":
+            os.truncate(path, 0)
+        else:
+            with open(path, "a", encoding="utf-8") as stream:
+                stream.write("u\t\t\tv1:a:s\t\n")
+        with pytest.raises(InputError, match=r"changed while it was (read|trained on)"):
+            list(batches)
+        path.write_text("u\t\t\tv1:a:s;v2:a:s\t\n" * 5)
     with open(path, "rb") as stream, mock.patch.object(sys, "stdin", mock.Mock(buffer=stream)), pytest.raises(
             InputError, match="can be read once only"):
         reader.TrainingLog(Reader(SMALL_DICT), ["-"], 2, cut)

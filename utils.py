@@ -60,6 +60,11 @@ class InputError(Exception):
         super().__init__(" ".join(f"{where}{what}; {mend}".split()))
         self._all = (path, line, what, mend)
 
+    def within(self, where):
+        """The same, with a word in front on where it happened."""
+        path, *rest = self._all
+        return InputError(where if path is None else f"{where}: {path}", *rest)
+
     def __reduce__(self):  # on its way from one process to another
         return InputError, self._all
 
@@ -398,9 +403,8 @@ def remove_leftovers(real):
                 os.unlink(left)
 
 
-def exit_at_once(code, message):
-    """End this process from any of its threads, with a message, and without temporary files."""
-    note(message)
+def exit_at_once(code):
+    """End this process from any of its threads, without leaving temporary files."""
     for temporary in list(_unfinished):
         with contextlib.suppress(OSError):
             os.unlink(temporary)

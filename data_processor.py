@@ -29,6 +29,7 @@ import utils
 from reader import PROFILE_COLUMNS, BadLines, parse_line, read_log, split_video_info
 from utils import CATEGORIES, FEATURES, ITEMS, LOG_COLUMNS, NO_VALUE, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
+OUTPUT_FILES = r"(feature_dict|item_freq|counts)\.pkl|fingerprint\.json|hottest\.tsv"  # what a run replaces
 BYTES_AT_ONCE = 1 << 16  # of lines that are counted in one go: they stay in the cache
 
 
@@ -187,9 +188,14 @@ def count_shares(shares):
     if len(shares) < 2:
         return count_share(shares[0] if shares else [], progress=True)
     try:
-        with ProcessPoolExecutor(len(shares) - 1, multiprocessing.get_context("fork"), _start_worker) as pool:
+        pool, others = _start_pool(shares[1:])
+    except (ImportError, NotImplementedError, OSError, RuntimeError) as error:
+        note(f"warning: no further process can be started ({utils.said(error)}): counting with one; allow more "
+             "processes and mount /dev/shm, or give --processes=1")
+        return count_share(list(chain.from_iterable(shares)), progress=True)
+    try:
+        with pool:
             try:
-                others = [pool.submit(count_share, share) for share in shares[1:]]
                 counts = count_share(shares[0], progress=True)  # the others are as large
                 for other in others:
                     counts.merge(other.result())
@@ -202,10 +208,23 @@ def count_shares(shares):
     return counts
 
 
+def _start_pool(shares):
+    """(executor, futures) of as many processes as shares; an exception where the system has no room for them."""
+    pool = ProcessPoolExecutor(len(shares), multiprocessing.get_context("fork"), _start_worker)
+    try:
+        return pool, [pool.submit(count_share, share) for share in shares]
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
+        raise
+
+
 def _start_worker():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides what happens
     parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # go when it does
+    with contextlib.suppress(RuntimeError):  # no room for a thread: then without
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # go when it does
 
 
 def count_share(parts, progress=False):
@@ -286,30 +305,36 @@ def hottest_lists(infos_of, n, by_category=False):
         yield value + "\t" + ",".join(f"{utils.list_name(video)}:{count}" for video, count in best) + "\n"
 
 
-def write_files(folder, feature_dict, freq):
-    """The three files: all are on the disk before the first gets its name."""
+def write_files(folder, feature_dict, freq, hottest=None):
+    """Write the three files, and hottest.tsv if there are lines for it: all of them or none.
+
+    fingerprint.json is replaced last: the earlier one beside a file of this run tells that they do not belong together.
+    """
     told = {"feature_dict": utils.dictionary_fingerprint(feature_dict), "item_freq": utils.fingerprint(freq)}
     files = {"feature_dict.pkl": pickle.dumps(feature_dict, 4), "item_freq.pkl": pickle.dumps(freq, 4),
+             **({} if hottest is None else {"hottest.tsv": "".join(hottest).encode()}),
              utils.FINGERPRINTS: json.dumps(told, indent=1).encode()}
-    with contextlib.ExitStack() as all_or_none:
-        for name, content in files.items():
-            stream = all_or_none.enter_context(utils.atomic_write(os.path.join(folder, name)))
+    with utils.atomic_write_set([os.path.join(folder, name) for name in files]) as streams:
+        for stream, content in zip(streams, files.values()):
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
     note(f"dictionary {told['feature_dict'][:16]}")
 
 
 def main():
     """Count the log, write the dictionary and the frequencies."""
     args = parse_args()
+    with utils.output_folder(args.output_dir, OUTPUT_FILES):
+        process(args)
+
+
+def process(args):
+    """Do the work of `main`, while no other run writes to --output_dir."""
     if args.merge_counts:
         counted, counts = merged_counts(args.merge_counts)
     else:
         counted, counts = count_log(args.train_set_path, args.processes, BadLines(args.max_bad_lines))
     lines, clicks = counted.lines, counted.clicks
     if args.counts_only:
-        os.makedirs(args.output_dir, exist_ok=True)
         with utils.atomic_write(os.path.join(args.output_dir, "counts.pkl")) as stream:
             pickle.dump({"lines": lines, "infos": dict(counted.infos), "profile": {
                 feature: dict(counter) for feature, counter in counted.profile.items()}}, stream, 4)
@@ -326,15 +351,13 @@ def main():
         raise InputError(source, None, f"no video has {args.feat_appear_limit} clicks",
                          "lower --feat_appear_limit")
     freq = item_frequencies(counts[ITEMS], feature_dict[ITEMS])
-    os.makedirs(args.output_dir, exist_ok=True)
-    write_files(args.output_dir, feature_dict, freq)
+    hottest = None
     if args.hottest:
         infos_of = {"all": counted.infos}
         if args.hottest_by in PROFILE_FEATURES:  # malformed lines were named before
             infos_of = infos_by(args.train_set_path, args.hottest_by, BadLines(args.max_bad_lines, quiet=True))
-        with utils.atomic_write(os.path.join(args.output_dir, "hottest.tsv")) as stream:
-            lists = hottest_lists(infos_of, args.hottest, args.hottest_by == "category")
-            stream.writelines(line.encode() for line in lists)
+        hottest = hottest_lists(infos_of, args.hottest, args.hottest_by == "category")
+    write_files(args.output_dir, feature_dict, freq, hottest)
     print(f"{lines} lines, {clicks} clicks, {freq[0]:.2%} of them on videos left out")
     for feature in FEATURES:
         found = len((counts[feature].keys() | listed.get(feature, set())) - NO_VALUE) + 1

@@ -532,7 +532,8 @@ class Run:
     """
 
     def __init__(self, args, identity, item_freq, ranks):
-        self._path, self._identity = os.path.join(args.model_output_dir, "checkpoint.tar.gz"), identity
+        self._folder, self._identity = args.model_output_dir, identity
+        self._path = os.path.join(self._folder, "checkpoint.tar.gz")
         self._between, self._written, self._took = 60 * args.checkpoint_minutes, time.monotonic(), 0.0
         self._ranks, self._signal, self.rows = ranks, signal.SIGTERM, []
         self._item_freq = np.asarray(item_freq, np.float32)  # for a run that begins where this one ends
@@ -554,7 +555,14 @@ class Run:
         """A pass is done, its row among the `rows`."""
         self.batches, self.total, self.seconds = 0, 0.0, 0.0
         self.write(trainer)
+        self._tidy()
         self.stop_if_asked()
+
+    def _tidy(self):
+        """Make the folder what the checkpoint says; only now are the models of an earlier run of no use any more."""
+        if self.rows and not self._ranks.rank:
+            write_metrics(self._folder, self.rows)
+            remove_earlier_models(self._folder, self.rows)
 
     def after_step(self, trainer):
         """Write it if the last one is old, and they do not take more than 5% of the time; stop if asked to."""
@@ -582,7 +590,7 @@ class Run:
 
     def read(self, trainer):
         """Go on from the last one; False if there is none."""
-        mend = "give the settings it was made with, or train without --resume"
+        mend = "restore it, or train into another --model_output_dir"
         told, arrays = self._ranks.of_first(lambda: utils.read_archive(self._path, mend) if os.path.exists(self._path)
                                             else (None, None))
         if told is None:
@@ -591,13 +599,15 @@ class Run:
             before, now = told.get("identity"), self._identity
             before = before if isinstance(before, dict) else {}
             other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-            raise InputError(self._path, None, f"made by a run with another {', '.join(other)}", mend)
+            raise InputError(self._path, None, f"made by a run with another {', '.join(other)}", "give the "
+                             "settings it was made with, or another --model_output_dir")
         try:
             trainer.restore(arrays, told["rate"])
             self.rows, self.batches, self.total, self.seconds = (
                 told[name] for name in ("rows", "batches", "total", "seconds"))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(self._path, None, f"damaged ({utils.said(error)})", mend) from error
+        self._tidy()
         return True
 
 
@@ -740,7 +750,11 @@ def tell(line):
 
 
 def finish_pass(args, trainer, item_freq, test, valid, row, rows):
-    """Evaluate what a pass has given; its `row` joins the others. The first rank saves the model and metrics.jsonl."""
+    """Evaluate what a pass has given; its `row` joins the others. The first rank saves the model and metrics.jsonl.
+
+    Nothing is removed here that --resume may need: all of this is done again if the process is killed before the
+    checkpoint that has this row is written (`Run.end_pass`).
+    """
     from network_conf import save_model
 
     def save(name):
@@ -751,24 +765,41 @@ def finish_pass(args, trainer, item_freq, test, valid, row, rows):
     rows.append(row)
     if trainer.ranks.rank:
         return
-    written = f"model_pass_{row['pass']:05d}.tar.gz"
-    save(written)
-    if len(rows) == 1:  # there is a model again: now is the time to remove what an earlier run has left
-        left = [name for name in os.listdir(args.model_output_dir)
-                if name != written and re.fullmatch(r"model_(pass_\d{5}|best)\.tar\.gz", name)]
-        for name in [*left, "checkpoint.tar.gz"]:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(args.model_output_dir, name))
-        note(f"removed {len(left)} models of an earlier run" if left else f"writing to {args.model_output_dir}")
+    save(f"model_pass_{row['pass']:05d}.tar.gz")
     if best_of(args, rows) is row and not args.compare_with:
         save("model_best.tar.gz")
-    with utils.atomic_write(os.path.join(args.model_output_dir, "metrics.jsonl")) as stream:
-        stream.write("".join(json.dumps(each) + "\n" for each in rows).encode())
+    elif len(rows) == 1:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(args.model_output_dir, "model_best.tar.gz"))
+            note("removed model_best.tar.gz of an earlier run")
+    write_metrics(args.model_output_dir, rows)
     tell(pass_line(row))
     users, units = int((test.last_item >= 0).sum()), args.dnn_layer_dims[1]
     if users >= FEW_USERS and (row["distinct_users"] == 1 or row["live_units"] < units / 4):
         note(f"warning: the network collapses: {row['distinct_users']} different vectors for {users} test users, "
              f"{row['live_units']} of {units} units of the user vector alive; train it with a lower --learning_rate")
+
+
+def write_metrics(folder, rows):
+    """Write metrics.jsonl, unless it has these rows already."""
+    path, text = os.path.join(folder, "metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows)
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        if stream.read() == text.encode():
+            return
+    with utils.atomic_write(path) as stream:
+        stream.write(text.encode())
+
+
+def remove_earlier_models(folder, rows):
+    """Remove the models of passes that are not among the rows: an earlier run has left them."""
+    written = {f"model_pass_{row['pass']:05d}.tar.gz" for row in rows}
+    left = [name for name in os.listdir(folder)
+            if name not in written and re.fullmatch(r"model_pass_\d{5}\.tar\.gz", name)]
+    for name in left:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, name))
+    if left:
+        note(f"removed {len(left)} models of an earlier run")
 
 
 def best_of(args, rows):

@@ -20,8 +20,6 @@ import pickle
 import signal
 import threading
 from collections import Counter, defaultdict
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 
 import reader
@@ -184,47 +182,60 @@ def shares_of(files, count):
 
 
 def count_shares(shares):
-    """`Counts` of all shares of a log: of the first by this process, of each other one by a process of its own."""
-    if len(shares) < 2:
-        return count_share(shares[0] if shares else [], progress=True)
+    """`Counts` of all shares of a log: of the first by this process, of each other one by a process of its own.
+
+    Forked processes and pipes need neither semaphores nor /dev/shm, which containers may lack.
+    """
+    workers, own = [], shares[0] if shares else []
     try:
-        pool, others = _start_pool(shares[1:])
-    except (ImportError, NotImplementedError, OSError, RuntimeError) as error:
-        note(f"warning: no further process can be started ({utils.said(error)}): counting with one; allow more "
-             "processes and mount /dev/shm, or give --processes=1")
-        return count_share(list(chain.from_iterable(shares)), progress=True)
-    try:
-        with pool:
+        for share in shares[1:]:
             try:
-                counts = count_share(shares[0], progress=True)  # the others are as large
-                for other in others:
-                    counts.merge(other.result())
-            except BaseException:  # Ctrl-C, or a malformed line: nobody needs the rest
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-    except BrokenProcessPool as error:
-        raise MemoryError from error
+                workers.append(_start_worker(share))
+            except OSError as error:
+                note(f"warning: no further process can be started ({error.strerror}): counting with "
+                     f"{len(workers) + 1}; raise the limit on processes, or give a smaller --processes")
+                own = [*own, *chain.from_iterable(shares[1 + len(workers):])]
+                break
+        counts = count_share(own, progress=True)
+        for _, results in workers:
+            counts.merge(_result_of(results))
+    finally:  # after Ctrl-C or a malformed line the rest is not needed
+        for process, _ in workers:
+            process.terminate()
+            process.join()
     return counts
 
 
-def _start_pool(shares):
-    """(executor, futures) of as many processes as shares; an exception where the system has no room for them."""
-    pool = ProcessPoolExecutor(len(shares), multiprocessing.get_context("fork"), _start_worker)
+def _start_worker(share):
+    """(process, connection) of a process that counts a share and sends what `count_share` gives, or raises."""
+    fork = multiprocessing.get_context("fork")
+    results, end = fork.Pipe(duplex=False)
+    process = fork.Process(target=_work, args=(share, end), daemon=True)
+    with end:  # this process has no use for it, and would not notice that the worker is gone
+        process.start()
+    return process, results
+
+
+def _result_of(results):
+    """The counts of a worker; the exception if it has sent one."""
     try:
-        return pool, [pool.submit(count_share, share) for share in shares]
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        pool.shutdown(cancel_futures=True)
-        raise
+        result = results.recv()
+    except EOFError as error:  # it was killed: Linux ends large processes when memory is short
+        raise MemoryError from error
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
-def _start_worker():
+def _work(share, end):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides what happens
     parent = multiprocessing.parent_process()
-    with contextlib.suppress(RuntimeError):  # no room for a thread: then without
+    with contextlib.suppress(RuntimeError):  # no further thread can be started: then without
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # go when it does
+    try:
+        end.send(count_share(share))
+    except Exception as error:
+        end.send(error)
 
 
 def count_share(parts, progress=False):

@@ -477,8 +477,8 @@ def _check_writable(folder, replaced):
         return
     for entry in os.scandir(folder):
         if re.fullmatch(replaced, entry.name) and os.geteuid() not in (found.st_uid, entry.stat().st_uid):
-            raise InputError(entry.path, None, "belongs to another user and cannot be replaced in this folder (sticky "
-                             "bit)", "remove it, or give another folder")
+            raise InputError(entry.path, None, f"{os.strerror(errno.EPERM)}: it belongs to another user, and its "
+                             "folder has the sticky bit", "remove it, or give another folder")
 
 
 def _may_replace_all():

@@ -22,8 +22,6 @@ import signal
 import sys
 import threading
 from collections import Counter, defaultdict
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 
 import reader
@@ -31,6 +29,7 @@ import utils
 from reader import PROFILE_COLUMNS, BadLines, parse_line, read_log, split_video_info
 from utils import CATEGORIES, FEATURES, ITEMS, LOG_COLUMNS, NO_VALUE, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
+OUTPUT_FILES = r"(feature_dict|item_freq|counts)\.pkl|fingerprint\.json|hottest\.tsv"  # what a run replaces
 BYTES_AT_ONCE = 1 << 16  # of lines that are counted in one go: they stay in the cache
 
 
@@ -272,29 +271,60 @@ def shares_of(files, count):
 
 
 def count_shares(shares, max_user_clicks=None):
-    """`Counts` of all shares of a log: of the first by this process, of each other one by a process of its own."""
-    if len(shares) < 2:
-        return count_share(shares[0] if shares else [], max_user_clicks, progress=True)
+    """`Counts` of all shares of a log: of the first by this process, of each other one by a process of its own.
+
+    Forked processes and pipes need neither semaphores nor /dev/shm, which containers may lack.
+    """
+    workers, own = [], shares[0] if shares else []
     try:
-        with ProcessPoolExecutor(len(shares) - 1, multiprocessing.get_context("fork"), _start_worker) as pool:
+        for share in shares[1:]:
             try:
-                others = [pool.submit(count_share, share, max_user_clicks) for share in shares[1:]]
-                counts = count_share(shares[0], max_user_clicks, progress=True)  # the others are as large
-                for other in others:
-                    counts.merge(other.result())
-            except BaseException:  # Ctrl-C, or a malformed line: nobody needs the rest
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-    except BrokenProcessPool as error:
-        raise MemoryError from error
+                workers.append(_start_worker(share, max_user_clicks))
+            except OSError as error:
+                note(f"warning: no further process can be started ({error.strerror}): counting with "
+                     f"{len(workers) + 1}; raise the limit on processes, or give a smaller --processes")
+                own = [*own, *chain.from_iterable(shares[1 + len(workers):])]
+                break
+        counts = count_share(own, max_user_clicks, progress=True)
+        for _, results in workers:
+            counts.merge(_result_of(results))
+    finally:  # after Ctrl-C or a malformed line the rest is not needed
+        for process, _ in workers:
+            process.terminate()
+            process.join()
     return counts
 
 
-def _start_worker():
+def _start_worker(share, max_user_clicks):
+    """(process, connection) of a process that counts a share and sends what `count_share` gives, or raises."""
+    fork = multiprocessing.get_context("fork")
+    results, end = fork.Pipe(duplex=False)
+    process = fork.Process(target=_work, args=(share, max_user_clicks, end), daemon=True)
+    with end:  # this process has no use for it, and would not notice that the worker is gone
+        process.start()
+    return process, results
+
+
+def _result_of(results):
+    """The counts of a worker; the exception if it has sent one."""
+    try:
+        result = results.recv()
+    except EOFError as error:  # it was killed: Linux ends large processes when memory is short
+        raise MemoryError from error
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _work(share, max_user_clicks, end):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides what happens
     parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # go when it does
+    with contextlib.suppress(RuntimeError):  # no further thread can be started: then without
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # go when it does
+    try:
+        end.send(count_share(share, max_user_clicks))
+    except Exception as error:
+        end.send(error)
 
 
 def count_share(parts, max_user_clicks=None, progress=False):
@@ -415,23 +445,30 @@ def warn_of_colons(source, infos):
              "write %3A for a colon within a category or a tag")
 
 
-def write_files(folder, feature_dict, freq):
-    """The three files: all are on the disk before the first gets its name."""
+def write_files(folder, feature_dict, freq, hottest=None):
+    """Write the three files, and hottest.tsv if there are lines for it: all of them or none.
+
+    fingerprint.json is replaced last: the earlier one beside a file of this run tells that they do not belong together.
+    """
     told = {"feature_dict": utils.dictionary_fingerprint(feature_dict), "item_freq": utils.fingerprint(freq)}
     files = {"feature_dict.pkl": pickle.dumps(feature_dict, 4), "item_freq.pkl": pickle.dumps(freq, 4),
+             **({} if hottest is None else {"hottest.tsv": "".join(hottest).encode()}),
              utils.FINGERPRINTS: json.dumps(told, indent=1).encode()}
-    with contextlib.ExitStack() as all_or_none:
-        for name, content in files.items():
-            stream = all_or_none.enter_context(utils.atomic_write(os.path.join(folder, name)))
+    with utils.atomic_write_set([os.path.join(folder, name) for name in files]) as streams:
+        for stream, content in zip(streams, files.values()):
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
     note(f"dictionary {told['feature_dict'][:16]}")
 
 
 def main(argv=None):
     """Count the log, write the dictionary and the frequencies."""
     args = parse_args(argv)
+    with utils.output_folder(args.output_dir, OUTPUT_FILES):
+        process(args)
+
+
+def process(args):
+    """Do the work of `main`, while no other run writes to --output_dir."""
     if args.merge_counts:
         counted, counts = merged_counts(args.merge_counts)
     else:
@@ -442,7 +479,6 @@ def main(argv=None):
         left_out = sum(counted.left_out.values())
         note(f"--max_user_clicks={args.max_user_clicks}: {left_out} of {clicks + left_out} clicks left out")
     if args.counts_only:
-        os.makedirs(args.output_dir, exist_ok=True)
         with utils.atomic_write(os.path.join(args.output_dir, "counts.pkl")) as stream:
             pickle.dump({"lines": lines, "infos": dict(counted.infos), "profile": {
                 feature: dict(counter) for feature, counter in counted.profile.items()},
@@ -463,15 +499,13 @@ def main(argv=None):
     freq = item_frequencies(counts[ITEMS], feature_dict[ITEMS])
     warn_of_odd_counts(source, counted, counts[ITEMS], args.feat_appear_limit)
     warn_of_colons(source, [*counted.infos, *catalogue])
-    os.makedirs(args.output_dir, exist_ok=True)
-    write_files(args.output_dir, feature_dict, freq)
+    hottest = None
     if args.hottest:
         infos_of = {"all": counted.infos}
         if args.hottest_by in PROFILE_FEATURES:  # malformed lines were named before
             infos_of = infos_by(args.train_set_path, args.hottest_by, BadLines(args.max_bad_lines, quiet=True), counted)
-        with utils.atomic_write(os.path.join(args.output_dir, "hottest.tsv")) as stream:
-            lists = hottest_lists(infos_of, args.hottest, args.hottest_by == "category")
-            stream.writelines(line.encode() for line in lists)
+        hottest = hottest_lists(infos_of, args.hottest, args.hottest_by == "category")
+    write_files(args.output_dir, feature_dict, freq, hottest)
     print(f"{lines} lines, {clicks} clicks, {freq[0]:.2%} of them on videos left out")
     for feature in FEATURES:
         found = len((counts[feature].keys() | listed.get(feature, set())) - NO_VALUE) + 1

@@ -489,21 +489,22 @@ def write_vectors(path, model, blocks):
     """Write blocks (ids, float64 [B, width]): lines of numbers to stdout, or with ids to a .tsv, .npz or .vec file.
 
     Beside a file, FILE.json has the fingerprints of dictionary and model: users and videos belong together if both
-    are equal. `model` is what `load_model` gave. A .npz and a .vec are put together in memory.
+    are equal. Both appear together or not at all. `model` is what `load_model` gave. A .npz and a .vec are put together
+    in memory.
     """
     if path is None:
         for _, vectors in blocks:
             sys.stdout.write(vector_lines(vectors, ","))
         return
     kind, (_, parameters, *_) = os.path.splitext(path)[1], model
-    with utils.atomic_write(path) as stream:
+    beside = (os.path.realpath(path) if os.path.islink(path) else path) + ".json"
+    with utils.atomic_write_set([path, beside], absent=beside) as [stream, told]:
         if kind == ".tsv":
             for ids, vectors in blocks:
                 stream.write(vector_lines(vectors, "\t", ids).encode())
         else:
             _write_whole(path, stream, kind, list(blocks), parameters["nce_w"].shape[1] + 2)
-    with utils.atomic_write(os.path.realpath(path) + ".json") as stream:
-        stream.write(json.dumps(fingerprints(model), indent=1).encode())
+        told.write(json.dumps(fingerprints(model), indent=1).encode())
 
 
 def _write_whole(path, stream, kind, blocks, width):

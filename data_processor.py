@@ -227,6 +227,8 @@ def merged_counts(paths):
             numbers = chain([part.lines], *(counter.values() for counter in (part.infos, *part.profile.values())))
             if not all(type(number) is int and number >= 0 for number in numbers):
                 raise ValueError("something that is no count")
+            if part.max_user_clicks is not None and type(part.max_user_clicks) is not int:
+                raise ValueError("a limit that is no number")
             part.by_feature()
             if len(seen) > 1 and part.max_user_clicks != counts.max_user_clicks:
                 raise InputError(path, None, f"counted with --max_user_clicks={part.max_user_clicks}, parts before it "

@@ -219,7 +219,7 @@ def open_log(path):
 
 
 def _wait_for_input(stream):
-    """Let reads of standard input wait, also where it was left in non-blocking mode: they would end early."""
+    """Let reads of standard input wait, also where its writer left it in non-blocking mode."""
     with contextlib.suppress(OSError):  # of a stream in memory
         os.set_blocking(stream.fileno(), True)
 

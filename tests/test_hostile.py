@@ -482,6 +482,82 @@ def test_a_plain_line_of_a_gigabyte(small, script):
         (small / "hostile.log").unlink()
 
 
+# ---------------------------------------------------------------- limits, and what others leave in the environment
+INFER = f"infer.py {MODEL_FLAGS} --infer_set_path=log.txt"
+COUNT = "data_processor.py --train_set_path=log.txt --output_dir=counted --feat_appear_limit=2"
+
+
+def limited(folder, limits, command, **env):
+    """What a command gives after `ulimit` with each of these flags."""
+    limits = "".join(f"ulimit {flags} && " for flags in limits.split(", "))
+    return subprocess.run(["bash", "-c", f"{limits}exec {sys.executable} {command}"], cwd=folder, encoding="utf-8",
+                          capture_output=True, timeout=SECONDS, env={**os.environ, **env})
+
+
+@pytest.mark.parametrize("command", [INFER, INFER.replace("infer.py", "user_vector.py"),
+                                     f"infer_user.py {MODEL_FLAGS}",
+                                     TRAIN.replace("hostile-out", "limited-out")])
+@pytest.mark.parametrize("kilobytes", [600_000, 900_000])
+def test_too_little_address_space_for_paddle(small, kilobytes, command):
+    """A line, where paddle would abort, or wait in OpenMP for ever."""
+    result = limited(small, f"-v {kilobytes}", command)
+    assert (result.returncode, result.stdout) == (2, "")
+    script = command.split()[0]
+    [line] = [line for line in result.stderr.splitlines() if f"{script}: paddle:" in line]
+    assert line == result.stderr.splitlines()[-1]
+    assert "it takes 1024 MB of address space, and the limit of this process (ulimit -v) leaves " in line
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", [COUNT, f"item_vector.py {MODEL_FLAGS}"])
+def test_little_address_space_is_enough_without_paddle(small, command):
+    """600 MB are; of 100 MB the one line is about numpy."""
+    plain, result = limited(small, "-c 0", command), limited(small, "-v 600000", command)
+    assert (result.returncode, result.stdout, result.stderr) == (0, plain.stdout, plain.stderr)
+    result = limited(small, "-v 100000", command)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert ": numpy cannot be imported: the limit of memory, ulimit -v, is too low; " in result.stderr
+
+
+def test_few_open_files(small):
+    """Sixteen are enough for all; with too few for another process the counting goes on with one."""
+    plain = limited(small, "-n 1024", COUNT)
+    for files in (12, 16):
+        assert limited(small, f"-n {files}", f"{COUNT} --processes=2").stdout == plain.stdout != ""
+    result = limited(small, "-n 16", INFER)
+    assert result.returncode == 0 and len(result.stdout.splitlines()) == 300
+    result = limited(small, "-n 6", INFER)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "Too many open files" in result.stderr
+
+
+@pytest.mark.parametrize("variable, value, command, what", [
+    ("PADDLE_TRAINER_ID", "x", INFER, "paddle: it cannot be loaded (invalid literal for int() "),
+    ("FLAGS_allocator_strategy", "nonsense", INFER, "paddle: no memory can be allocated ("),
+    ("PADDLE_TRAINERS_NUM", "x", TRAIN, "PADDLE_TRAINERS_NUM=x: not a whole number; "),
+    ("PADDLE_TRAINERS_NUM", "2", TRAIN, "PADDLE_TRAINERS_NUM=2: PADDLE_TRAINER_ENDPOINTS and "),
+])
+def test_variables_that_paddle_reads(small, variable, value, command, what):
+    result = limited(small, "-c 0", command, **{variable: value})
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith(f"{command.split()[0]}: {what}")
+
+
+@pytest.fixture(scope="module")
+def served(small):
+    """What infer.py gives without any limit or variable."""
+    return limited(small, "-c 0", INFER)
+
+
+@pytest.mark.parametrize("variables", [
+    {"OMP_NUM_THREADS": "0", "COLUMNS": "x", "CUDA_VISIBLE_DEVICES": "7", "FLAGS_unknown": "1", "LC_ALL": "C"},
+    {"OMP_NUM_THREADS": "100000", "PADDLE_TRAINERS_NUM": "2", "PYTHONIOENCODING": "ascii", "COLUMNS": "0"}])
+def test_variables_that_change_nothing(small, served, variables):
+    """Those of an earlier job, of a terminal, of a machine with other devices."""
+    result = limited(small, "-c 0", INFER, **variables)
+    assert (result.returncode, result.stdout, result.stderr) == (0, served.stdout, served.stderr)
+
+
 USER_IDS = {
     "gzip: truncated": lambda: gzip.compress(b"U1\n" * 99)[:-9], "bzip2": lambda: bz2.compress(b"U1\n"),
     "gzip: a changed byte": lambda: gzip.compress(b"U1\nU2\n")[:10] + b"!!" + gzip.compress(b"U1\nU2\n")[12:],

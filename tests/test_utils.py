@@ -1,5 +1,6 @@
 """What every script shares: exit codes, argument types, files that are whole, pickles and archives that are plain."""
 import argparse
+import errno
 import io
 import os
 import pickle
@@ -35,6 +36,8 @@ def save(path, content):
     (KeyboardInterrupt(), 130, "s.py: interrupted\n"),
     (PermissionError(13, "Permission denied", "out"), 2, "s.py: out: Permission denied; check the path, its rights "
                                                          "and the free space\n"),
+    (OSError(errno.EMFILE, "Too many open files"), 2,
+     "s.py: output: Too many open files; allow this process more open files: ulimit -n 1024\n"),
     (BrokenPipeError(), 0, ""),
     (MemoryError(), 2, "s.py: out of memory; give a smaller --batch_size or a larger machine\n"),
     (ModuleNotFoundError("No module named 'paddle'"), 2, "s.py: No module named 'paddle'; pip install -r "
@@ -161,6 +164,70 @@ def test_numbers(kind, minimum, maximum, above, good, bad):
 def test_home_in_paths(monkeypatch):
     monkeypatch.setenv("HOME", "/home/of/u")
     assert [utils.path_type(path) for path in ("~/x", "a/~", "-")] == ["/home/of/u/x", "a/~", "-"]
+
+
+@pytest.mark.parametrize("text, what", [
+    ("", "an empty path"), ("file:///data/log.txt", "is a URL"), ("hdfs://host/out", "is a URL"),
+    ("~nobody-of-this-name/x", "no home folder is known")])
+def test_what_is_no_path(text, what):
+    """Refused, rather than made a folder of that name."""
+    for convert in (utils.path_type, utils.folder_type):
+        with pytest.raises(argparse.ArgumentTypeError, match=what):
+            convert(text)
+
+
+def test_a_name_that_begins_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~log").write_text("")
+    assert [utils.path_type(path) for path in ("~log", "./~new")] == ["~log", "./~new"]
+
+
+# ---------------------------------------------------------------- what others leave in the environment
+LAUNCHED = {"PADDLE_TRAINERS_NUM": "2", "PADDLE_TRAINER_ID": "1", "PADDLE_CURRENT_ENDPOINT": "b:2",
+            "PADDLE_TRAINER_ENDPOINTS": "a:1,b:2"}
+
+
+@pytest.fixture
+def launcher(monkeypatch):
+    """A function that sets the variables of paddle's launcher to these, and no others."""
+    def set_variables(variables):
+        for name in (*LAUNCHED, "PADDLE_PG_TIMEOUT", "FLAGS_nccl_nrings"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    return set_variables
+
+
+@pytest.mark.parametrize("variables, expected", [
+    ({}, (1, 0)), (LAUNCHED, (2, 1)), ({"PADDLE_TRAINERS_NUM": "", "PADDLE_TRAINER_ID": ""}, (1, 0)),
+    ({"PADDLE_TRAINERS_NUM": "1", "PADDLE_TRAINER_ENDPOINTS": "x"}, (1, 0))])
+def test_ranks_of_a_launcher(launcher, variables, expected):
+    launcher(variables)
+    assert utils.launched() == expected
+
+
+@pytest.mark.parametrize("variables, named", [
+    ({"PADDLE_TRAINERS_NUM": "x"}, "PADDLE_TRAINERS_NUM=x: not a whole number"),
+    ({"PADDLE_TRAINERS_NUM": "-1"}, "PADDLE_TRAINERS_NUM=-1: not a whole number"),
+    ({"PADDLE_TRAINERS_NUM": "0"}, "PADDLE_TRAINER_ID=0: not below PADDLE_TRAINERS_NUM=0"),
+    ({"PADDLE_TRAINER_ID": "x"}, "PADDLE_TRAINER_ID=x: not a whole number"),
+    ({"PADDLE_TRAINER_ID": "3"}, "PADDLE_TRAINER_ID=3: not below PADDLE_TRAINERS_NUM=1"),
+    ({"PADDLE_PG_TIMEOUT": "x"}, "PADDLE_PG_TIMEOUT=x: not a whole number"),
+    ({"PADDLE_TRAINERS_NUM": "2"}, "PADDLE_TRAINERS_NUM=2: PADDLE_TRAINER_ENDPOINTS and"),
+    ({**LAUNCHED, "PADDLE_TRAINERS_NUM": "3"}, "PADDLE_TRAINERS_NUM=3: PADDLE_TRAINER_ENDPOINTS and"),
+    ({**LAUNCHED, "PADDLE_CURRENT_ENDPOINT": ""}, "PADDLE_TRAINERS_NUM=2: PADDLE_TRAINER_ENDPOINTS and")])
+def test_variables_left_by_a_launcher(launcher, variables, named):
+    launcher(variables)
+    with pytest.raises(InputError, match=f"^{named}.*; unset all PADDLE_ variables, or start with "):
+        utils.launched()
+
+
+@pytest.mark.parametrize("given, used", [("0", "1"), ("abc", "1"), ("", "1"), ("100000", "1"), ("4", "4"),
+                                         ("4,2", "4,2")])
+def test_numbers_of_threads(given, used):
+    """What OpenMP would warn of, or abort at, is replaced."""
+    out = run(f"OMP_NUM_THREADS={given} python -c 'import os, utils; print(os.environ[\"OMP_NUM_THREADS\"])'", ROOT)
+    assert (out.stdout, out.stderr) == (used + "\n", "")
 
 
 # ---------------------------------------------------------------- work spread over cores

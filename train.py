@@ -299,6 +299,10 @@ class Ranks:
         self._ending.acquire()  # another rank may have ended this one already
         if not failed:
             self._tell("done")
+            for link in self._links.values():
+                with contextlib.suppress(OSError):  # closed by the other
+                    link.shutdown(socket.SHUT_RDWR)  # our thread ends too, before the interpreter does
+            self._wait_for_others()
             return
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of the launcher, as soon as another rank has ended
         found, reason = utils.user_error(error), f"{kind.__name__}: {utils.said(error)}"

@@ -163,6 +163,7 @@ def test_damaged_checkpoints(small, quiet):
         result = run(train_command("output/damaged", f"{FLAGS} --resume"), small)
         assert result.returncode == 2 and "Traceback" not in result.stderr
         assert "checkpoint.tar.gz: " in result.stderr.splitlines()[-1]
+        assert "without --resume" not in result.stderr  # which would replace it
         assert (output / "checkpoint.tar.gz").read_bytes() == damaged
         assert (output / "metrics.jsonl").read_bytes() == (quiet / "metrics.jsonl").read_bytes()
 

@@ -131,7 +131,8 @@ def test_counts_of_machines_are_merged(tmp_path):
 
 @pytest.mark.parametrize("content", [
     pickle.dumps([1]), pickle.dumps({"lines": 1, "infos": {}, "profile": {name: {} for name in (
-        "user_id", "province", "city", "phone")}, "max_user_clicks": "9"}), pickle.dumps({"lines": 1, "infos": {"v:a:b": -1}, "profile": {}}), b"no pickle",
+        "user_id", "province", "city", "phone")}, "max_user_clicks": "9"}),
+    pickle.dumps({"lines": 1, "infos": {"v:a:b": -1}, "profile": {}}), b"no pickle",
     pickle.dumps({"lines": 1, "infos": {"v": 1}, "profile": {name: {} for name in ("user_id", "province", "city",
                                                                                    "phone")}})])
 def test_what_is_no_counts(tmp_path, content):

@@ -1,6 +1,6 @@
 """Offline mining: users -> top-N videos, from the user id alone, or from id and history.
 
-    python infer_user.py --model_path='./output/model/model_pass_00000.tar.gz' \\
+    python infer_user.py --model_path='./output/model/model_pass_00000.tar.gz' \
         --feature_dict='./output/feature_dict.pkl'
 
 Serves every user of the dictionary, or those of --user_ids (one id a line), or those of a log,
@@ -9,6 +9,7 @@ phone; an id that the model does not know gets the most clicked videos, and is n
 infer.py does, or writes files of --part_users users to --output_dir: each whole or not there, and a second
 start goes on after those that are.
 """
+
 import contextlib
 import json
 import os
@@ -17,39 +18,80 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 
-import infer
-import utils
-from reader import Reader, log_files, text_lines
-from utils import InputError
+from candgen.archives import bounded_read
+from candgen.console import InputError, Progress, logger, run_script
+from candgen.data.log_files import log_files
+from candgen.data.logs import BadLines, text_lines
+from candgen.environment import load_paddle
+from candgen.files import atomic_write
+from candgen.model.model_file import load_model
+from candgen.options import (
+    PATHS,
+    add_device,
+    add_max_bad_lines,
+    add_model_arguments,
+    argument_parser,
+    folder_type,
+    number_type,
+    path_type,
+    refuse_unused,
+)
+from candgen.output_folder import output_folder
+from candgen.serving.lists import allowed_videos, listed_names, lists_text, ordered_map
+from candgen.serving.options import add_batch_size, add_list_arguments, block_size, shows_progress
+from candgen.serving.topn import TopN
+from candgen.serving.user_vectors import USER_BLOCK, user_vectors
+from reader import Reader
 
 import numpy as np
 
 
 def parse_args(argv=None):
     """The settings of this run, from the command line."""
-    parser = utils.argument_parser(__doc__)
-    utils.add_model_arguments(parser)
+    parser = argument_parser(__doc__)
+    add_model_arguments(parser)
     users = parser.add_mutually_exclusive_group()
-    users.add_argument("--user_ids", type=utils.path_type, help="file with the ids to serve, one a line (- for "
-                       "standard input); every user of the dictionary if not given")
-    users.add_argument("--infer_set_path", **utils.PATHS, help="log of the users to serve, with their histories")
-    parser.add_argument("--output_dir", type=utils.folder_type, help="folder for part-00000, part-00001, ..., in "
-                        "place of stdout")
-    parser.add_argument("--part_users", type=utils.number_type(int, 1), default=100_000, help="users in each of these, "
-                        "in whole blocks of 128 (%(default)s)")
-    infer.add_batch_size(parser)
-    infer.add_list_arguments(parser)
-    utils.add_max_bad_lines(parser)
-    utils.add_device(parser)
+    users.add_argument(
+        "--user_ids",
+        type=path_type,
+        help="file with the ids to serve, one a line (- for "
+        "standard input); every user of the dictionary if not given",
+    )
+    users.add_argument(
+        "--infer_set_path", **PATHS, help="log of the users to serve, with their histories"
+    )
+    parser.add_argument(
+        "--output_dir",
+        type=folder_type,
+        help="folder for part-00000, part-00001, ..., in place of stdout",
+    )
+    parser.add_argument(
+        "--part_users",
+        type=number_type(int, 1),
+        default=100_000,
+        help="users in each of these, in whole blocks of 128 (%(default)s)",
+    )
+    add_batch_size(parser)
+    add_list_arguments(parser)
+    add_max_bad_lines(parser)
+    add_device(parser)
     args = parser.parse_args(argv)
-    if args.output_dir and any(file == "-" or (os.path.exists(file) and not os.path.isfile(file))
-                               for file in input_files(args)):
-        parser.error("--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: give files")
+    if args.output_dir and any(
+        file == "-" or (os.path.exists(file) and not os.path.isfile(file))
+        for file in input_files(args)
+    ):
+        parser.error(
+            "--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: give files"
+        )
     if not args.output_dir:
-        utils.refuse_unused(parser, args, ["part_users"], "needs --output_dir")
+        refuse_unused(parser, args, ["part_users"], "needs --output_dir")
     if not args.infer_set_path:
-        utils.refuse_unused(parser, args, ["remove_seen", "max_bad_lines"], "needs --infer_set_path: without it "
-                            "there are no histories")
+        refuse_unused(
+            parser,
+            args,
+            ["remove_seen", "max_bad_lines"],
+            "needs --infer_set_path: without it there are no histories",
+        )
     return args
 
 
@@ -61,9 +103,11 @@ def input_files(args):
 
 def read_user_ids(args):
     """Yield the ids of --user_ids, a file with one a line; empty lines do not count."""
-    for path, number, user in text_lines(args.user_ids, infer.shows_progress(args)):
+    for path, number, user in text_lines(args.user_ids, shows_progress(args.output_dir)):
         if "\t" in user:
-            raise InputError(path, number, "more than one column", "write one user id a line")
+            raise InputError(
+                path, "more than one column", line=number, hint="write one user id a line"
+            )
         yield user
 
 
@@ -71,26 +115,45 @@ def most_clicked(item_freq, allowed, n, popularity=1.0):
     """(ids, probabilities) of the `n` most clicked videos that are allowed: of the softmax of --popularity times the
     logarithms of their frequencies. float32 [V], bool [V] -> [n], [n]."""
     shares = np.where(allowed, item_freq.astype(np.float64) ** popularity, 0)
-    ids = np.argsort(np.where(allowed, -shares, np.inf), kind="stable")[:min(n, allowed.sum())]
+    ids = np.argsort(np.where(allowed, -shares, np.inf), kind="stable")[: min(n, allowed.sum())]
     return ids, (shares / max(shares.sum(), np.finfo(float).tiny))[ids]
 
 
 def begin_parts(args, model, part_users):
     """Begin in --output_dir, or go on in it, and return the names of its parts; InputError if they are of other lists
     than these: wherever the files are, and however many users are worked on together."""
-    shapers = {name: getattr(args, name) for name in ("top_n", "popularity", "remove_seen", "max_bad_lines")}
-    given = [bool(each) for each in (args.user_ids, args.infer_set_path, args.allow_items, args.deny_items)]
+    shapers = {
+        name: getattr(args, name)
+        for name in ("top_n", "popularity", "remove_seen", "max_bad_lines")
+    }
+    given = [
+        bool(each)
+        for each in (args.user_ids, args.infer_set_path, args.allow_items, args.deny_items)
+    ]
     files = [[os.path.getsize(file), os.stat(file).st_mtime_ns] for file in input_files(args)]
-    now = {**infer.fingerprints(model), "settings": shapers, "part_users": part_users, "given": given, "files": files}
+    now = {
+        **model.fingerprints(),
+        "settings": shapers,
+        "part_users": part_users,
+        "given": given,
+        "files": files,
+    }
     there = {file for file in os.listdir(args.output_dir) if re.fullmatch(r"part-\d+", file)}
-    path, mend, before = os.path.join(args.output_dir, "run.json"), "give another --output_dir", None
+    path, hint, before = (
+        os.path.join(args.output_dir, "run.json"),
+        "give another --output_dir",
+        None,
+    )
     if os.path.exists(path):
-        with utils.reading(path, mend) as stream:
+        with bounded_read(path, hint) as stream:
             before = json.load(stream)
     if there and before != now:
-        raise InputError(args.output_dir, None, "has parts of another model, of other settings or of other users or "
-                         "files", mend)
-    with utils.atomic_write(path) as stream:
+        raise InputError(
+            args.output_dir,
+            "has parts of another model, of other settings or of other users or files",
+            hint=hint,
+        )
+    with atomic_write(path) as stream:
         stream.write(json.dumps(now).encode())
     return there
 
@@ -98,7 +161,7 @@ def begin_parts(args, model, part_users):
 def write_parts(args, served):
     """Write the texts of (part, text), in order of the parts, to a file a part."""
     for part, texts in groupby(served, key=lambda each: each[0]):
-        with utils.atomic_write(os.path.join(args.output_dir, part_name(part))) as stream:
+        with atomic_write(os.path.join(args.output_dir, part_name(part))) as stream:
             for _, text in texts:
                 stream.write(text.encode())
 
@@ -113,67 +176,85 @@ def main(argv=None):
     args = parse_args(argv)
     folder = contextlib.nullcontext()
     if args.output_dir:
-        folder = utils.output_folder(args.output_dir, r"run\.json|part-\d+")
+        folder = output_folder(args.output_dir, r"run\.json|part-\d+")
     with folder:
         serve_users(args)
 
 
 def serve_users(args):
     """Do the work of `main`, while no other run writes to --output_dir."""
-    model = told, parameters, item_freq, feature_dict = infer.load_model(args)
-    known, videos = feature_dict["user_id"], infer.listed_names(feature_dict)
-    allowed = infer.allowed_videos(args, feature_dict)
+    load_paddle()
+    import network_conf
+    from candgen.model.layers import use_device
+
+    model = load_model(args.model_path, args.feature_dict)
+    feature_dict = model.feature_dict
+    known, videos = feature_dict["user_id"], listed_names(feature_dict)
+    allowed = allowed_videos(args.allow_items, args.deny_items, feature_dict)
     if len(known) == 1 and not args.user_ids and not args.infer_set_path:
-        raise InputError(args.feature_dict, None, "it knows no user", "make it with a lower --feat_appear_limit, or "
-                         "give --user_ids")
+        raise InputError(
+            args.feature_dict,
+            "it knows no user",
+            hint=("make it with a lower --feat_appear_limit, or give --user_ids"),
+        )
     reader = Reader(feature_dict)
-    top_n = infer.TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed)
-    network = infer.start_network(args, told, parameters)
-    popular = most_clicked(item_freq, allowed, args.top_n, args.popularity)
-    of_part = max(1, args.part_users // infer.USER_BLOCK)  # blocks in a part
+    top_n = TopN(model.nce_w, model.scaled_biases(args.popularity), allowed)
+    use_device(args.device)
+    network = network_conf.load_network(model)
+    popular = most_clicked(model.item_freq, allowed, args.top_n, args.popularity)
+    of_part = max(1, args.part_users // USER_BLOCK)  # blocks in a part
     if args.output_dir:  # whole batches in a part, whose size does not depend on theirs
-        most = infer.block_size(args) // infer.USER_BLOCK
-        args.batch_size = infer.USER_BLOCK * max(size for size in range(1, most + 1) if of_part % size == 0)
-    size, unknown = infer.block_size(args), 0
+        most = block_size(args.batch_size) // USER_BLOCK
+        args.batch_size = USER_BLOCK * max(
+            size for size in range(1, most + 1) if of_part % size == 0
+        )
+    size, unknown = block_size(args.batch_size), 0
 
     def serve(task):
         part, log = task
         seen = [log.items(row) for row in range(len(log.users))] if args.remove_seen else None
-        ids, _, probabilities = top_n(infer.user_vectors(network, log), args.top_n, seen)
-        strangers = [] if args.infer_set_path else np.flatnonzero(log.profile[:, 0] == 0)
-        if len(strangers):
-            ids[strangers], probabilities[strangers] = popular
-        return part, infer.lists_text(log.users, ids, probabilities, videos), [log.users[row] for row in strangers]
+        ids, _, probabilities = top_n(user_vectors(network, log), args.top_n, seen)
+        unknown_users = [] if args.infer_set_path else np.flatnonzero(log.profile[:, 0] == 0)
+        if len(unknown_users):
+            ids[unknown_users], probabilities[unknown_users] = popular
+        return (
+            part,
+            lists_text(log.users, ids, probabilities, videos),
+            [log.users[row] for row in unknown_users],
+        )
 
     def told_of(served):
         """(part, text) of what was served; strangers are named, and a terminal is shown how far it is."""
         nonlocal unknown
         total = None if args.user_ids or args.infer_set_path else len(known) - 1
-        with utils.Progress("users", total, infer.shows_progress(args)) as bar:
-            for number, (part, text, strangers) in enumerate(served, 1):
-                for user in strangers:
-                    utils.note(f"{user}: not known to the model; served the most clicked videos")
-                unknown += len(strangers)
+        with Progress("users", total, shows_progress(args.output_dir)) as bar:
+            for number, (part, text, unknown_users) in enumerate(served, 1):
+                for user in unknown_users:
+                    logger.info(f"{user}: not known to the model; served the most clicked videos")
+                unknown += len(unknown_users)
                 yield part, text
                 bar.at(number * size)
+
     if args.infer_set_path:
-        logs = infer.blocks_to_serve(args, feature_dict)
+        logs = Reader(
+            feature_dict, BadLines(args.max_bad_lines), shows_progress(args.output_dir)
+        ).encode(args.infer_set_path, size)
     else:
         users = read_user_ids(args) if args.user_ids else islice(known, 1, None)
         logs = map(reader.encode_users, iter(lambda: list(islice(users, size)), []))
-    tasks = ((number * size // (of_part * infer.USER_BLOCK), log) for number, log in enumerate(logs))
+    tasks = ((number * size // (of_part * USER_BLOCK), log) for number, log in enumerate(logs))
     with ThreadPoolExecutor(args.threads) as pool:
         if args.output_dir:
-            there = begin_parts(args, model, of_part * infer.USER_BLOCK)
-            utils.note(f"{args.output_dir}: {len(there)} parts are there already")
+            there = begin_parts(args, model, of_part * USER_BLOCK)
+            logger.info(f"{args.output_dir}: {len(there)} parts are there already")
             missing = (task for task in tasks if part_name(task[0]) not in there)
-            write_parts(args, told_of(utils.ordered_map(pool, serve, missing, args.threads)))
+            write_parts(args, told_of(ordered_map(pool, serve, missing, args.threads)))
         else:
-            for _, text in told_of(utils.ordered_map(pool, serve, tasks, args.threads)):
+            for _, text in told_of(ordered_map(pool, serve, tasks, args.threads)):
                 sys.stdout.write(text)
     if args.user_ids:
-        utils.note(f"{args.user_ids}: {unknown} of its users are not known to the model")
+        logger.info(f"{args.user_ids}: {unknown} of its users are not known to the model")
 
 
 if __name__ == "__main__":
-    utils.run_script(main)
+    run_script(main)

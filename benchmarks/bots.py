@@ -7,6 +7,7 @@ drawn uniformly at random, as a program that fetches every page would make them.
 them, with and without the limit, and on the log of the users alone with one click a line; tests on the same test log.
 Prints Markdown.
 """
+
 import argparse
 import json
 import random
@@ -23,8 +24,11 @@ def bot_lines(lines, bots, clicks):
     """Log lines of some bots that click on the videos of `lines`."""
     rng = random.Random(0)
     infos = sorted({info for line in lines for info in line.split("\t")[3].split(";")} - {"NULL"})
-    return ["\t".join([f"BOT_{bot}", "NULL", "NULL", ";".join(rng.choices(infos, k=clicks)), "NULL"]) + "\n"
-            for bot in range(bots)]
+    return [
+        "\t".join([f"BOT_{bot}", "NULL", "NULL", ";".join(rng.choices(infos, k=clicks)), "NULL"])
+        + "\n"
+        for bot in range(bots)
+    ]
 
 
 def events(lines):
@@ -38,40 +42,78 @@ def train(args, log, limit):
     """The last row of metrics.jsonl of a model trained on a log, with --max_user_clicks if there is a limit."""
     folder = args.work_dir / f"{log.stem}-{limit or 'all'}"
     limited = [f"--max_user_clicks={limit}"] if limit else []
-    subprocess.run([sys.executable, ROOT / "data_processor.py", f"--train_set_path={log}", f"--output_dir={folder}",
-                    "--feat_appear_limit=5", *limited], check=True, stdout=sys.stderr)
-    subprocess.run([sys.executable, ROOT / "train.py", f"--train_set_path={log}", *args.flags.split(), *limited,
-                    f"--test_set_path={args.test_set_path}", f"--feature_dict={folder / 'feature_dict.pkl'}",
-                    f"--item_freq={folder / 'item_freq.pkl'}", f"--model_output_dir={folder}"],
-                   check=True, stdout=sys.stderr)
+    subprocess.run(
+        [
+            sys.executable,
+            ROOT / "data_processor.py",
+            f"--train_set_path={log}",
+            f"--output_dir={folder}",
+            "--feat_appear_limit=5",
+            *limited,
+        ],
+        check=True,
+        stdout=sys.stderr,
+    )
+    subprocess.run(
+        [
+            sys.executable,
+            ROOT / "train.py",
+            f"--train_set_path={log}",
+            *args.flags.split(),
+            *limited,
+            f"--test_set_path={args.test_set_path}",
+            f"--feature_dict={folder / 'feature_dict.pkl'}",
+            f"--item_freq={folder / 'item_freq.pkl'}",
+            f"--model_output_dir={folder}",
+        ],
+        check=True,
+        stdout=sys.stderr,
+    )
     return json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--train_set_path", required=True, type=Path)
     parser.add_argument("--test_set_path", required=True, type=Path)
-    parser.add_argument("--users", type=int, default=1500, help="lines of the training log (%(default)s)")
+    parser.add_argument(
+        "--users", type=int, default=1500, help="lines of the training log (%(default)s)"
+    )
     parser.add_argument("--bots", type=int, default=3, help="(%(default)s)")
     parser.add_argument("--clicks", type=int, default=20_000, help="of each bot (%(default)s)")
-    parser.add_argument("--limits", type=int, nargs="+", default=[100], help="--max_user_clicks (%(default)s)")
-    parser.add_argument("--flags", default="--preset=best --num_passes=4 --no-rules", help="of train.py (%(default)s)")
-    parser.add_argument("--work_dir", default=ROOT / "output" / "bots", type=Path, help="where logs and models go")
+    parser.add_argument(
+        "--limits", type=int, nargs="+", default=[100], help="--max_user_clicks (%(default)s)"
+    )
+    parser.add_argument(
+        "--flags",
+        default="--preset=best --num_passes=4 --no-rules",
+        help="of train.py (%(default)s)",
+    )
+    parser.add_argument(
+        "--work_dir", default=ROOT / "output" / "bots", type=Path, help="where logs and models go"
+    )
     args = parser.parse_args()
     args.work_dir.mkdir(parents=True, exist_ok=True)
     with open(args.train_set_path, encoding="utf-8") as stream:
-        lines = stream.readlines()[:args.users]
+        lines = stream.readlines()[: args.users]
     print(f"| log | --max_user_clicks | clicks learned | {' | '.join(METRICS)} |")
     print(f"|---{'|---' * (2 + len(METRICS))}|", flush=True)
-    logs = {"users alone": lines, "with bots": lines + bot_lines(lines, args.bots, args.clicks),
-            "users alone, one click a line": events(lines)}
+    logs = {
+        "users alone": lines,
+        "with bots": lines + bot_lines(lines, args.bots, args.clicks),
+        "users alone, one click a line": events(lines),
+    }
     for name, content in logs.items():
         log = args.work_dir / f"{re.sub('[ ,]+', '-', name)}.txt"
         log.write_text("".join(content), encoding="utf-8")
         for limit in (None, *args.limits) if name in ("users alone", "with bots") else (None,):
             row = train(args, log, limit)
             figures = " | ".join(f"{row[metric]:.4f}" for metric in METRICS)
-            print(f"| {name} | {limit or 'no limit'} | {row['instances']} | {figures} |", flush=True)
+            print(
+                f"| {name} | {limit or 'no limit'} | {row['instances']} | {figures} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 Rows are videos by their clicks in the training log. Lists are the ten best for each test user, earlier clicks removed.
 A target without any click in the training log is not in its dictionary: a miss.
 """
+
 import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,23 +14,34 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import infer
+from candgen.model.model_file import load_model, start_network
+from candgen.serving.evaluation import evaluate_model
+from candgen.serving.topn import TopN
 from reader import Reader
 
 import numpy as np
 
-CLASSES = {"0": (0, 0), "1-4": (1, 4), "5-9": (5, 9), "10-49": (10, 49), "50 and more": (50, np.inf)}
+CLASSES = {
+    "0": (0, 0),
+    "1-4": (1, 4),
+    "5-9": (5, 9),
+    "10-49": (10, 49),
+    "50 and more": (50, np.inf),
+}
 
 
 def top_lists(args, path, log, pool):
     """Ten best videos of each line with a click, from what precedes the last one, int64 [L, 10]."""
     args.model_path = path
-    told, parameters, _, _ = infer.load_model(args)
-    top_n = infer.TopN(parameters["nce_w"], parameters["nce_b"])
-    return infer.evaluate_model(infer.start_network(args, told, parameters), top_n, log, pool.map)[1]
+    metadata, parameters, _, _ = load_model(args)
+    top_n = TopN(parameters["nce_w"], parameters["nce_b"])
+    return evaluate_model(start_network(args, metadata, parameters), top_n, log, pool.map)[1]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("--train_set_path", "--test_set_path", "--feature_dict"):
         parser.add_argument(name, required=True)
     parser.add_argument("--device")
@@ -42,9 +54,14 @@ def main():
     target = test.last_item[test.last_item >= 0]
     with ThreadPoolExecutor(2) as pool:
         lists = [top_lists(args, path, test, pool) for path in args.models]
-    names = " | ".join(f"{title}: {Path(path).parent.name}" for title in ("recall@10", "share of lists", "coverage@10")
-                       for path in args.models)
-    print(f"| clicks in training | videos | targets | {names} |\n|---{'|---' * (2 + 3 * len(lists))}|")
+    names = " | ".join(
+        f"{title}: {Path(path).parent.name}"
+        for title in ("recall@10", "share of lists", "coverage@10")
+        for path in args.models
+    )
+    print(
+        f"| clicks in training | videos | targets | {names} |\n|---{'|---' * (2 + 3 * len(lists))}|"
+    )
     for name, (least, most) in CLASSES.items():
         chosen = (clicks >= least) & (clicks <= most)
         chosen[0] = least == 0

@@ -5,6 +5,7 @@
 Videos follow a Zipf distribution with exponent 0.8, histories a geometric one (--mean_history); a video has 1 to 3
 tags.
 """
+
 import argparse
 
 import numpy as np
@@ -18,8 +19,10 @@ def video_infos(videos, rng):
     categories = rng.integers(1, CATEGORIES + 1, videos)
     tags = rng.integers(1, TAGS + 1, (videos, 3))
     counts = rng.integers(1, 4, videos)
-    return [f"VIDEO_{video}:CATEGORY_{category}:{'_'.join(f'TAG{tag}' for tag in row[:count])}"
-            for video, (category, row, count) in enumerate(zip(categories, tags.tolist(), counts))]
+    return [
+        f"VIDEO_{video}:CATEGORY_{category}:{'_'.join(f'TAG{tag}' for tag in row[:count])}"
+        for video, (category, row, count) in enumerate(zip(categories, tags.tolist(), counts))
+    ]
 
 
 def lines(users, videos, mean_history=40, seed=0):
@@ -34,16 +37,20 @@ def lines(users, videos, mean_history=40, seed=0):
         profile = rng.integers(0, (30, 300, 500), (count, 3))
         done = 0
         for user, (length, (province, city, phone)) in enumerate(zip(lengths, profile), start):
-            history = ";".join([infos[video] for video in clicks[done:done + length]])
+            history = ";".join([infos[video] for video in clicks[done : done + length]])
             done += length
             yield f"USER_{user}\tPROVINCE_{province}\tCITY_{city}\t{history}\tPHONE_{phone}\n"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--users", type=int, required=True)
     parser.add_argument("--videos", type=int, default=100_000)
-    parser.add_argument("--mean_history", type=float, default=40, help="clicks per user (%(default)s)")
+    parser.add_argument(
+        "--mean_history", type=float, default=40, help="clicks per user (%(default)s)"
+    )
     parser.add_argument("--output_path", required=True)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -9,6 +9,7 @@
 FOLDER holds feature_dict.pkl and model.tar.gz; for `tower`, which is ours, an exported user tower too. Imports and
 preparations come before the clock. All cores are used.
 """
+
 import argparse
 import json
 import os
@@ -19,14 +20,23 @@ from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-ENVIRONMENT = dict(os.environ)  # of the commands that bench.py starts: what follows is for this process
+ENVIRONMENT = dict(
+    os.environ
+)  # of the commands that bench.py starts: what follows is for this process
 CORES = os.cpu_count()
 if __name__ == "__main__":
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(CORES)  # before utils.py sets 1: a peer is one process that gets all
-import infer
-from reader import Reader, make_batch, next_click_windows, sequence_stretches, shuffled_batches, sliding_windows
-from utils import FEATURES
+from candgen.data.batches import (
+    make_batch,
+    next_click_windows,
+    sequence_segments,
+    shuffled_batches,
+    sliding_windows,
+)
+from candgen.data.dictionary import FEATURES
+from candgen.model.model_file import load_model
+from reader import Reader
 
 import numpy as np
 
@@ -36,21 +46,27 @@ REQUESTS, AT_A_TIME = 2000, 50  # of a live service: users, and how many of them
 
 def load(folder):
     """What `infer.load_model` gives."""
-    return infer.load_model(SimpleNamespace(model_path=f"{folder}/model.tar.gz",
-                                            feature_dict=f"{folder}/feature_dict.pkl"))
+    return load_model(
+        SimpleNamespace(
+            model_path=f"{folder}/model.tar.gz", feature_dict=f"{folder}/feature_dict.pkl"
+        )
+    )
 
 
 def load_torch():
     """torch, with a thread for each core."""
     import torch
+
     torch.set_num_threads(CORES)
     return torch
 
 
 def stretches_of(log, mode, batch_size):
     """Yield the stretches of each batch of a pass, always the same: the first is what both sides compute a cost of."""
-    stretches = (sliding_windows if mode == "window" else sequence_stretches)(log.lengths, WINDOW_SIZE)
-    return shuffled_batches(stretches, -(-len(log.clicks) // batch_size), np.random.default_rng(0))
+    segments = (sliding_windows if mode == "window" else sequence_segments)(
+        log.lengths, WINDOW_SIZE
+    )
+    return shuffled_batches(segments, -(-len(log.clicks) // batch_size), np.random.default_rng(0))
 
 
 def fixed_noise(negatives, videos):
@@ -61,51 +77,93 @@ def fixed_noise(negatives, videos):
 def polars(args):
     """All seven counts, lazily, with all cores; the strings are split by polars alone."""
     import polars as pl
+
     started = time.perf_counter()
-    log = pl.scan_csv(args.log, separator="\t", has_header=False, quote_char=None,
-                      new_columns=["user_id", "province", "city", "history", "phone"])
-    clicks = log.select("user_id", pl.col("history").str.split(";")).explode("history").with_columns(
-        pl.col("history").str.split_exact(":", 2).struct.rename_fields(["video", "category", "tags"])).unnest("history")
+    log = pl.scan_csv(
+        args.log,
+        separator="\t",
+        has_header=False,
+        quote_char=None,
+        new_columns=["user_id", "province", "city", "history", "phone"],
+    )
+    clicks = (
+        log.select("user_id", pl.col("history").str.split(";"))
+        .explode("history")
+        .with_columns(
+            pl.col("history")
+            .str.split_exact(":", 2)
+            .struct.rename_fields(["video", "category", "tags"])
+        )
+        .unnest("history")
+    )
     tags = clicks.select(pl.col("tags").str.split("_")).explode("tags")
-    found = pl.collect_all([frame.group_by(name).len() for frame, name in (
-        (clicks, "user_id"), (log, "province"), (log, "city"), (log, "phone"), (clicks, "video"), (clicks, "category"),
-        (tags, "tags"))])
-    return time.perf_counter() - started, {"values": dict(zip(FEATURES, map(len, found))), "lines": int(
-        found[3]["len"].sum()), "clicks": int(found[4]["len"].sum()), "threads": pl.thread_pool_size()}
+    found = pl.collect_all(
+        [
+            frame.group_by(name).len()
+            for frame, name in (
+                (clicks, "user_id"),
+                (log, "province"),
+                (log, "city"),
+                (log, "phone"),
+                (clicks, "video"),
+                (clicks, "category"),
+                (tags, "tags"),
+            )
+        ]
+    )
+    return time.perf_counter() - started, {
+        "values": dict(zip(FEATURES, map(len, found))),
+        "lines": int(found[3]["len"].sum()),
+        "clicks": int(found[4]["len"].sum()),
+        "threads": pl.thread_pool_size(),
+    }
 
 
 def torch_train(args):
     """The bare step loop over batches that are ready beforehand; noise by torch.multinomial."""
     torch = load_torch()
     import torch_model
+
     _, parameters, item_freq, feature_dict = load(args.folder)
     [log] = Reader(feature_dict).encode(args.log)
     network = torch_model.Network(parameters, item_freq)
     batches = [make_batch(log, part) for part in stretches_of(log, args.mode, args.batch_size)]
-    batches = [torch_model.window_batch(batch, WINDOW_SIZE) if args.mode == "window"
-               else torch_model.sequence_batch(batch) for batch in batches]
+    batches = [
+        torch_model.window_batch(batch, WINDOW_SIZE)
+        if args.mode == "window"
+        else torch_model.sequence_batch(batch)
+        for batch in batches
+    ]
     optimizers = network.optimizers(0.002)
 
     def shape(batch):
         return (args.negatives,) if args.shared else (len(batch["target"]), args.negatives)
+
     noise = torch.from_numpy(fixed_noise(args.negatives, len(item_freq))).expand(shape(batches[0]))
     first_cost = float(network.cost(batches[0], noise).detach())
 
     def step(batch):
-        drawn = torch.multinomial(network.noise, int(np.prod(shape(batch))), replacement=True).view(shape(batch))
+        drawn = torch.multinomial(network.noise, int(np.prod(shape(batch))), replacement=True).view(
+            shape(batch)
+        )
         cost = network.cost(batch, drawn)
         cost.backward()
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
         return float(cost.detach())  # as a loop that reports its cost would ask for
+
     for batch in batches[:3]:
         step(batch)
     started = time.perf_counter()
     for batch in batches:
         step(batch)
     seconds = time.perf_counter() - started
-    return seconds, {"rate": len(log.clicks) / seconds, "first_cost": first_cost, "threads": torch.get_num_threads()}
+    return seconds, {
+        "rate": len(log.clicks) / seconds,
+        "first_cost": first_cost,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def torch_infer(args):
@@ -117,15 +175,20 @@ def torch_infer(args):
     bias = torch.from_numpy(parameters["nce_b"][0, 1:].copy())
     started = time.perf_counter()
     with torch.inference_mode():
-        found = [torch.topk(torch.softmax(torch.addmm(bias, block, weights), 1), TOP_N)
-                 for block in users.split(AT_ONCE)]
-    return time.perf_counter() - started, {"ids": (found[0].indices[0] + 1).tolist(),
-                                           "threads": torch.get_num_threads()}
+        found = [
+            torch.topk(torch.softmax(torch.addmm(bias, block, weights), 1), TOP_N)
+            for block in users.split(AT_ONCE)
+        ]
+    return time.perf_counter() - started, {
+        "ids": (found[0].indices[0] + 1).tolist(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def faiss(args):
     """Exact inner-product search over [b, w], from user vectors that are ready: no probabilities."""
     import faiss as engine
+
     engine.omp_set_num_threads(CORES)
     _, parameters, _, _ = load(args.folder)
     users = np.load(f"{args.folder}/users.npy")
@@ -134,7 +197,10 @@ def faiss(args):
     queries = np.hstack([np.ones((len(users), 1), np.float32), users])
     started = time.perf_counter()
     _, ids = index.search(queries, TOP_N)
-    return time.perf_counter() - started, {"ids": (ids[0] + 1).tolist(), "threads": engine.omp_get_max_threads()}
+    return time.perf_counter() - started, {
+        "ids": (ids[0] + 1).tolist(),
+        "threads": engine.omp_get_max_threads(),
+    }
 
 
 def torch_user_vector(args):
@@ -142,10 +208,14 @@ def torch_user_vector(args):
     torch = load_torch()
     import torch_model
     from user_vector import simple_lsh_users
+
     started = time.perf_counter()
     _, parameters, item_freq, feature_dict = load(args.folder)
     [log] = Reader(feature_dict).encode(args.log)
-    windows, network = next_click_windows(log.lengths, WINDOW_SIZE), torch_model.Network(parameters, item_freq)
+    windows, network = (
+        next_click_windows(log.lengths, WINDOW_SIZE),
+        torch_model.Network(parameters, item_freq),
+    )
     users = []
     with torch.inference_mode():
         for start in range(0, len(windows.line), AT_ONCE):
@@ -154,7 +224,10 @@ def torch_user_vector(args):
     users = torch.cat(users).numpy()
     with open(os.devnull, "wb") as stream:
         np.savetxt(stream, simple_lsh_users(users), fmt="%.12f", delimiter=",")
-    return time.perf_counter() - started, {"first": users[0].tolist(), "threads": torch.get_num_threads()}
+    return time.perf_counter() - started, {
+        "first": users[0].tolist(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def latencies(run, one, some):
@@ -170,18 +243,24 @@ def latencies(run, one, some):
     for each in some:
         run(each)
     seconds = time.perf_counter() - started
-    return seconds, {"p50": np.percentile(taken, 50), "p99": np.percentile(taken, 99),
-                     "rate": AT_A_TIME * len(some) / seconds}
+    return seconds, {
+        "p50": np.percentile(taken, 50),
+        "p99": np.percentile(taken, 99),
+        "rate": AT_A_TIME * len(some) / seconds,
+    }
 
 
 def tower(args):
     """The exported user tower in paddle.inference, as docs/serve.py has it, from inputs that are ready."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs"))
     from serve import UserTower
+
     with open(args.log, encoding="utf-8") as log:
         lines = [line.rstrip("\n").split("\t") for line in islice(log, REQUESTS)]
     served = UserTower(args.folder)
-    some = [served.inputs(lines[start:start + AT_A_TIME]) for start in range(0, REQUESTS, AT_A_TIME)]
+    some = [
+        served.inputs(lines[start : start + AT_A_TIME]) for start in range(0, REQUESTS, AT_A_TIME)
+    ]
     seconds, facts = latencies(served.run, [served.inputs([line]) for line in lines], some)
     return seconds, {**facts, "first": served.run(some[0])[0].tolist()}
 
@@ -190,26 +269,39 @@ def torch_tower(args):
     """The same from user windows that are ready, in inference mode; the better of all threads and one."""
     torch = load_torch()
     import torch_model
+
     _, parameters, item_freq, feature_dict = load(args.folder)
     [log] = Reader(feature_dict).encode(args.log)
-    windows, network = next_click_windows(log.lengths, WINDOW_SIZE), torch_model.Network(parameters, item_freq)
+    windows, network = (
+        next_click_windows(log.lengths, WINDOW_SIZE),
+        torch_model.Network(parameters, item_freq),
+    )
 
     def batches(size):
-        return [torch_model.window_batch(make_batch(log, windows.take(slice(start, start + size)), with_targets=False),
-                                         WINDOW_SIZE) for start in range(0, REQUESTS, size)]
+        return [
+            torch_model.window_batch(
+                make_batch(log, windows.take(slice(start, start + size)), with_targets=False),
+                WINDOW_SIZE,
+            )
+            for start in range(0, REQUESTS, size)
+        ]
+
     found = {}
     with torch.inference_mode():
         for threads in (CORES, 1):
             torch.set_num_threads(threads)
             seconds, facts = latencies(network.window_users, batches(1), batches(AT_A_TIME))
-            found = {name: (max if name == "rate" else min)(value, found.get(name, value))
-                     for name, value in facts.items()}
+            found = {
+                name: (max if name == "rate" else min)(value, found.get(name, value))
+                for name, value in facts.items()
+            }
         return seconds, {**found, "first": network.window_users(batches(AT_A_TIME)[0])[0].tolist()}
 
 
 def savetxt(args):
     """numpy.savetxt of the matrix that item_vector.py prints."""
     from item_vector import simple_lsh_videos
+
     _, parameters, _, _ = load(args.folder)
     vectors = simple_lsh_videos(parameters["nce_w"], parameters["nce_b"])
     started = time.perf_counter()
@@ -219,9 +311,20 @@ def savetxt(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="peer", required=True)
-    for peer in (polars, torch_train, torch_infer, faiss, torch_user_vector, tower, torch_tower, savetxt):
+    for peer in (
+        polars,
+        torch_train,
+        torch_infer,
+        faiss,
+        torch_user_vector,
+        tower,
+        torch_tower,
+        savetxt,
+    ):
         command = commands.add_parser(peer.__name__)
         command.set_defaults(run=peer)
         if peer is not savetxt:

@@ -10,6 +10,7 @@
 Prints Markdown; without --ablation and --rows writes docs/curves-NAME.svg too (needs matplotlib). Runs follow one after
 the other; models and metrics stay in --work_dir.
 """
+
 import argparse
 import json
 import statistics
@@ -34,20 +35,39 @@ WITHOUT = {  # what takes one thing out of the best preset
     "--dnn_layer_dims 256 31": "--dnn_layer_dims 256 31",
 }
 ABLATION = {name: f"--preset=best {flags}" for name, flags in WITHOUT.items()}
-METRICS = ("recall@10", "ndcg@10", "recall@50", "mrr@10", "coverage@10", "seen_kept_recall@10", "seen_kept_ndcg@10")
+METRICS = (
+    "recall@10",
+    "ndcg@10",
+    "recall@50",
+    "mrr@10",
+    "coverage@10",
+    "seen_kept_recall@10",
+    "seen_kept_ndcg@10",
+)
 
 
 def log_of(folder, name):
     """Path of a log in a folder, plain or gzip; None if there is none."""
-    return next((path for path in (folder / f"{name}.txt", folder / f"{name}.txt.gz") if path.exists()), None)
+    return next(
+        (path for path in (folder / f"{name}.txt", folder / f"{name}.txt.gz") if path.exists()),
+        None,
+    )
 
 
 def train(folder, logs, test, settings, seed):
     """Run train.py once; returns the objects of its metrics.jsonl."""
     output = folder / "_".join([*settings.replace("-", "").replace("=", "").split(), str(seed)])
-    command = [sys.executable, ROOT / "train.py", f"--train_set_path={log_of(logs, 'train')}",
-               f"--test_set_path={log_of(logs, test)}", f"--model_output_dir={output}", f"--seed={seed}",
-               f"--feature_dict={folder}/feature_dict.pkl", f"--item_freq={folder}/item_freq.pkl", *settings.split()]
+    command = [
+        sys.executable,
+        ROOT / "train.py",
+        f"--train_set_path={log_of(logs, 'train')}",
+        f"--test_set_path={log_of(logs, test)}",
+        f"--model_output_dir={output}",
+        f"--seed={seed}",
+        f"--feature_dict={folder}/feature_dict.pkl",
+        f"--item_freq={folder}/item_freq.pkl",
+        *settings.split(),
+    ]
     print("$", " ".join(map(str, command)), file=sys.stderr)
     subprocess.run(command, check=True, stdout=sys.stderr)
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
@@ -65,49 +85,90 @@ def table_row(name, results, prefix=""):
 
 def curves(runs):
     """What paints learning curves: test ndcg@10 by pass, mean over the seeds, popularity as a line."""
+
     def paint(axes):
         for name, seeds in runs.items():
             passes = range(1, 1 + min(map(len, seeds)))
-            means = [statistics.mean(rows[number - 1]["ndcg@10"] for rows in seeds) for number in passes]
+            means = [
+                statistics.mean(rows[number - 1]["ndcg@10"] for rows in seeds) for number in passes
+            ]
             axes.plot(passes, means, marker="o", markersize=3, label=name)
         for baseline, style in (("popularity", "--"), ("rules", ":")):
-            axes.axhline(seeds[0][0][f"{baseline}_ndcg@10"], linestyle=style, color="grey", label=baseline)
+            axes.axhline(
+                seeds[0][0][f"{baseline}_ndcg@10"], linestyle=style, color="grey", label=baseline
+            )
         axes.legend()
+
     return paint
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--name", required=True, help="of the data set, for the files")
-    parser.add_argument("--log_dir", required=True, type=Path, help="folder of the logs, .txt or .txt.gz")
+    parser.add_argument(
+        "--log_dir", required=True, type=Path, help="folder of the logs, .txt or .txt.gz"
+    )
     parser.add_argument("--feat_appear_limit", default="20", help="for data_processor.py")
-    parser.add_argument("--work_dir", default="output/quality", type=Path, help="where models and metrics go")
+    parser.add_argument(
+        "--work_dir", default="output/quality", type=Path, help="where models and metrics go"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="runs per row")
     parser.add_argument("--rows", nargs="+", choices=ROWS, help="these alone, and no picture")
-    parser.add_argument("--ablation", action="store_true", help="the preset best without one of its settings at a time")
+    parser.add_argument(
+        "--ablation",
+        action="store_true",
+        help="the preset best without one of its settings at a time",
+    )
     parser.add_argument("--num_passes", type=int, help="of every run, in place of its preset's")
     args = parser.parse_args()
     if args.ablation and args.rows:
         parser.error("--ablation has rows of its own: leave --rows out")
     folder = args.work_dir / args.name
-    subprocess.run([sys.executable, ROOT / "data_processor.py", f"--train_set_path={log_of(args.log_dir, 'train')}",
-                    f"--output_dir={folder}", f"--feat_appear_limit={args.feat_appear_limit}"],
-                   check=True, stdout=sys.stderr)
-    rows, test = (ABLATION, "valid") if args.ablation else (
-        {name: ROWS[name] for name in args.rows or ROWS}, "test")
+    subprocess.run(
+        [
+            sys.executable,
+            ROOT / "data_processor.py",
+            f"--train_set_path={log_of(args.log_dir, 'train')}",
+            f"--output_dir={folder}",
+            f"--feat_appear_limit={args.feat_appear_limit}",
+        ],
+        check=True,
+        stdout=sys.stderr,
+    )
+    rows, test = (
+        (ABLATION, "valid")
+        if args.ablation
+        else ({name: ROWS[name] for name in args.rows or ROWS}, "test")
+    )
     if args.num_passes:
-        rows = {name: f"{settings} --num_passes={args.num_passes}" for name, settings in rows.items()}
-    runs = {name: [train(folder, args.log_dir, test, settings, seed) for seed in range(args.seeds)]
-            for name, settings in rows.items()}
-    print(f"| {args.name} | {' | '.join(METRICS)} | passes | minutes |\n|---{'|---' * (len(METRICS) + 2)}|")
+        rows = {
+            name: f"{settings} --num_passes={args.num_passes}" for name, settings in rows.items()
+        }
+    runs = {
+        name: [train(folder, args.log_dir, test, settings, seed) for seed in range(args.seeds)]
+        for name, settings in rows.items()
+    }
+    print(
+        f"| {args.name} | {' | '.join(METRICS)} | passes | minutes |\n|---{'|---' * (len(METRICS) + 2)}|"
+    )
     for baseline in ("popularity", "rules"):
         print(table_row(baseline, [next(iter(runs.values()))[0][-1]], baseline + "_"), "- | - |")
     for row, seeds in runs.items():
         minutes = statistics.mean(sum(each["seconds"] for each in passes) for passes in seeds) / 60
-        print(table_row(row, [passes[-1] for passes in seeds]), f"{len(seeds[0])} | {minutes:.1f} |")
+        print(
+            table_row(row, [passes[-1] for passes in seeds]), f"{len(seeds[0])} | {minutes:.1f} |"
+        )
     if not args.ablation and not args.rows:
-        draw(ROOT / "docs" / f"curves-{args.name}.svg", curves(runs), xlabel="pass", ylabel="ndcg@10", title=args.name,
-             ylim=0)
+        draw(
+            ROOT / "docs" / f"curves-{args.name}.svg",
+            curves(runs),
+            xlabel="pass",
+            ylabel="ndcg@10",
+            title=args.name,
+            ylim=0,
+        )
 
 
 if __name__ == "__main__":

@@ -11,16 +11,56 @@ gender and decade of age the phone; the decade of release is a film's category, 
 train.txt has each user's clicks but the last two, valid.txt all but the last, test.txt all of them, and
 truth.txt the last one, so that each of the three logs ends with what the one before it is to predict.
 """
+
 import argparse
 import os
 import re
 import sys
 
-GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
-          "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
-OCCUPATIONS = ("other", "academic", "artist", "clerical", "college", "customer", "doctor", "executive", "farmer",
-               "homemaker", "K-12", "lawyer", "programmer", "retired", "sales", "scientist", "self-employed",
-               "technician", "tradesman", "unemployed", "writer")
+GENRES = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
+OCCUPATIONS = (
+    "other",
+    "academic",
+    "artist",
+    "clerical",
+    "college",
+    "customer",
+    "doctor",
+    "executive",
+    "farmer",
+    "homemaker",
+    "K-12",
+    "lawyer",
+    "programmer",
+    "retired",
+    "sales",
+    "scientist",
+    "self-employed",
+    "technician",
+    "tradesman",
+    "unemployed",
+    "writer",
+)
 
 
 def video_info(movie, year, genres):
@@ -44,31 +84,43 @@ def read_rows(folder, name, separator):
 
 def read_100k(folder):
     """(ratings [(user, movie, timestamp)], {movie: video-info}, {user: profile}) of MovieLens-100k."""
-    ratings = [(user, movie, int(time)) for user, movie, _, time in read_rows(folder, "u.data", "\t")]
+    ratings = [
+        (user, movie, int(time)) for user, movie, _, time in read_rows(folder, "u.data", "\t")
+    ]
     movies = {}
     for movie, _, date, _, _, *flags in read_rows(folder, "u.item", "|"):
-        movies[movie] = video_info(movie, date[-4:], [genre for genre, flag in zip(GENRES, flags) if flag == "1"])
-    users = {user: user_profile(gender, age, occupation, zip_code)
-             for user, age, gender, occupation, zip_code in read_rows(folder, "u.user", "|")}
+        movies[movie] = video_info(
+            movie, date[-4:], [genre for genre, flag in zip(GENRES, flags) if flag == "1"]
+        )
+    users = {
+        user: user_profile(gender, age, occupation, zip_code)
+        for user, age, gender, occupation, zip_code in read_rows(folder, "u.user", "|")
+    }
     return ratings, movies, users
 
 
 def read_1m(folder):
     """(ratings [(user, movie, timestamp)], {movie: video-info}, {user: profile}) of MovieLens-1M."""
-    ratings = [(user, movie, int(time)) for user, movie, _, time in read_rows(folder, "ratings.dat", "::")]
+    ratings = [
+        (user, movie, int(time)) for user, movie, _, time in read_rows(folder, "ratings.dat", "::")
+    ]
     movies = {}
     for movie, title, genres in read_rows(folder, "movies.dat", "::"):
         year = re.search(r"\((\d{4})\)\s*$", title)
         movies[movie] = video_info(movie, year and year.group(1), genres.split("|"))
-    users = {user: user_profile(gender, age, OCCUPATIONS[int(occupation)], zip_code)
-             for user, gender, age, occupation, zip_code in read_rows(folder, "users.dat", "::")}
+    users = {
+        user: user_profile(gender, age, OCCUPATIONS[int(occupation)], zip_code)
+        for user, gender, age, occupation, zip_code in read_rows(folder, "users.dat", "::")
+    }
     return ratings, movies, users
 
 
 def histories(ratings):
     """{user: [movie, ...]} by time, users in order of their number."""
     by_user = {}
-    for user, movie, _ in sorted(ratings, key=lambda rating: rating[2]):  # stable: equal times keep their order
+    for user, movie, _ in sorted(
+        ratings, key=lambda rating: rating[2]
+    ):  # stable: equal times keep their order
         by_user.setdefault(user, []).append(movie)
     return {user: by_user[user] for user in sorted(by_user, key=int)}
 
@@ -81,7 +133,9 @@ def write_logs(folder, ratings, movies, users):
     for user, clicked in histories(ratings).items():
         province, city, phone = users[user]
         for name, left_out in held_out.items():
-            history = ";".join(movies[movie] for movie in clicked[:len(clicked) - left_out]) or "NULL"
+            history = (
+                ";".join(movies[movie] for movie in clicked[: len(clicked) - left_out]) or "NULL"
+            )
             lines[name].append(f"USER_{user}\t{province}\t{city}\t{history}\t{phone}\n")
         lines["truth.txt"].append(f"USER_{user}\tMOVIE_{clicked[-1]}\n")
     for name, content in lines.items():
@@ -90,7 +144,9 @@ def write_logs(folder, ratings, movies, users):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--input_dir", required=True, help="the unpacked download")
     parser.add_argument("--output_dir", required=True, help="folder for the four files")
     args = parser.parse_args()
@@ -98,12 +154,17 @@ def main():
         read = read_100k if os.path.exists(os.path.join(args.input_dir, "u.data")) else read_1m
         write_logs(args.output_dir, *read(args.input_dir))
     except OSError as error:
-        print(f"convert_movielens.py: {error.filename}: {error.strerror}; give the folder that holds u.data or "
-              "ratings.dat", file=sys.stderr)
+        print(
+            f"convert_movielens.py: {error.filename}: {error.strerror}; give the folder that holds u.data or "
+            "ratings.dat",
+            file=sys.stderr,
+        )
         return 2
     except (KeyError, ValueError, IndexError) as error:
-        print(f"convert_movielens.py: {args.input_dir}: not as MovieLens has it ({error!r}); download it again",
-              file=sys.stderr)
+        print(
+            f"convert_movielens.py: {args.input_dir}: not as MovieLens has it ({error!r}); download it again",
+            file=sys.stderr,
+        )
         return 2
     return 0
 

@@ -13,6 +13,7 @@ names in several scripts.
 train.txt has the clicks of most users but their last; test.txt has whole histories of some of them, and of users
 that training never saw; infer.txt has users of both kinds, and a few without any click.
 """
+
 import argparse
 import gzip
 import io
@@ -34,12 +35,30 @@ POPULARITY_POWER = 0.75
 UNKNOWN_PROFILE = 0.04
 RARE_VIDEOS = 60  # almost nobody clicks on these
 FRESH_VIDEOS = 5  # come after training: in test.txt and infer.txt only
-PLACES = {"北京市": ["朝阳区", "海淀区"], "上海市": ["浦东新区", "徐汇区"], "广东省": ["广州市", "深圳市", "佛山市"],
-          "浙江省": ["杭州市", "宁波市"], "Île-de-France": ["Paris", "Créteil"], "São Paulo": ["Campinas", "Santos"],
-          "Bayern": ["München", "Nürnberg"], "Tokyo": ["新宿区", "渋谷区"], "Texas": ["Austin", "Dallas", "El Paso"],
-          "Zürich": ["Winterthur"]}
-PHONES = ["GO T5", "iPhone 6", "Redmi 4", "vivo X9", "SM-G9350", "MI 5", "华为 Mate 9", "OPPO R9s", "Nexus 5X",
-          "Lumia 950"]
+PLACES = {
+    "北京市": ["朝阳区", "海淀区"],
+    "上海市": ["浦东新区", "徐汇区"],
+    "广东省": ["广州市", "深圳市", "佛山市"],
+    "浙江省": ["杭州市", "宁波市"],
+    "Île-de-France": ["Paris", "Créteil"],
+    "São Paulo": ["Campinas", "Santos"],
+    "Bayern": ["München", "Nürnberg"],
+    "Tokyo": ["新宿区", "渋谷区"],
+    "Texas": ["Austin", "Dallas", "El Paso"],
+    "Zürich": ["Winterthur"],
+}
+PHONES = [
+    "GO T5",
+    "iPhone 6",
+    "Redmi 4",
+    "vivo X9",
+    "SM-G9350",
+    "MI 5",
+    "华为 Mate 9",
+    "OPPO R9s",
+    "Nexus 5X",
+    "Lumia 950",
+]
 TITLES = ["日出", "Café", "Über-uns", "Привет", "λόγος", "show:live"]
 
 
@@ -50,9 +69,14 @@ class Catalogue:
         order = shuffled(rng, range(VIDEOS))
         self.weight = [0.0] * VIDEOS
         for rank, video in enumerate(order):
-            self.weight[video] = (rank + 12) ** -POPULARITY_POWER if rank < VIDEOS - RARE_VIDEOS else 1e-5
-        self.category = [category for _ in range(VIDEOS // SERIES_LENGTH)
-                         for category in [int(rng.random() ** 1.5 * CATEGORIES)] * SERIES_LENGTH]
+            self.weight[video] = (
+                (rank + 12) ** -POPULARITY_POWER if rank < VIDEOS - RARE_VIDEOS else 1e-5
+            )
+        self.category = [
+            category
+            for _ in range(VIDEOS // SERIES_LENGTH)
+            for category in [int(rng.random() ** 1.5 * CATEGORIES)] * SERIES_LENGTH
+        ]
         self.following = [v + 1 if (v + 1) % SERIES_LENGTH else None for v in range(VIDEOS)]
         self.info = [self._info(rng, video) for video in range(VIDEOS)]
         self.info += [f"VIDEO_{VIDEOS + number}:CATEGORY_0:TAG0" for number in range(FRESH_VIDEOS)]
@@ -108,7 +132,9 @@ def make_history(rng, catalogue, interests, length, repeats=False):
         video = catalogue.following[history[-1]] if history else None
         if video is None or kind > NEXT_OF_SERIES:
             of_interest = kind < NEXT_OF_SERIES + OF_INTEREST
-            video = (catalogue.of_category[active] if of_interest else catalogue.everything).draw(rng)
+            video = (catalogue.of_category[active] if of_interest else catalogue.everything).draw(
+                rng
+            )
         if video in seen and not repeats and rng.random() < 0.97:
             continue
         seen.add(video)
@@ -123,14 +149,18 @@ def make_user(rng, catalogue, number):
     city = cities[int(rng.random() * len(cities))]
     phone = PHONES[(home + int(rng.random() ** 2 * len(PHONES))) % len(PHONES)]
     categories = list(catalogue.of_category)
-    interests = [categories[(home * 3 + int(rng.random() ** 2 * len(categories))) % len(categories)]
-                 for _ in range(1 + int(rng.random() * 3))]
+    interests = [
+        categories[(home * 3 + int(rng.random() ** 2 * len(categories))) % len(categories)]
+        for _ in range(1 + int(rng.random() * 3))
+    ]
     length = LONG_HISTORY if number == 7 else 1
     while length < MAX_CLICKS and rng.random() > 1 / MEAN_CLICKS:
         length += 1
     length = 2 if number % 60 == 1 else length  # one click is left for training
     unknown = ("NULL", "")[number % 2]
-    fields = [value if rng.random() > UNKNOWN_PROFILE else unknown for value in (province, city, phone)]
+    fields = [
+        value if rng.random() > UNKNOWN_PROFILE else unknown for value in (province, city, phone)
+    ]
     history = make_history(rng, catalogue, interests, length, repeats=length == LONG_HISTORY)
     return (f"USER_ID_{number}", fields[0], fields[1], history, fields[2])
 
@@ -153,21 +183,32 @@ def make_logs():
         user[3][-1] = VIDEOS + number % FRESH_VIDEOS
     tested = sorted(shuffled(rng, range(len(known)))[:TEST_KNOWN])
     served = sorted(shuffled(rng, range(len(known)))[:INFER_KNOWN])
-    empty = [(f"NEW_{number}", *users[number][1:3], [], users[number][4]) for number in range(INFER_EMPTY)]
+    empty = [
+        (f"NEW_{number}", *users[number][1:3], [], users[number][4])
+        for number in range(INFER_EMPTY)
+    ]
     train = [line(user, catalogue, len(user[3]) - 1) for user in known]
     train[11] = line((*known[11][:3], [], known[11][4]), catalogue)  # a user without a click
     tested = [number for number in tested if number != 11]
-    return {"train.txt": "".join(train),
-            "test.txt": "".join(line(user, catalogue) for user in [*(known[n] for n in tested), *unseen[:TEST_NEW]]),
-            "infer.txt": "".join(line(user, catalogue) for user in shuffled(
-                rng, [*(known[n] for n in served), *unseen[TEST_NEW:], *empty]))}
+    return {
+        "train.txt": "".join(train),
+        "test.txt": "".join(
+            line(user, catalogue) for user in [*(known[n] for n in tested), *unseen[:TEST_NEW]]
+        ),
+        "infer.txt": "".join(
+            line(user, catalogue)
+            for user in shuffled(rng, [*(known[n] for n in served), *unseen[TEST_NEW:], *empty])
+        ),
+    }
 
 
 def make_tar(logs):
     """The bytes of data.tar: a gzip tar without anything that depends on when and where it is made."""
     packed = io.BytesIO()
-    with gzip.GzipFile("", "wb", 9, packed, mtime=0) as stream, \
-            tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with (
+        gzip.GzipFile("", "wb", 9, packed, mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
         for name, text in logs.items():
             entry = tarfile.TarInfo(name)
             content = text.encode("utf-8")
@@ -177,10 +218,16 @@ def make_tar(logs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data.tar")
-    parser.add_argument("--output", default=here, help="where to write (data.tar beside this script)")
-    parser.add_argument("--check", action="store_true", help="compare with what is there, unpacked; write nothing")
+    parser.add_argument(
+        "--output", default=here, help="where to write (data.tar beside this script)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="compare with what is there, unpacked; write nothing"
+    )
     args = parser.parse_args()
     made = make_tar(make_logs())
     if args.check:

@@ -10,6 +10,7 @@ Reads lines of a log, prints `user-id tab video,video,...` (of ids without comma
 order. A malformed or empty request gets an empty list, and its error goes to stderr. Nothing of this project is
 imported.
 """
+
 import argparse
 import json
 import os
@@ -19,7 +20,13 @@ import warnings
 
 import numpy as np
 
-COLUMNS = {"user_id": 0, "province": 1, "city": 2, "history": 3, "phone": 4}  # of the log, as LOG_COLUMNS in utils.py
+COLUMNS = {
+    "user_id": 0,
+    "province": 1,
+    "city": 2,
+    "history": 3,
+    "phone": 4,
+}  # of the log, as LOG_COLUMNS in utils.py
 COLUMN_COUNT = max(COLUMNS.values()) + 1
 
 
@@ -30,8 +37,12 @@ class UserTower:
         warnings.filterwarnings("ignore", message="No ccache found")
         import paddle
         from paddle import inference
+
         self.tensor = paddle.to_tensor
-        with open(f"{folder}/inputs.json") as told, open(f"{folder}/feature_dict.pkl", "rb") as dictionary:
+        with (
+            open(f"{folder}/inputs.json") as told,
+            open(f"{folder}/feature_dict.pkl", "rb") as dictionary,
+        ):
             self.told, self.ids = json.load(told), pickle.load(dictionary)
         program, parameters = f"{folder}/user_tower.json", f"{folder}/user_tower.pdiparams"
         os.stat(parameters)  # without them paddle would compute with arbitrary values
@@ -42,7 +53,9 @@ class UserTower:
     def __call__(self, lines):
         """float32 [B, u + 2] of B lines of a log, as lists of columns."""
         users = self.run(self.inputs(lines))
-        vectors = np.hstack([np.ones((len(users), 1)), users, np.zeros((len(users), 1))])  # SIMPLE-LSH
+        vectors = np.hstack(
+            [np.ones((len(users), 1)), users, np.zeros((len(users), 1))]
+        )  # SIMPLE-LSH
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
     def run(self, inputs):
@@ -52,22 +65,41 @@ class UserTower:
     def inputs(self, lines):
         """The five int64 arrays that inputs.json names, of B lines of a log."""
         width, users = self.told["window_size"], len(lines)
-        video_of, category_of, tag_of = (self.ids[f"history_clicked_{name}"].get
-                                         for name in ("items", "categories", "tags"))
-        profile = [[self.ids[name].get(line[COLUMNS[name]], 0) for name in self.told["profile"]] for line in lines]
+        video_of, category_of, tag_of = (
+            self.ids[f"history_clicked_{name}"].get for name in ("items", "categories", "tags")
+        )
+        profile = [
+            [self.ids[name].get(line[COLUMNS[name]], 0) for name in self.told["profile"]]
+            for line in lines
+        ]
         windows = []  # of each user: [(video, category, [tag, ...]), ...], <unk> in front
         for line in lines:
             history = line[COLUMNS["history"]]
-            infos = [] if history in ("", "NULL") else [info.rsplit(":", 2) for info in history.split(";")]
-            clicks = [(video_of(video), category_of(category, 0), [tag_of(tag, 0) for tag in tags.split("_")])
-                      for video, category, tags in infos if video_of(video)]
+            infos = (
+                []
+                if history in ("", "NULL")
+                else [info.rsplit(":", 2) for info in history.split(";")]
+            )
+            clicks = [
+                (
+                    video_of(video),
+                    category_of(category, 0),
+                    [tag_of(tag, 0) for tag in tags.split("_")],
+                )
+                for video, category, tags in infos
+                if video_of(video)
+            ]
             windows.append([(0, 0, [0]), *clicks][-width:])
         most = max(len(tags) for window in windows for *_, tags in window)
         items, categories = np.zeros((2, users, width), np.int64)
         tags = np.full((users, width, most), self.told["no_tag"])
         for row, window in enumerate(windows):
             for place, (video, category, of_video) in enumerate(window):
-                items[row, place], categories[row, place], tags[row, place, :len(of_video)] = video, category, of_video
+                items[row, place], categories[row, place], tags[row, place, : len(of_video)] = (
+                    video,
+                    category,
+                    of_video,
+                )
         lengths = [len(window) for window in windows]
         return [np.array(each, np.int64) for each in (profile, items, categories, tags, lengths)]
 
@@ -88,12 +120,15 @@ def columns(request):
 def load(folder):
     """The user tower, the video-ids [V] and the index of their vectors. ValueError if they do not belong together."""
     import faiss
+
     tower, found = UserTower(folder), np.load(f"{folder}/videos.npz")
     with open(f"{folder}/videos.npz.json") as prints:
         if json.load(prints)["model"] != tower.told["model"]:
             raise ValueError("user tower and videos.npz are of different models")
     names, videos = found["ids"], found["vectors"]
-    index = faiss.IndexFlatIP(videos.shape[1])  # exact; for millions of videos: IndexHNSWFlat, efSearch 200
+    index = faiss.IndexFlatIP(
+        videos.shape[1]
+    )  # exact; for millions of videos: IndexHNSWFlat, efSearch 200
     index.add((videos / np.linalg.norm(videos, axis=1, keepdims=True)).astype(np.float32))
     return tower, names, index
 
@@ -107,7 +142,12 @@ def serve(tower, names, index):
             print(line[0], ",".join(names[best]), sep="\t", flush=True)
         except ValueError as error:
             print(f"serve.py: {request[:80]!r}: {error}", file=sys.stderr, flush=True)
-            print(request.rstrip(b"\r\n").split(b"\t")[0].decode(errors="replace"), "", sep="\t", flush=True)
+            print(
+                request.rstrip(b"\r\n").split(b"\t")[0].decode(errors="replace"),
+                "",
+                sep="\t",
+                flush=True,
+            )
 
 
 def failed(message):
@@ -118,14 +158,18 @@ def failed(message):
 
 def main():
     """Returns the exit code: 2, after one line on stderr, if it cannot start or cannot write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", help="with the user tower, videos.npz and videos.npz.json")
     folder = parser.parse_args().folder
     try:
         loaded = load(folder)
     except ImportError as error:
         return failed(f"{error}; pip install paddlepaddle numpy faiss-cpu")
-    except Exception as error:  # whatever paddle and numpy raise for files that are missing or damaged
+    except (
+        Exception
+    ) as error:  # whatever paddle and numpy raise for files that are missing or damaged
         reason = " ".join(str(error).split())[-200:]
         return failed(f"{folder}: {type(error).__name__}: {reason}; export both as --help says")
     # buffered, so that a line is complete or an error, with PYTHONUNBUFFERED=1 too

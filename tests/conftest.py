@@ -1,4 +1,5 @@
 """What the tests share: commands run as a user types them, small random logs, one pipeline trained on the sample."""
+
 import contextlib
 import filecmp
 import importlib
@@ -15,7 +16,8 @@ import traceback
 import warnings
 from pathlib import Path
 
-from utils import FEATURES, run_script
+from candgen.console import run_script
+from candgen.data.dictionary import FEATURES
 
 import numpy as np
 import pytest
@@ -67,8 +69,12 @@ def run(command, cwd, process=False, **options):
             return call_script(script.stem, words[1:], cwd)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     options = {"capture_output": True, "encoding": "utf-8", **options}
-    return subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=cwd,
-                          env={**os.environ, "PATH": path, **options.pop("env", {})}, **options)
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=cwd,
+        env={**os.environ, "PATH": path, **options.pop("env", {})},
+        **options,
+    )
 
 
 def plain_words(command):
@@ -76,21 +82,32 @@ def plain_words(command):
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words = list(lexer)
-    if any(set(word) <= set("();<>|&") or set(word) & set("$`*?~") for word in words) or "\n" in command:
+    if (
+        any(set(word) <= set("();<>|&") or set(word) & set("$`*?~") for word in words)
+        or "\n" in command
+    ):
         return None
     return words
+
+
+def sources():
+    """The scripts and the modules of candgen, relative to the checkout."""
+    files = [*ROOT.glob("*.py"), *ROOT.glob("candgen/**/*.py")]
+    return [file.relative_to(ROOT) for file in files]
 
 
 def same_code(folder):
     """Whether a folder holds the scripts of this checkout, unchanged."""
     return folder.resolve() == ROOT or all(
-        (folder / script.name).is_file() and filecmp.cmp(script, folder / script.name) for script in ROOT.glob("*.py"))
+        (folder / file).is_file() and filecmp.cmp(ROOT / file, folder / file) for file in sources()
+    )
 
 
 @contextlib.contextmanager
 def fresh_names():
     """paddle numbers the state of its optimisers: within this from 0, as in a process of its own."""
     import paddle
+
     with paddle.utils.unique_name.guard():
         yield
 
@@ -158,8 +175,9 @@ def output_of(main, *flags):
 def checkout(folder):
     """The scripts, beside the packed sample, as a fresh clone has them."""
     (folder / "data").mkdir(parents=True)
-    for script in ROOT.glob("*.py"):
-        shutil.copy(script, folder)
+    for file in sources():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, folder / file)
     shutil.copy(ROOT / "data" / "data.tar", folder / "data")
     return folder
 
@@ -176,29 +194,39 @@ def small(tmp_path_factory):
     """Folder with a log of 300 users, its dictionary and a model after two short passes: quick to ask things of."""
     folder = checkout(tmp_path_factory.mktemp("small") / "clone")
     (folder / "log.txt").write_text(small_log(300), encoding="utf-8")
-    run_ok("python data_processor.py --train_set_path=log.txt --output_dir=output --feat_appear_limit=2", folder)
+    run_ok(
+        "python data_processor.py --train_set_path=log.txt --output_dir=output --feat_appear_limit=2",
+        folder,
+    )
     run_ok(train_command("output/model"), folder)
     return folder
 
 
 def train_command(output, flags="", log="log.txt"):
     """train.py for two passes over a log that is the test log as well, in a folder like that of `small`."""
-    return (f"python train.py --train_set_path={log} --test_set_path={log} --model_output_dir={output} "
-            f"--feature_dict=output/feature_dict.pkl --item_freq=output/item_freq.pkl --num_passes=2 {flags}")
+    return (
+        f"python train.py --train_set_path={log} --test_set_path={log} --model_output_dir={output} "
+        f"--feature_dict=output/feature_dict.pkl --item_freq=output/item_freq.pkl --num_passes=2 {flags}"
+    )
 
 
 def lists_of(out):
     """[(user, [(video, probability), ...]), ...] of the output of infer.py and infer_user.py."""
     rows = [line.split("\t") for line in out.splitlines()]
-    pairs = [(user, [pair.rpartition(":") for pair in row.split(",")] if row else []) for user, row in rows]
+    pairs = [
+        (user, [pair.rpartition(":") for pair in row.split(",")] if row else [])
+        for user, row in rows
+    ]
     return [(user, [(video, float(share)) for video, _, share in row]) for user, row in pairs]
 
 
 def clicked(log):
     """Video ids of each line of a log, oldest first."""
     histories = [line.split("\t")[3] for line in log.splitlines()]
-    return [[] if history == "NULL" else [info.rsplit(":", 2)[0] for info in history.split(";")]
-            for history in histories]
+    return [
+        [] if history == "NULL" else [info.rsplit(":", 2)[0] for info in history.split(";")]
+        for history in histories
+    ]
 
 
 def without_last_clicks(log):
@@ -214,10 +242,13 @@ def without_last_clicks(log):
 
 def metrics_of_ranks(ranks, prefix=""):
     """{metric: value} of the rank of each user's target, infinite for a miss."""
-    return {prefix + "recall@10": sum(rank <= 10 for rank in ranks) / len(ranks),
-            prefix + "recall@50": sum(rank <= 50 for rank in ranks) / len(ranks),
-            prefix + "ndcg@10": sum(1 / math.log2(1 + rank) for rank in ranks if rank <= 10) / len(ranks),
-            prefix + "mrr@10": sum(1 / rank for rank in ranks if rank <= 10) / len(ranks)}
+    return {
+        prefix + "recall@10": sum(rank <= 10 for rank in ranks) / len(ranks),
+        prefix + "recall@50": sum(rank <= 50 for rank in ranks) / len(ranks),
+        prefix + "ndcg@10": sum(1 / math.log2(1 + rank) for rank in ranks if rank <= 10)
+        / len(ranks),
+        prefix + "mrr@10": sum(1 / rank for rank in ranks if rank <= 10) / len(ranks),
+    }
 
 
 def small_log(users, seed=0):
@@ -236,18 +267,35 @@ def small_log(users, seed=0):
 
 def feature_dict_of(**values):
     """A feature dictionary of the given values; features that are not named know <unk> only."""
-    return {name: {value: id_ for id_, value in enumerate(["<unk>", *values.get(name, [])])} for name in FEATURES}
+    return {
+        name: {value: id_ for id_, value in enumerate(["<unk>", *values.get(name, [])])}
+        for name in FEATURES
+    }
 
 
 # dictionary and logs for property tests: some of the values are in the dictionary, some are not
-SMALL_DICT = feature_dict_of(user_id=["u1", "u2"], province=["p1"], city=["c1", "c2"], phone=["m1"],
-                             history_clicked_items=["v1", "v2", "v3", "v4"], history_clicked_categories=["a", "b"],
-                             history_clicked_tags=["s", "t"])
-INFOS = st.builds("{}:{}:{}".format, st.sampled_from(["v1", "v2", "v3", "v4", "v4", "new", "", "<unk>", "a:b"]),
-                  st.sampled_from(["a", "b", "z", "", "NULL"]),
-                  st.lists(st.sampled_from(["s", "t", "q", "NULL", ""]), min_size=1, max_size=4).map("_".join))
-LINES = st.tuples(st.sampled_from(["u1", "u2", "u9", "NULL", ""]), st.sampled_from(["p1", "p9", "NULL"]),
-                  st.sampled_from(["c1", "c2", ""]), st.lists(INFOS, max_size=12), st.sampled_from(["m1", "北京"]))
+SMALL_DICT = feature_dict_of(
+    user_id=["u1", "u2"],
+    province=["p1"],
+    city=["c1", "c2"],
+    phone=["m1"],
+    history_clicked_items=["v1", "v2", "v3", "v4"],
+    history_clicked_categories=["a", "b"],
+    history_clicked_tags=["s", "t"],
+)
+INFOS = st.builds(
+    "{}:{}:{}".format,
+    st.sampled_from(["v1", "v2", "v3", "v4", "v4", "new", "", "<unk>", "a:b"]),
+    st.sampled_from(["a", "b", "z", "", "NULL"]),
+    st.lists(st.sampled_from(["s", "t", "q", "NULL", ""]), min_size=1, max_size=4).map("_".join),
+)
+LINES = st.tuples(
+    st.sampled_from(["u1", "u2", "u9", "NULL", ""]),
+    st.sampled_from(["p1", "p9", "NULL"]),
+    st.sampled_from(["c1", "c2", ""]),
+    st.lists(INFOS, max_size=12),
+    st.sampled_from(["m1", "北京"]),
+)
 
 
 def last_clicks(lines, limit):
@@ -255,7 +303,7 @@ def last_clicks(lines, limit):
     left, found = {}, []
     for number, (user, province, city, infos, phone) in list(enumerate(lines))[::-1]:
         who = number if user in ("", "NULL") else user
-        kept = infos[max(0, len(infos) - left.get(who, limit)):]
+        kept = infos[max(0, len(infos) - left.get(who, limit)) :]
         left[who] = left.get(who, limit) - len(kept)
         found.append((user, province, city, kept, phone))
     return found[::-1]
@@ -263,5 +311,7 @@ def last_clicks(lines, limit):
 
 def log_text(lines):
     """The log of lines drawn from LINES."""
-    return "".join("\t".join([user, province, city, ";".join(infos) or "NULL", phone]) + "\n"
-                   for user, province, city, infos, phone in lines)
+    return "".join(
+        "\t".join([user, province, city, ";".join(infos) or "NULL", phone]) + "\n"
+        for user, province, city, infos, phone in lines
+    )

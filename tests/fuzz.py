@@ -7,6 +7,7 @@ A target takes the bytes of a file. Either they are read, and then what is promi
 refused with an InputError of one line; every other exception is a find. atheris keeps an input that found something as
 crash-*: once mended it moves into tests/corpus/TARGET/, which test_fuzz.py replays.
 """
+
 import argparse
 import contextlib
 import gzip
@@ -26,11 +27,25 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 CORPUS = Path(__file__).resolve().parent / "corpus"
-FEATURES = ("user_id", "province", "city", "phone", "history_clicked_items", "history_clicked_categories",
-            "history_clicked_tags")
+FEATURES = (
+    "user_id",
+    "province",
+    "city",
+    "phone",
+    "history_clicked_items",
+    "history_clicked_categories",
+    "history_clicked_tags",
+)
 DICTIONARY = {name: {"<unk>": 0, "a": 1, "b": 2} for name in FEATURES}
-SMALLEST = {"format_version": 1, "dictionary_sizes": dict.fromkeys(FEATURES, 3), "embedding_dims": dict.fromkeys(
-    FEATURES, 1), "window_size": 2, "dnn_layer_dims": [1, 2], "lstm_dim": 1, "tie_embeddings": False}
+SMALLEST = {
+    "format_version": 1,
+    "dictionary_sizes": dict.fromkeys(FEATURES, 3),
+    "embedding_dims": dict.fromkeys(FEATURES, 1),
+    "window_size": 2,
+    "dnn_layer_dims": [1, 2],
+    "lstm_dim": 1,
+    "tie_embeddings": False,
+}
 FOLDER = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 
 
@@ -45,6 +60,7 @@ def file_of(data, name="input"):
 def accepted(read, *arguments):
     """(True, what `read` gives), or (False, None) if it refuses the file in one line that names it."""
     from utils import InputError
+
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # each line left out is named there
             return True, read(*arguments)
@@ -63,6 +79,7 @@ def log(data):
     def encode(path, bad_lines=None):
         [block] = Reader(DICTIONARY, bad_lines).encode(path)
         return block
+
     path = file_of(data)
     counted, found = accepted(count_log, path)
     encoded, block = accepted(encode, path)
@@ -71,13 +88,20 @@ def log(data):
         counts, lines, clicks = found[1], found[0].lines, found[0].clicks
         assert (lines, clicks) == (len(block.users), sum(counts["history_clicked_items"].values()))
         assert sum(counts["user_id"].values()) == clicks
-        assert len(block.clicks) == sum(counts["history_clicked_items"].get(video, 0) for video in ("a", "b"))
+        assert len(block.clicks) == sum(
+            counts["history_clicked_items"].get(video, 0) for video in ("a", "b")
+        )
     bad_lines, again = BadLines(len(data) + 1), BadLines(len(data) + 1)
     readable, sifted = accepted(count_log, path, 1, bad_lines)
-    assert (readable, readable and bad_lines.count) == (accepted(encode, path, again)[0], readable and again.count)
+    assert (readable, readable and bad_lines.count) == (
+        accepted(encode, path, again)[0],
+        readable and again.count,
+    )
     if readable:  # every line of it is either good or left out
         assert counted == (bad_lines.count == 0)
-        lines = [re.sub(b"^(\xef\xbb\xbf)*", b"", raw.rstrip(b"\r\n")) for _, _, raw in raw_lines(path)]
+        lines = [
+            re.sub(b"^(\xef\xbb\xbf)*", b"", raw.rstrip(b"\r\n")) for _, _, raw in raw_lines(path)
+        ]
         assert sifted[0].lines + bad_lines.count == sum(map(bool, lines))
         assert not counted or vars(sifted[0]) == vars(found[0])
 
@@ -85,7 +109,9 @@ def log(data):
 def dictionary(data):
     """A dictionary that is accepted has a fingerprint, serves a Reader, and is the same when written and read again."""
     from reader import Reader
+
     from utils import dictionary_fingerprint, load_feature_dict
+
     good, feature_dict = accepted(load_feature_dict, file_of(data))
     if good:
         assert len(dictionary_fingerprint(feature_dict)) == 64
@@ -96,34 +122,51 @@ def dictionary(data):
 def frequencies(data):
     """Frequencies that are accepted can be drawn from: none is negative, and not all lies on <unk>."""
     from utils import load_item_freq
+
     good, freq = accepted(load_item_freq, file_of(data), DICTIONARY)
     if good:
-        assert len(freq) == 3 and min(freq) >= 0 < max(freq[1:]) and math.isclose(sum(freq), 1, abs_tol=1e-6)
+        assert (
+            len(freq) == 3
+            and min(freq) >= 0 < max(freq[1:])
+            and math.isclose(sum(freq), 1, abs_tol=1e-6)
+        )
 
 
 def model(data):
     """An archive that is accepted holds finite numbers, and is the same when written and read again; a model that is
     accepted fits its dictionary, and can be ranked with."""
     from infer import TopN, load_model
+
     from utils import read_archive, write_archive
+
     path, again = file_of(data, "model.tar.gz"), os.path.join(FOLDER.name, "again.tar.gz")
     good, archive = accepted(read_archive, path, "mend it")
     if good:
-        told, arrays = archive
-        assert isinstance(told, dict) and all(np.isfinite(value).all() for value in arrays.values())
+        metadata, arrays = archive
+        assert isinstance(metadata, dict) and all(
+            np.isfinite(value).all() for value in arrays.values()
+        )
         if all(name.isascii() and 0 < len(name) < 90 for name in arrays):
-            write_archive(again, told, arrays)
+            write_archive(again, metadata, arrays)
             retold, found = read_archive(again, "mend it")
-            assert json.dumps(retold) == json.dumps(told) and found.keys() == arrays.keys()
-            assert all(np.array_equal(found[name], np.atleast_1d(value)) for name, value in arrays.items())
+            assert json.dumps(retold) == json.dumps(metadata) and found.keys() == arrays.keys()
+            assert all(
+                np.array_equal(found[name], np.atleast_1d(value)) for name, value in arrays.items()
+            )
     feature_dict = file_of(pickle.dumps(DICTIONARY), "feature_dict.pkl")
     fits, loaded = accepted(load_model, SimpleNamespace(model_path=path, feature_dict=feature_dict))
     assert good or not fits
     if fits:
         _, parameters, item_freq, _ = loaded
-        assert item_freq.shape == (3,) and parameters["nce_b"].shape == (1, 3) and len(parameters["nce_w"]) == 3
+        assert (
+            item_freq.shape == (3,)
+            and parameters["nce_b"].shape == (1, 3)
+            and len(parameters["nce_w"]) == 3
+        )
         if parameters["nce_w"].dtype == np.float32 == parameters["nce_b"].dtype:
-            ids, *_ = TopN(parameters["nce_w"], parameters["nce_b"])(np.zeros((1, parameters["nce_w"].shape[1])), 2)
+            ids, *_ = TopN(parameters["nce_w"], parameters["nce_b"])(
+                np.zeros((1, parameters["nce_w"].shape[1])), 2
+            )
             assert sorted(ids[0]) == [1, 2]
 
 
@@ -148,26 +191,43 @@ def tar_of(name, content):
 def seeds():
     """{target: [good files to start from]}"""
     from utils import dictionary_fingerprint, write_archive
+
     path = os.path.join(FOLDER.name, "seed.tar.gz")
     shapes = {"relu1_b": (1,), "nce_w": (3, 2), "nce_b": (1, 3), "item_freq": (3,)}
-    told = {**SMALLEST, "dictionary_fingerprint": dictionary_fingerprint(DICTIONARY)}
-    write_archive(path, told, {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()})
+    metadata = {**SMALLEST, "dictionary_fingerprint": dictionary_fingerprint(DICTIONARY)}
+    write_archive(
+        path, metadata, {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
+    )
     good_model = Path(path).read_bytes()
-    good_log = "\ufeffa\tb\tc\ta:b:a_b;b:a:NULL\tNULL\n\nü\t\t\tNULL\t\r\nx\ty\tz\ta:b:c:d\t \n".encode()
-    json_only = tar_of("model.json", json.dumps(told).encode())
-    return {"log": [good_log, gzip.compress(good_log), b"a\tb\tc\td\n", b"a\tb\tc\ta:b\te\na\tb\tc\t\te\n"],
-            "dictionary": [pickle.dumps(DICTIONARY, protocol) for protocol in (0, 2, 4)],
-            "frequencies": [pickle.dumps([0.0, 0.5, 0.5], protocol) for protocol in (0, 2, 4)],
-            "model": [good_model, gzip.compress(json_only)],
-            "archive": [gzip.decompress(good_model), json_only]}
+    good_log = (
+        "\ufeffa\tb\tc\ta:b:a_b;b:a:NULL\tNULL\n\nü\t\t\tNULL\t\r\nx\ty\tz\ta:b:c:d\t \n".encode()
+    )
+    json_only = tar_of("model.json", json.dumps(metadata).encode())
+    return {
+        "log": [
+            good_log,
+            gzip.compress(good_log),
+            b"a\tb\tc\td\n",
+            b"a\tb\tc\ta:b\te\na\tb\tc\t\te\n",
+        ],
+        "dictionary": [pickle.dumps(DICTIONARY, protocol) for protocol in (0, 2, 4)],
+        "frequencies": [pickle.dumps([0.0, 0.5, 0.5], protocol) for protocol in (0, 2, 4)],
+        "model": [good_model, gzip.compress(json_only)],
+        "archive": [gzip.decompress(good_model), json_only],
+    }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("target", choices=sorted(TARGETS))
-    parser.add_argument("--corpus_dir", type=Path, default=Path("output/fuzz"), help="where inputs are kept")
+    parser.add_argument(
+        "--corpus_dir", type=Path, default=Path("output/fuzz"), help="where inputs are kept"
+    )
     args, of_libfuzzer = parser.parse_known_args()
     import atheris
+
     with atheris.instrument_imports(include=["utils", "reader", "data_processor", "infer"]):
         import data_processor  # noqa: F401
         import infer  # noqa: F401
@@ -176,8 +236,18 @@ def main():
     for number, content in enumerate(seeds()[args.target]):
         (corpus / f"seed-{number}").write_bytes(content)
     (CORPUS / args.target).mkdir(parents=True, exist_ok=True)
-    atheris.Setup([sys.argv[0], str(corpus), str(CORPUS / args.target), f"-artifact_prefix={args.corpus_dir}/",
-                   "-timeout=10", "-rss_limit_mb=4096", *of_libfuzzer], TARGETS[args.target])
+    atheris.Setup(
+        [
+            sys.argv[0],
+            str(corpus),
+            str(CORPUS / args.target),
+            f"-artifact_prefix={args.corpus_dir}/",
+            "-timeout=10",
+            "-rss_limit_mb=4096",
+            *of_libfuzzer,
+        ],
+        TARGETS[args.target],
+    )
     atheris.Fuzz()
 
 

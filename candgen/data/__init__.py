@@ -1,0 +1,1 @@
+"""Logs of clicks -> dictionaries, arrays and batches. Imports no paddle."""

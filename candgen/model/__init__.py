@@ -1,0 +1,1 @@
+"""What networks are built from, their files, and what is carried over from earlier ones."""

@@ -1,0 +1,98 @@
+"""Functions and small layers that networks are built from, and the device they run on."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from candgen.console import InputError, describe_error
+from candgen.data.dictionary import ITEMS
+
+import numpy as np
+import paddle
+from paddle import nn
+
+VIDEO_TABLE = f"_proj_{ITEMS}"  # of the clicked videos
+
+
+def use_device(name: str | None) -> None:
+    """Select the device that paddle runs on.
+
+    Parameters
+    ----------
+    name : str or None
+        ``cpu``, ``gpu``, ``gpu:1``, ...; None selects a GPU if paddle has one.
+
+    Raises
+    ------
+    InputError
+        If there is no such device.
+    """
+    try:
+        paddle.set_device(name or ("gpu" if paddle.device.cuda.device_count() else "cpu"))
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            "--device",
+            f"no such device ({describe_error(error)})",
+            hint="give cpu, gpu or gpu:1",
+        ) from error
+
+
+def embedding_table(size: int, width: int) -> nn.Embedding:
+    """Embedding [size, width] with sparse gradients, zero until it is initialized or loaded."""
+    zeros = paddle.ParamAttr(initializer=nn.initializer.Constant(0))
+    return nn.Embedding(size, width, sparse=True, weight_attr=zeros)
+
+
+def running_max(states: paddle.Tensor) -> paddle.Tensor:
+    """Maximum over each position and all positions before it.
+
+    float [T, S, width] -> [T, S, width]. `paddle.cummax` takes twice as long.
+    """
+    return paddle.stack([*accumulate(paddle.unbind(states), paddle.maximum)])
+
+
+def running_mean(values: paddle.Tensor, counts: paddle.Tensor, batch: dict) -> paddle.Tensor:
+    """Sum of `values` up to the last position before each target, divided by `counts`.
+
+    float [T, S, width], float [N, 1] -> [N, width].
+    """
+    return at_targets(paddle.cumsum(values, 0), batch) / counts
+
+
+def decayed_mean(values: paddle.Tensor, decay: float, positions: int) -> paddle.Tensor:
+    """Weighted mean of each position and all positions before it, the newest weighing most.
+
+    Parameters
+    ----------
+    values : float [T, S, width]
+    decay : weight of a position relative to the one after it.
+    positions : at least T. Positions beyond T are filled with zeros: a product of matrices of
+        another size rounds differently.
+
+    Returns
+    -------
+    float [positions, S, width]
+    """
+    missing = positions - values.shape[0]
+    if missing > 0:
+        values = paddle.concat([values, paddle.zeros([missing, *values.shape[1:]])])
+    times = np.arange(positions)
+    age = np.maximum(times[:, None] - times, 0)
+    weights = np.tril(decay**age).astype(np.float32)  # [position, earlier position]
+    weights /= weights.sum(1, keepdims=True)
+    means = paddle.matmul(paddle.to_tensor(weights), values.flatten(1))  # [positions, S * width]
+    return means.reshape(values.shape)
+
+
+def at_targets(sequence: paddle.Tensor, batch: dict) -> paddle.Tensor:
+    """Values of a sequence at the last position before each target: [T, S, width] -> [N, width]."""
+    return paddle.gather(sequence.reshape([-1, sequence.shape[-1]]), batch["context_index"])
+
+
+def to_tensors(arrays: dict[str, np.ndarray]) -> dict[str, paddle.Tensor]:
+    """Tensors of the arrays of a batch; counts become float32, since they are divided by."""
+    counts = ("clicks", "tag_counts")
+    return {
+        name: paddle.to_tensor(array.astype(np.float32) if name in counts else array)
+        for name, array in arrays.items()
+    }

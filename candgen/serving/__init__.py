@@ -1,0 +1,1 @@
+"""User vectors -> lists, metrics and files of vectors."""

@@ -1,0 +1,1 @@
+"""Training: options, steps, ranks, checkpoints, reports."""

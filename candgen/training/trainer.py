@@ -1,0 +1,349 @@
+"""One training step: a batch is split into micro-batches, threads and ranks compute them.
+
+A step has four parts: `Trainer.prepare` makes the arrays of a batch and splits them
+(`split_batch`), `forward_backward` computes the micro-batches on threads, `reduce_gradients` adds
+their gradients up over threads and ranks, `apply_gradients` updates the parameters.
+
+Why micro-batches have leaf tensors and copies of the dense layers
+    paddle releases Python's lock in its kernels, so threads run in parallel. But two threads must
+    not accumulate into the gradient of one tensor. Each micro-batch therefore has its own leaves,
+    the looked-up rows of the tables cut from the graph (`detach`), and its own copy of the dense
+    layers (LSTM, ReLU).
+
+What is summed, and in which order
+    The losses and gradients of micro-batches are summed in the order of the micro-batches, first
+    within a rank, then over the ranks by one all_reduce of one flat buffer. The sums of the leaves'
+    gradients go backward through the look-up into the tables.
+
+Why a result does not depend on the number of threads and ranks
+    Everything random (negatives, hidden ids, one dropout generator for each micro-batch) is drawn
+    for the whole batch before it is split, and sums do not depend on which thread is first. All
+    ranks prepare the whole batch alike, so they know all distinct ids without an exchange. As many
+    ranks with one thread as one process has threads give the same bytes. Another number of
+    micro-batches changes the order of the sums, that is, the rounding, and the dropout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable
+
+from candgen.data.batches import Segments, make_batch, share_rows
+from candgen.data.encoding import EncodedLog
+from candgen.data.items import ItemAttributes
+from candgen.model.layers import VIDEO_TABLE, to_tensors
+from candgen.training.ranks import Ranks
+
+import numpy as np
+import paddle
+from paddle import optimizer
+
+FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
+MICRO_BATCH_SEGMENTS = 512  # at most: more do not fit into the processor's cache
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainerSettings:
+    """How a network is trained; the flags of train.py of the same names.
+
+    Attributes
+    ----------
+    loss : function of network_conf.LOSSES.
+    optimizer : "adam" or "adagrad".
+    learning_rate : at the start; it falls to `FINAL_RATE` of it along a cosine.
+    table_rate : learning rate of the tables relative to the other layers.
+    l2_rate : L2 regularization of all parameters, with adagrad.
+    num_negatives : noise samples for each target.
+    shared_negatives : whether all targets of a batch share them.
+    user_dropout : share of training segments whose user id is hidden.
+    history_dropout : share of training segments of which all but the user id is hidden.
+    threads : worker threads.
+    """
+
+    loss: Callable
+    optimizer: str = "adam"
+    learning_rate: float = 0.002
+    table_rate: float = 1.0
+    l2_rate: float = 0.0
+    num_negatives: int = 5
+    shared_negatives: bool = False
+    user_dropout: float = 0.5
+    history_dropout: float = 0.05
+    threads: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedBatch:
+    """The arrays of a batch.
+
+    Attributes
+    ----------
+    num_targets : of the whole batch, over all ranks.
+    distinct : {table: int64 [distinct]}, ids that the batch looks up, over all ranks.
+    micro_batches : [{name: array}], those of this rank; ids are indices into `distinct`.
+    rngs : generator of the dropout of each of them.
+    """
+
+    num_targets: int
+    distinct: dict[str, np.ndarray]
+    micro_batches: list[dict[str, np.ndarray]]
+    rngs: list[np.random.Generator]
+
+
+class Trainer:
+    """Takes training steps.
+
+    Parameters
+    ----------
+    network : EmbeddingNetwork
+    sampler : network_conf.NoiseSampler
+    settings : TrainerSettings
+    total_steps : of the run, over which the learning rate falls.
+    ranks : Ranks, the processes that train together.
+
+    Attributes
+    ----------
+    pool : ThreadPoolExecutor of ``settings.threads`` threads.
+    lr_scheduler : paddle.optimizer.lr.LRScheduler
+    """
+
+    def __init__(self, network, sampler, settings, total_steps, ranks=None):
+        self.network = network
+        self.settings = settings
+        self.ranks = ranks or Ranks()
+        self.pool = ThreadPoolExecutor(settings.threads)
+        self.lr_scheduler = optimizer.lr.CosineAnnealingDecay(
+            settings.learning_rate, total_steps, FINAL_RATE * settings.learning_rate
+        )
+        self._sampler = sampler
+        self._replicas = [network]  # one for each micro-batch; the first is the network itself
+        self._optimizers = self._make_optimizers()
+
+    def _make_optimizers(self):
+        """Two optimizers for two threads: the largest table is as much work as all the rest."""
+        settings = self.settings
+        video_table, others = [], []
+        tables = self.network.tables()
+        for name, parameter in self.network.named().items():
+            parameter.name = name  # by which an optimizer's state is saved
+            rate = settings.table_rate if name in tables else 1.0
+            parameter.optimize_attr["learning_rate"] = rate
+            (video_table if name == VIDEO_TABLE else others).append(parameter)
+        if settings.optimizer == "adam":
+            return [
+                optimizer.Adam(self.lr_scheduler, parameters=group, lazy_mode=True)
+                for group in (others, video_table)
+            ]
+        return [
+            optimizer.Adagrad(
+                self.lr_scheduler, parameters=group, weight_decay=settings.l2_rate or None
+            )
+            for group in (others, video_table)
+        ]
+
+    # ------------------------------------------------------------ a batch
+    def prepare(
+        self, log: EncodedLog, segments: Segments, rng: np.random.Generator, training: bool = True
+    ) -> PreparedBatch:
+        """Arrays of a batch: hides ids and histories, draws negatives, splits, finds distinct ids.
+
+        Parameters
+        ----------
+        log, segments : as in `make_batch`.
+        rng : generator of everything that is random in this batch.
+        training : False hides nothing.
+        """
+        settings = self.settings
+        num_segments = len(segments.line)
+        num_targets = int(segments.targets.sum())
+        # Hiding all but the user id trains the ids alone, by which infer_user.py mines. Hiding the
+        # user id trains `<unk>`, for new users, and keeps the network from relying on the id.
+        history_dropout = settings.history_dropout if training else 0.0
+        user_dropout = settings.user_dropout if training else 0.0
+        history_mask = rng.random(num_segments) < history_dropout
+        user_mask = (rng.random(num_segments) < user_dropout) & ~history_mask
+        shape = settings.num_negatives
+        if not settings.shared_negatives:
+            shape = (num_targets, settings.num_negatives)
+        negatives = self._sampler.draw(shape, rng)
+
+        micro_batches = self.split_batch(log, segments, history_mask, user_mask, negatives)
+        distinct = share_rows(micro_batches, self.network.table_ids())
+        distinct["nce_b"] = distinct[self.network.output_table()]
+        log_noise = self._sampler.log_probability[distinct["nce_b"], None]  # [distinct, 1]
+        for micro_batch in micro_batches:
+            micro_batch["log_noise"] = log_noise
+        of_this_rank = slice(self.ranks.rank, None, self.ranks.world)
+        rngs = rng.spawn(len(micro_batches))
+        return PreparedBatch(num_targets, distinct, micro_batches[of_this_rank], rngs[of_this_rank])
+
+    def split_batch(self, log, segments, history_mask, user_mask, negatives) -> list[dict]:
+        """Micro-batches of a batch of S segments with N targets, as many for each thread and rank.
+
+        Parameters
+        ----------
+        history_mask : bool [S], segments of which all but the user id is hidden.
+        user_mask : bool [S], segments whose user id is hidden.
+        negatives : int64 [K], shared, or [N, K].
+        """
+        num_segments = len(segments.line)
+        workers = self.settings.threads * self.ranks.world
+        rounds = max(1, math.ceil(num_segments / (workers * MICRO_BATCH_SEGMENTS)))
+        count = min(rounds * workers, num_segments)
+        micro_batches = []
+        first_target = 0
+        for chosen in np.array_split(np.arange(num_segments), count):
+            micro_batch = make_batch(log, segments.take(chosen), history_mask=history_mask[chosen])
+            micro_batch["user_id"][user_mask[chosen]] = 0
+            end_target = first_target + len(micro_batch["target"])
+            micro_batch["negatives"] = (
+                negatives if negatives.ndim == 1 else negatives[first_target:end_target]
+            )
+            first_target = end_target
+            micro_batches.append(micro_batch)
+        return micro_batches
+
+    # ------------------------------------------------------------ a step
+    def step(self, batch: PreparedBatch) -> float:
+        """Train on a batch; returns the mean loss of its targets."""
+        rows = self.network.look_up(batch.distinct)
+        loss, leaves = self.forward_backward(batch, rows)
+        loss, row_gradients, dense_gradients = self.reduce_gradients(loss, leaves)
+        self.apply_gradients(rows, row_gradients, dense_gradients)
+        return loss
+
+    def evaluate_loss(self, batch: PreparedBatch) -> float:
+        """Mean loss of the targets of a batch, without training."""
+        with paddle.no_grad():
+            rows = self.network.look_up(batch.distinct)
+        loss, _ = self.forward_backward(batch, rows, training=False)
+        loss, _ = self.ranks.all_reduce(loss, [])
+        return loss
+
+    def forward_backward(
+        self, batch: PreparedBatch, rows: dict[str, paddle.Tensor], training: bool = True
+    ) -> tuple[float, list[dict[str, paddle.Tensor]]]:
+        """Losses, and in training gradients, of this rank's micro-batches, on the threads.
+
+        Parameters
+        ----------
+        batch : PreparedBatch
+        rows : {table: float32 [distinct, width]}, what `look_up` returned.
+        training : False computes neither dropout nor gradients.
+
+        Returns
+        -------
+        loss : share of this rank in the mean loss of the batch.
+        leaves : [{table: float32 [distinct, width]}], the rows as each micro-batch saw them, with
+            their gradients. Gradients of the dense layers are left in the replicas.
+        """
+        networks = self._replicas_for(len(batch.micro_batches), training)
+        leaves = [{name: value.detach() for name, value in rows.items()} for _ in networks]
+
+        def micro_batch_loss(network, leaf, micro_batch, rng):
+            for value in leaf.values():
+                value.stop_gradient = not training
+            with paddle.set_grad_enabled(training):
+                tensors = to_tensors(micro_batch)
+                users = network(leaf, tensors, rng if training else None)
+                losses = network.output_layer(users, leaf, tensors, self.settings.loss)
+                loss = losses.sum() / batch.num_targets
+                if training:
+                    loss.backward()
+            return float(loss)
+
+        losses = self.pool.map(micro_batch_loss, networks, leaves, batch.micro_batches, batch.rngs)
+        return sum(losses), leaves
+
+    def _replicas_for(self, count, training):
+        """Replicas of the network for `count` micro-batches, with its present dense parameters.
+
+        One at least: a rank may have no micro-batch of the last batch.
+        """
+        while len(self._replicas) < count:
+            self._replicas.append(self.network.replica())
+        replicas = self._replicas[: max(1, count)]
+        for replica in replicas:
+            replica.train() if training else replica.eval()
+        for original, *copies in zip(*(replica.dense_parameters() for replica in replicas)):
+            for copy in copies:
+                copy.copy_(original, True)
+        return replicas
+
+    def reduce_gradients(self, loss: float, leaves: list[dict[str, paddle.Tensor]]):
+        """Sums of the loss and of the gradients over micro-batches and ranks.
+
+        Returns
+        -------
+        loss : float
+        row_gradients : {table: float32 [distinct, width]}
+        dense_gradients : gradients of ``network.dense_parameters()``.
+        """
+        names = list(leaves[0])
+        row_gradients = [sum_gradients([leaf[name] for leaf in leaves]) for name in names]
+        replicas = self._replicas[: len(leaves)]
+        dense = list(zip(*(replica.dense_parameters() for replica in replicas)))
+        dense_gradients = [sum_gradients(parameters) for parameters in dense]
+        for _, *copies in dense:
+            for copy in copies:
+                copy.clear_gradient(set_to_zero=False)
+        loss, sums = self.ranks.all_reduce(loss, row_gradients + dense_gradients)
+        return loss, dict(zip(names, sums)), sums[len(names) :]
+
+    def apply_gradients(self, rows, row_gradients, dense_gradients) -> None:
+        """Update all parameters, and advance the learning rate.
+
+        Parameters
+        ----------
+        rows : what `look_up` returned: the gradients go backward through it into the tables.
+        row_gradients, dense_gradients : from `reduce_gradients`.
+        """
+        paddle.autograd.backward(list(rows.values()), list(row_gradients.values()))
+        for parameter, gradient in zip(self.network.dense_parameters(), dense_gradients):
+            parameter.grad = gradient
+        list(self.pool.map(lambda each: each.step(), self._optimizers))
+        for each in self._optimizers:
+            each.clear_grad(set_to_zero=False)
+        self.lr_scheduler.step()
+
+    # ------------------------------------------------------------ checkpoints
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Everything that training changes, to be saved.
+
+        Returns
+        -------
+        arrays : {name: array}, parameters, the optimizers' moments, the videos' attributes.
+        rate : state of the learning rate.
+        """
+        arrays = self.network.arrays()
+        for each in self._optimizers:
+            state = each.state_dict()
+            state.pop("LR_Scheduler", None)
+            arrays.update(state)
+        if self.network.attributes is not None:
+            arrays["attribute_ids"] = self.network.attributes.ids
+            arrays["attribute_offsets"] = self.network.attributes.offsets
+        return arrays, self.lr_scheduler.state_dict()
+
+    def restore(self, arrays: dict[str, np.ndarray], rate: dict) -> None:
+        """Continue from what `state` returned, or from the parameters of a model file alone."""
+        self.network.set_arrays(arrays)
+        if "attribute_ids" in arrays:
+            self.network.attributes = ItemAttributes(
+                arrays["attribute_ids"], arrays["attribute_offsets"]
+            )
+        if not any("_moment" in name for name in arrays):
+            return  # of a model file
+        state = {name: paddle.to_tensor(value) for name, value in arrays.items()}
+        for each in self._optimizers:
+            each.set_state_dict({**state, "LR_Scheduler": rate})
+
+
+def sum_gradients(tensors: list[paddle.Tensor]) -> paddle.Tensor:
+    """Sum, in order, of the gradients of tensors of one shape; zeros if none has one."""
+    gradients = [tensor.grad for tensor in tensors if tensor.grad is not None]
+    if not gradients:
+        return paddle.zeros_like(tensors[0])
+    return sum(gradients[1:], gradients[0])

@@ -1,0 +1,233 @@
+"""The user tower of a live service: loaded by paddle's inference alone it gives the vectors of user_vector.py."""
+
+import shutil
+import sys
+
+import network_conf
+from candgen.console import InputError
+from candgen.data.dictionary import FEATURES
+from candgen.serving.user_tower import UserTower
+from conftest import ROOT, lists_of, run, run_ok, train_command
+
+import numpy as np
+import pytest
+
+pytest.importorskip("faiss")
+TOWER = """
+import sys, numpy as np
+import serve
+assert not {"infer", "network_conf", "reader", "utils"} & set(sys.modules)
+tower = serve.UserTower("serving")
+lines = [line.rstrip("\\n").split("\\t") for line in open("users.txt", encoding="utf-8")]
+np.save("together.npy", tower(lines))
+np.save("alone.npy", np.concatenate([tower([line]) for line in lines[:20]]))
+"""
+
+
+@pytest.fixture(scope="module", params=["classic", "best"])
+def served(small, tmp_path_factory, request):
+    """Folder with an exported tower, and a log with strangers, unknown videos, long, short and no histories."""
+    folder = tmp_path_factory.mktemp("served")
+    run_ok(
+        train_command(
+            "output/" + request.param, f"--preset={request.param} --num_passes=1 --window_size=12"
+        ),
+        small,
+    )
+    model = (
+        f"--model_path={small}/output/{request.param}/model_pass_00000.tar.gz "
+        f"--feature_dict={small}/output/feature_dict.pkl"
+    )
+    lines = (small / "log.txt").read_text().splitlines()[:60]
+    lines += [
+        "nobody\t\tnowhere\tNULL\t",
+        "U1\tP1\tNULL\tV1:C1:T1_T2;new:x:y;V2::;V3:C3:T1_T2_T3_T4_T5\tM1",
+    ]
+    (folder / "users.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    result = run(
+        f"python {small}/user_vector.py --export_dir=serving {model}",
+        folder,
+        env={"HOME": "/dev/null"},
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    run_ok(f"python {small}/item_vector.py --output_path=serving/videos.npz {model}", folder)
+    run_ok(
+        f"python {small}/user_vector.py --infer_set_path=users.txt --output_path=users.npz {model}",
+        folder,
+    )
+    return folder, run_ok(f"python {small}/infer.py --infer_set_path=users.txt {model}", folder)
+
+
+def test_vectors_are_those_of_user_vector(served):
+    """In another process, without this project's modules; alone and in company."""
+    folder, _ = served
+    (folder / "tower.py").write_text(TOWER)
+    run_ok(f"{sys.executable} tower.py", folder, env={"PYTHONPATH": str(ROOT / "docs")})
+    wanted = np.load(folder / "users.npz")["vectors"]
+    np.testing.assert_allclose(np.load(folder / "together.npy"), wanted, atol=1e-6)
+    np.testing.assert_allclose(np.load(folder / "alone.npy"), wanted[:20], atol=1e-6)
+
+
+def test_lists_are_those_of_infer(served):
+    folder, printed = served
+    out = run_ok(f"{sys.executable} {ROOT}/docs/serve.py serving < users.txt", folder)
+    found = [
+        (user, videos.split(","))
+        for user, videos in (line.split("\t") for line in out.splitlines())
+    ]
+    wanted = [(user, [video for video, _ in pairs]) for user, pairs in lists_of(printed)]
+    assert [user for user, _ in found] == [user for user, _ in wanted]
+    same = np.mean(
+        [
+            one == other
+            for (_, mine), (_, theirs) in zip(found, wanted)
+            for one, other in zip(mine, theirs)
+        ]
+    )
+    assert same > 0.99  # the index computes in single precision
+
+
+@pytest.mark.parametrize("method", ["forward", "look_up", "embedding_layer"])
+def test_what_the_tower_would_leave_out_is_refused(method):
+    """It has its own of these."""
+    sizes = dict.fromkeys(FEATURES, 3)
+    network = network_conf.DNNmodel(
+        network_conf.ModelConfig(sizes, network_conf.DNNmodel.embedding_dims, ""), True
+    )
+    UserTower(network)
+    network.__class__ = type("Own", (network_conf.DNNmodel,), {method: lambda self, *values: None})
+    with pytest.raises(
+        InputError, match=f"Own has its own {method}; write the same for plain arrays"
+    ):
+        UserTower(network)
+
+
+def test_a_network_above_the_direct_one(small):
+    """A subclass that calls super(), as one does, is exported, and gives its own vectors."""
+    for script in small.glob("*.py"):
+        (small / "half").mkdir(exist_ok=True)
+        (small / "half" / script.name).write_text(script.read_text())
+    with open(small / "half" / "network_conf.py", "a") as file:
+        file.write(
+            "\n\nclass Half(DirectModel):\n    def hidden_layer(self, embeddings, batch, rng=None):\n"
+            "        return super().hidden_layer(embeddings, batch, rng) * 0.5\n"
+        )
+    command = train_command("output/half", "--preset=best --network=Half --num_passes=1")
+    run_ok(command.replace("train.py", "half/train.py"), small)
+    model = (
+        "--model_path=output/half/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
+    )
+    run_ok(f"python half/user_vector.py {model} --export_dir=half/serving", small)
+    run_ok(
+        f"python half/user_vector.py {model} --infer_set_path=log.txt --output_path=half/users.npz",
+        small,
+    )
+    code = (
+        "import serve, numpy as np; np.save('users.npy', serve.UserTower('serving')("
+        "[line.rstrip('\\n').split('\\t') for line in open('../log.txt')]))"
+    )
+    run_ok(f'{sys.executable} -c "{code}"', small / "half", env={"PYTHONPATH": str(ROOT / "docs")})
+    np.testing.assert_allclose(
+        np.load(small / "half" / "users.npy"),
+        np.load(small / "half" / "users.npz")["vectors"],
+        atol=1e-6,
+    )
+
+
+def test_videos_of_another_model(served):
+    """The tower says which model it is of, and so do the videos."""
+    folder, _ = served
+    path = folder / "serving" / "videos.npz.json"
+    metadata = path.read_text()
+    path.write_text(metadata.replace('"model": "', '"model": "x'))
+    result = run(f"{sys.executable} {ROOT}/docs/serve.py serving < users.txt", folder)
+    path.write_text(metadata)
+    assert (
+        result.returncode == 2
+        and "user tower and videos.npz are of different models" in result.stderr
+    )
+
+
+def test_malformed_requests(served):
+    """Each gets a line with its user and no videos, the error goes to stderr, and the next one is served."""
+    folder, _ = served
+    good = b"U1\tP1\tNULL\tV1:C1:T1_T2\tM1\n"
+    bad = {
+        b"": "1 columns instead of 5",
+        b"U2\tP1": "2 columns instead of 5",
+        b"U3\t\t\tNULL\t\t": "6 columns",
+        b"U4\t\t\t\t": "empty history",
+        b"U5\t\t\tV1:C1:T1;\t": "a video-info that is not video-id:category:tags",
+        b"\xffU6\t\t\tNULL\t": "invalid start byte",
+    }
+    (folder / "requests").write_bytes(good + b"".join(line + b"\r\n" + good for line in bad))
+    result = run(f"{sys.executable} {ROOT}/docs/serve.py serving < requests", folder)
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0 and len(lines) == 2 * len(bad) + 1
+    assert {*lines[::2]} == {lines[0]} and lines[0].startswith("U1\tV")
+    assert lines[1::2] == ["\t", "U2\t", "U3\t", "U4\t", "U5\t", "\ufffdU6\t"]
+    for line, what in zip(result.stderr.splitlines(), bad.values()):
+        assert line.startswith("serve.py: b'") and what in line
+    assert result.stderr.count("\n") == len(bad)
+
+
+@pytest.mark.parametrize(
+    "missing, what",
+    [
+        ("inputs.json", "No such file or directory"),
+        ("user_tower.pdiparams", "No such file or directory"),
+        ("videos.npz", "No such file or directory"),
+        ("videos.npz.json", "No such file or directory"),
+        ("faiss", "hidden; pip install paddlepaddle numpy faiss-cpu"),
+    ],
+)
+def test_a_service_that_cannot_start(served, tmp_path, missing, what):
+    """One line that says what is missing, exit code 2."""
+    folder, _ = served
+    shutil.copytree(folder / "serving", tmp_path / "serving")
+    if missing == "faiss":
+        (tmp_path / "faiss.py").write_text("raise ImportError('hidden')")
+    else:
+        (tmp_path / "serving" / missing).unlink()
+    environment = {"PYTHONPATH": str(tmp_path)}
+    result = run(
+        f"{sys.executable} {ROOT}/docs/serve.py serving < /dev/null", tmp_path, env=environment
+    )
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert what in result.stderr and (missing in result.stderr or missing == "faiss")
+
+
+def test_help_needs_neither_faiss_nor_paddle(tmp_path):
+    for name in ("faiss", "paddle"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('hidden')")
+    out = run_ok(
+        f"{sys.executable} {ROOT}/docs/serve.py --help", tmp_path, env={"PYTHONPATH": str(tmp_path)}
+    )
+    assert "python docs/serve.py serving < data/infer.txt" in out
+
+
+def test_answers_on_a_full_disk(served):
+    """With PYTHONUNBUFFERED=1 too; a reader that leaves early is no error."""
+    folder, _ = served
+    for end, code, line in (
+        ("> answers", 2, "serve.py: output: File too large\n"),
+        ("| head -n 1 > answers", 0, ""),
+    ):
+        result = run(
+            f"(ulimit -f 1; {sys.executable} {ROOT}/docs/serve.py serving < users.txt {end})",
+            folder,
+            env={"PYTHONUNBUFFERED": "1"},
+        )
+        assert (result.returncode, result.stderr) == (code, line)
+
+
+def test_one_of_both(small):
+    model = (
+        "--model_path=output/model/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
+    )
+    for flags in ("", "--infer_set_path=log.txt --export_dir=x"):
+        result = run(f"python user_vector.py {model} {flags}", small)
+        assert (
+            result.returncode == 2
+            and "give one of --infer_set_path and --export_dir" in result.stderr
+        )

@@ -209,11 +209,7 @@ def network_class(name: str) -> type[DNNmodel]:
     ValueError
         If there is none.
     """
-    classes = network_classes()
-    if name not in classes:
-        known = ", ".join(sorted(classes))
-        raise ValueError(f"no network is called {name!r:.60}: network_conf.py has {known}")
-    return classes[name]
+    return _named(network_classes(), "network", name)
 
 
 def load_network(model) -> DNNmodel:
@@ -305,6 +301,24 @@ def ranking_nce_loss(user, target, negatives, nce_w, nce_b, log_noise):
 
 
 LOSSES = {"nce": nce_loss, "ranking_nce": ranking_nce_loss}  # the choices of --loss
+
+
+def loss_function(name: str):
+    """The loss called `name`.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    return _named(LOSSES, "loss", name)
+
+
+def _named(choices: dict, kind: str, name: str):
+    if name not in choices:
+        known = ", ".join(sorted(choices))
+        raise ValueError(f"no {kind} is called {name!r:.60}: network_conf.py has {known}")
+    return choices[name]
 
 
 class NoiseSampler:

@@ -7,6 +7,9 @@ import numpy as np
 RULES_WITHIN, RULES_LAST, RULES_CLICKS = 10, 20, 500_000  # see `Rules`
 
 
+BASELINES = ("popularity", "rules")
+
+
 def popularity(item_freq):
     """The ranking, as `evaluate_ranking` wants it, that serves everybody the most clicked videos."""
     freq = np.asarray(item_freq[1:])

@@ -1,20 +1,29 @@
-"""candgen.training.options"""
+"""Flags and presets of train.py. Imports no paddle."""
+
+from __future__ import annotations
 
 import argparse
+import os
 
 from candgen.data.batches import INSTANCES
+from candgen.data.log_files import log_files
+from candgen.environment import launched
 from candgen.options import (
     MAX_WIDTH,
     PATHS,
     add_device,
     add_max_bad_lines,
     add_max_user_clicks,
+    argument_parser,
     folder_type,
     number_type,
     path_type,
 )
 from candgen.serving.metrics import METRICS
-from candgen.training.dashboard import SHOWN_VIDEOS
+from candgen.training.dashboard import MAX_VIDEOS
+
+USAGE = """train.py --train_set_path LOG ... --test_set_path LOG ... --model_output_dir DIR
+                --feature_dict FILE --item_freq FILE [--preset best] [flags below]"""
 
 PRESETS = {
     "classic": {},
@@ -43,252 +52,475 @@ PRESETS = {
         "num_passes": 1,
     },
 }
-# when a run is resumed
-FREE_TO_CHANGE = {
-    "train_set_path",
-    "context_set_path",
-    "test_set_path",
-    "valid_set_path",
-    "model_output_dir",
-    "feature_dict",
-    "item_freq",
-    "num_passes",
-    "patience",
-    "resume",
-    "checkpoint_minutes",
-    "rules",
-    "preset",
-    "max_bad_lines",
-    "threads",
-    "init_feature_dict",
-    "compare_with",
-    "compare_feature_dict",
-    "min_ratio",
-    "visualdl_dir",
-}
+
+SWITCH = argparse.BooleanOptionalAction
+POSITIVE_INT = number_type(int, 1)
+POSITIVE_FLOAT = number_type(float, 0, above=True)
+NOT_NEGATIVE = number_type(float, 0)
+SHARE = number_type(float, 0, 1)
+WIDTH = number_type(int, 1, MAX_WIDTH)
 
 
-def add_run_arguments(parser):
-    """The flags that say what is read and written, how long and how often."""
-    add, path, folder, positive = parser.add_argument, path_type, folder_type, number_type(int, 1)
-    add(
-        "--train_set_path",
-        **PATHS,
-        required=True,
-        help="the training log: files, folders of part files or patterns (- for standard input)",
+def parse_args(doc: str, argv: list[str] | None = None) -> argparse.Namespace:
+    """Settings of a run, from the command line; ``--preset`` changes the defaults.
+
+    Parameters
+    ----------
+    doc : docstring of the script, the first part of ``--help``.
+    argv : arguments; those of the process if None.
+
+    Returns
+    -------
+    argparse.Namespace
+        `run_identity` is the list of settings that may not change when the run is resumed.
+    """
+    preset_parser = argument_parser("", add_help=False)
+    add_preset(preset_parser)
+    preset = preset_parser.parse_known_args(argv)[0].preset
+    parser = argument_parser(doc, usage=USAGE)
+    fixed = RecordedFlags()
+    add_important_flags(parser.add_argument_group("the flags that matter first"), fixed)
+    add_data_flags(parser.add_argument_group("data"), fixed)
+    add_output_flags(parser.add_argument_group("output"), fixed)
+    add_network_flags(parser.add_argument_group("network (a preset gives defaults)"), fixed)
+    add_optimization_flags(
+        parser.add_argument_group("optimization (a preset gives defaults)"), fixed
     )
-    add(
-        "--context_set_path",
-        **PATHS,
-        help="a log of earlier clicks, not trained on: what a user, by "
-        "id, has clicked there stands in front of the clicks to learn, as when the model serves",
-    )
-    add(
-        "--test_set_path",
-        **PATHS,
-        required=True,
-        help="the test log: its last clicks are predicted",
-    )
-    add(
-        "--valid_set_path",
-        **PATHS,
-        help="log by whose last clicks the best pass is chosen, for model_best.tar.gz",
-    )
-    add(
-        "--model_output_dir",
-        type=folder,
-        required=True,
-        help="folder for models and metrics, made if missing",
-    )
-    add("--feature_dict", type=path, required=True, help="feature_dict.pkl of data_processor.py")
-    add("--item_freq", type=path, required=True, help="item_freq.pkl of data_processor.py")
-    add(
-        "--catalogue_path",
-        **PATHS,
-        help="the video-infos that data_processor.py was given: videos that "
-        "nobody has clicked on get the vectors of videos with the same tags and category",
-    )
-    add(
-        "--init_model_path",
-        type=path,
-        help="an earlier run's checkpoint.tar.gz, or a model, to go on from: what both "
-        "dictionaries know is carried over, with the optimiser's state; --num_passes then count anew",
-    )
-    add("--init_feature_dict", type=path, help="the feature_dict.pkl of --init_model_path")
-    add(
-        "--compare_with",
-        type=path,
-        help="an earlier model to compare the new one with, on the same test log, at the "
-        "end; model_best.tar.gz is written only then",
-    )
-    add("--compare_feature_dict", type=path, help="the feature_dict.pkl of --compare_with")
-    add(
-        "--min_ratio",
-        type=number_type(float, 0),
-        default=0.0,
-        help="with --compare_with: end with exit code 3 "
-        "and write no model_best.tar.gz if --select_metric is below this share of the earlier model's, or is 0 "
-        "(%(default)s)",
-    )
-    add("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
-    add(
-        "--patience",
-        type=positive,
-        help="stop after so many passes without a better one on --valid_set_path; "
-        "as long as its metric is 0 they do not count",
-    )
-    add(
-        "--select_metric",
-        choices=METRICS,
-        help="by which the best pass is chosen, and compared with baselines "
-        "(ndcg@10; seen_kept_ndcg@10 where most last clicks are on videos that the user has clicked before)",
-    )
-    add(
-        "--rules",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="compare with co-occurrence rules as "
-        "well, once a run: this takes a while on a large test log; counted in the first --shuffle_lines (%(default)s)",
-    )
-    add(
-        "--resume",
-        action="store_true",
-        help="go on from the checkpoint of a run that was stopped, or that is done, "
-        "to more --num_passes; start anew if there is none",
-    )
-    add(
-        "--checkpoint_minutes",
-        type=number_type(float, 0),
-        default=10.0,
-        help="time between checkpoints within a pass; there is one after each pass (%(default)s)",
-    )
-    add(
-        "--shuffle_lines",
-        type=positive,
-        default=500_000,
-        help="lines of the training log that are read and shuffled "
-        "together; of a longer log no more are in memory, and it is read in each pass (%(default)s)",
-    )
-    add(
-        "--visualdl_dir",
-        type=folder,
-        help="folder for what VisualDL shows: cost, learning rate, metrics, vectors of "
-        f"the {SHOWN_VIDEOS} most clicked videos (pip install visualdl; visualdl --logdir=FOLDER)",
-    )
-    add("--seed", type=number_type(int, 0), default=0, help="of all that is random (%(default)s)")
-    add_max_user_clicks(parser)
-    add_max_bad_lines(parser)
-    add_device(parser)
+    add_nightly_flags(parser.add_argument_group("nightly runs"), fixed)
+    add_process_flags(parser.add_argument_group("processes and devices"), fixed)
+    parser.set_defaults(**PRESETS[preset])
+    args = parser.parse_args(argv)
+    check_combinations(parser, args)
+    check_inputs(parser, args)
+    args.run_identity = fixed.names
+    return args
 
 
-def add_network_arguments(parser):
-    """The flags that say what is trained and how: those that a preset gives values to."""
-    add, positive, width = parser.add_argument, number_type(int, 1), number_type(int, 1, MAX_WIDTH)
-    switch = argparse.BooleanOptionalAction
-    add(
+class RecordedFlags:
+    """Adds flags to a group, and records the settings that `--resume` requires to be equal."""
+
+    def __init__(self):
+        self.names: list[str] = []
+
+    def add(self, group, flag: str, **options) -> None:
+        """Add a flag that may not change when a run is resumed."""
+        self.names.append(group.add_argument(flag, **options).dest)
+
+
+def add_preset(parser) -> None:
+    """The flag --preset."""
+    parser.add_argument(
         "--preset",
         choices=PRESETS,
         default="classic",
-        help="gives the settings below other defaults, which --help "
-        "after it shows: classic is the network of the figure, best recommends best, v0.10 trains as the example of "
-        "that paddle did (%(default)s)",
+        help="defaults of the settings below, which --help after it shows: classic is the network "
+        "of the original example, best gives the best recommendations, v0.10 trains as the "
+        "example of that version did (default: %(default)s)",
     )
-    add("--network", default="DNNmodel", help="a class of network_conf.py (%(default)s)")
-    add(
+
+
+def add_important_flags(group, fixed: RecordedFlags) -> None:
+    """The flags that every run needs."""
+    group.add_argument(
+        "--train_set_path",
+        **PATHS,
+        required=True,
+        metavar="LOG",
+        help="training log: files, folders of part files or patterns (- for standard input)",
+    )
+    group.add_argument(
+        "--test_set_path",
+        **PATHS,
+        required=True,
+        metavar="LOG",
+        help="test log, whose last clicks are predicted",
+    )
+    group.add_argument(
+        "--model_output_dir",
+        type=folder_type,
+        required=True,
+        metavar="DIR",
+        help="folder for models and metrics, created if missing",
+    )
+    add_preset(group)
+    group.add_argument(
+        "--num_passes",
+        type=POSITIVE_INT,
+        default=10,
+        metavar="N",
+        help="passes over the log (default: %(default)s)",
+    )
+
+
+def add_data_flags(group, fixed: RecordedFlags) -> None:
+    """Flags of what is read."""
+    group.add_argument(
+        "--feature_dict",
+        type=path_type,
+        required=True,
+        metavar="FILE",
+        help="feature_dict.pkl of data_processor.py",
+    )
+    group.add_argument(
+        "--item_freq",
+        type=path_type,
+        required=True,
+        metavar="FILE",
+        help="item_freq.pkl of data_processor.py",
+    )
+    group.add_argument(
+        "--valid_set_path",
+        **PATHS,
+        metavar="LOG",
+        help="validation log, by whose last clicks the best pass is chosen (model_best.tar.gz)",
+    )
+    group.add_argument(
+        "--context_set_path",
+        **PATHS,
+        metavar="LOG",
+        help="log of earlier clicks, which are not trained on: those of a user are put in front "
+        "of the user's clicks in the training log",
+    )
+    fixed.add(
+        group,
+        "--catalogue_path",
+        **PATHS,
+        metavar="FILE",
+        help="video-infos, as given to data_processor.py: videos without a click get the "
+        "vectors of videos with the same tags and category",
+    )
+    fixed.add(
+        group,
+        "--shuffle_lines",
+        type=POSITIVE_INT,
+        default=500_000,
+        metavar="N",
+        help="lines of the training log that are read and shuffled together; a longer log is read "
+        "in each pass, N lines in memory at a time (default: %(default)s)",
+    )
+    add_max_user_clicks(group)
+    fixed.names.append("max_user_clicks")
+    add_max_bad_lines(group)
+
+
+def add_output_flags(group, fixed: RecordedFlags) -> None:
+    """Flags of what is written and reported."""
+    fixed.add(
+        group,
+        "--select_metric",
+        choices=METRICS,
+        metavar="METRIC",
+        help=f"metric by which the best pass is chosen and compared with baselines: one of "
+        f"{', '.join(METRICS)} (default: ndcg@10, or seen_kept_ndcg@10 where most last clicks are "
+        "on videos that the user has clicked before)",
+    )
+    group.add_argument(
+        "--patience",
+        type=POSITIVE_INT,
+        metavar="N",
+        help="stop after N passes without a better one on --valid_set_path; passes do not count "
+        "while its metric is 0",
+    )
+    group.add_argument(
+        "--rules",
+        action=SWITCH,
+        default=True,
+        help="compare with co-occurrence rules too, counted in the first --shuffle_lines, which "
+        "takes a while on a large test log (default: %(default)s)",
+    )
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the checkpoint in --model_output_dir, or run further --num_passes; "
+        "start from the beginning if there is none",
+    )
+    group.add_argument(
+        "--checkpoint_minutes",
+        type=NOT_NEGATIVE,
+        default=10.0,
+        metavar="MINUTES",
+        help="time between checkpoints within a pass; there is one after each pass "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--visualdl_dir",
+        type=folder_type,
+        metavar="DIR",
+        help=f"folder for VisualDL: loss, learning rate, metrics, vectors of the {MAX_VIDEOS} most "
+        "clicked videos (pip install visualdl; visualdl --logdir=DIR)",
+    )
+
+
+def add_network_flags(group, fixed: RecordedFlags) -> None:
+    """Flags of the network and its instances."""
+    fixed.add(
+        group,
+        "--network",
+        default="DNNmodel",
+        metavar="CLASS",
+        help="class of network_conf.py (default: %(default)s)",
+    )
+    fixed.add(
+        group,
         "--window_size",
-        type=positive,
+        type=POSITIVE_INT,
         default=20,
-        help="positions an instance looks back on at most (%(default)s)",
+        metavar="N",
+        help="positions that a target looks back on at most (default: %(default)s)",
     )
-    add(
+    fixed.add(
+        group,
         "--dnn_layer_dims",
-        type=width,
+        type=WIDTH,
         nargs=2,
         default=(256, 31),
         metavar=("HIDDEN", "USER"),
-        help="widths of the two ReLU layers %(default)s",
+        help="widths of the two ReLU layers (default: %(default)s)",
     )
-    add("--lstm_dim", type=width, default=64, help="width of the LSTM (%(default)s)")
-    add(
+    fixed.add(
+        group,
+        "--lstm_dim",
+        type=WIDTH,
+        default=64,
+        metavar="N",
+        help="width of the LSTM (default: %(default)s)",
+    )
+    fixed.add(
+        group,
         "--tie_embeddings",
-        action=switch,
+        action=SWITCH,
         default=False,
-        help="one table for clicked and recommended videos, as wide as the user vector (%(default)s)",
+        help="one table for clicked and recommended videos, as wide as the user vector "
+        "(default: %(default)s)",
     )
-    add(
+    fixed.add(
+        group,
         "--content",
-        action=switch,
+        action=SWITCH,
         default=False,
-        help="a video's vector is its own row + the mean of its tags' and "
-        "its category's vectors; they become one when a model is written; needs --tie_embeddings (%(default)s)",
+        help="a video's vector is its own row plus the mean of its tags' and category's vectors, "
+        "stored as one vector; needs --tie_embeddings (default: %(default)s)",
     )
-    add(
+    fixed.add(
+        group,
         "--initial_values",
         choices=["popularity", "v0.10"],
         default="popularity",
-        help="start as a popularity ranking, or as the v0.10 example did (%(default)s)",
+        help="start as a popularity ranking, or as the v0.10 example did (default: %(default)s)",
     )
-    add(
+    fixed.add(
+        group,
         "--instances",
         choices=sorted(INSTANCES),
         default="window",
-        help="every window on its own, or histories in "
-        "overlapping stretches, each click a target once (%(default)s)",
+        help="window: each window on its own; sequence: histories in overlapping segments, each "
+        "click a target once (default: %(default)s)",
     )
-    add(
+
+
+def add_optimization_flags(group, fixed: RecordedFlags) -> None:
+    """Flags of the loss, the optimizer and the regularization."""
+    fixed.add(
+        group,
         "--loss",
-        choices=["nce", "ranking_nce"],
         default="nce",
-        help="noise-contrastive estimation, or its ranking form: a sampled softmax (%(default)s)",
+        metavar="NAME",
+        help="loss of network_conf.py: nce (noise-contrastive estimation) or ranking_nce (its "
+        "ranking form, a sampled softmax) (default: %(default)s)",
     )
-    add("--num_negatives", type=positive, default=5, help="noise samples (%(default)s)")
-    add(
+    fixed.add(
+        group,
+        "--num_negatives",
+        type=POSITIVE_INT,
+        default=5,
+        metavar="K",
+        help="noise samples (default: %(default)s)",
+    )
+    fixed.add(
+        group,
         "--shared_negatives",
-        action=switch,
+        action=SWITCH,
         default=False,
-        help="draw them once a batch, not for each of its instances (%(default)s)",
+        help="draw them once for each batch, not for each target (default: %(default)s)",
     )
-    add(
+    fixed.add(
+        group,
         "--batch_size",
-        type=positive,
-        help="instances per step (%(default)s; None: 512, on a log of fewer than 51,200 "
-        "clicks as many as make 100 steps a pass, at least 32)",
+        type=POSITIVE_INT,
+        metavar="N",
+        help="instances per step (default: 512; on a log of fewer than 51,200 clicks as many as "
+        "make 100 steps a pass, at least 32; v0.10: 50)",
     )
-    add("--optimizer", choices=["adam", "adagrad"], default="adam", help="(%(default)s)")
-    add(
+    fixed.add(
+        group,
+        "--optimizer",
+        choices=["adam", "adagrad"],
+        default="adam",
+        help="(default: %(default)s)",
+    )
+    fixed.add(
+        group,
         "--learning_rate",
-        type=number_type(float, 0, above=True),
+        type=POSITIVE_FLOAT,
         default=0.002,
-        help="at the start; it falls to a tenth along a cosine (%(default)s)",
+        metavar="RATE",
+        help="at the start; it falls to a tenth along a cosine (default: %(default)s)",
     )
-    add(
+    fixed.add(
+        group,
         "--table_rate",
-        type=number_type(float, 0, above=True),
+        type=POSITIVE_FLOAT,
         default=1.0,
-        help="tables learn so many times as fast as the other layers (%(default)s)",
+        metavar="F",
+        help="learning rate of the embedding tables, relative to the other layers "
+        "(default: %(default)s)",
     )
-    add(
+    fixed.add(
+        group,
         "--l2_rate",
-        type=number_type(float, 0),
+        type=NOT_NEGATIVE,
         default=0.0,
-        help="L2 regularisation of all parameters, with adagrad (%(default)s)",
+        metavar="RATE",
+        help="L2 regularization of all parameters, with adagrad (default: %(default)s)",
     )
-    add(
+    fixed.add(
+        group,
         "--user_dropout",
-        type=number_type(float, 0, 1),
+        type=SHARE,
         default=0.5,
-        help="share of training stretches whose user id is hidden (%(default)s)",
+        metavar="SHARE",
+        help="share of training segments whose user id is hidden (default: %(default)s)",
     )
-    add(
+    fixed.add(
+        group,
         "--history_dropout",
-        type=number_type(float, 0, 1),
+        type=SHARE,
         default=0.05,
-        help="share of training stretches of which all but the user id is hidden, which teaches what users like from "
-        "their id alone (%(default)s)",
+        metavar="SHARE",
+        help="share of training segments of which all but the user id is hidden, which trains "
+        "recommendations from the id alone (default: %(default)s)",
     )
-    add(
+    fixed.add(
+        group,
         "--dropout",
         type=number_type(float, 0, 0.99),
         default=0.0,
-        help="share of the inputs of the ReLU layers and of the direct path set to 0 in training (%(default)s)",
+        metavar="SHARE",
+        help="share of the inputs of the ReLU layers and of the direct path set to 0 in training "
+        "(default: %(default)s)",
     )
+
+
+def add_nightly_flags(group, fixed: RecordedFlags) -> None:
+    """Flags of a run that continues or replaces an earlier model."""
+    fixed.add(
+        group,
+        "--init_model_path",
+        type=path_type,
+        metavar="FILE",
+        help="checkpoint.tar.gz or model of an earlier run to start from: what both dictionaries "
+        "know is carried over, with the optimizer's state; --num_passes then starts again from "
+        "zero",
+    )
+    group.add_argument(
+        "--init_feature_dict",
+        type=path_type,
+        metavar="FILE",
+        help="feature_dict.pkl of --init_model_path",
+    )
+    group.add_argument(
+        "--compare_with",
+        type=path_type,
+        metavar="FILE",
+        help="earlier model to compare the new one with at the end, on the same test log; "
+        "model_best.tar.gz is written only then",
+    )
+    group.add_argument(
+        "--compare_feature_dict",
+        type=path_type,
+        metavar="FILE",
+        help="feature_dict.pkl of --compare_with",
+    )
+    group.add_argument(
+        "--min_ratio",
+        type=NOT_NEGATIVE,
+        default=0.0,
+        metavar="F",
+        help="with --compare_with: exit with code 3, and without model_best.tar.gz, if "
+        "--select_metric is below F times the earlier model's, or is 0 (default: %(default)s)",
+    )
+
+
+def add_process_flags(group, fixed: RecordedFlags) -> None:
+    """Flags of the random seed, the device and the threads."""
+    fixed.add(
+        group,
+        "--seed",
+        type=number_type(int, 0),
+        default=0,
+        metavar="N",
+        help="random seed (default: %(default)s)",
+    )
+    add_device(group)
+    fixed.names.append("device")
+
+
+def check_combinations(parser, args) -> None:
+    """End with a usage error if flags do not go together."""
+    if args.l2_rate and args.optimizer != "adagrad":
+        parser.error("--l2_rate needs --optimizer=adagrad: Adam has none for sparse tables")
+    if args.content and not args.tie_embeddings:
+        parser.error("--content needs --tie_embeddings: one vector for each video")
+    if args.patience and not args.valid_set_path:
+        parser.error("--patience needs --valid_set_path")
+    for one, other in (
+        ("init_model_path", "init_feature_dict"),
+        ("compare_with", "compare_feature_dict"),
+    ):
+        if bool(getattr(args, one)) != bool(getattr(args, other)):
+            parser.error(f"--{one} and --{other} go together")
+    if args.min_ratio and not args.compare_with:
+        parser.error("--min_ratio needs --compare_with")
+    if args.compare_with:
+        compared_folder = os.path.realpath(os.path.dirname(args.compare_with))
+        if compared_folder == os.path.realpath(args.model_output_dir):
+            parser.error(
+                "--compare_with is in --model_output_dir, whose models this run would remove"
+            )
+
+
+def check_inputs(parser, args) -> None:
+    """End with a usage error if a log cannot be read as often as it is needed."""
+    if args.max_user_clicks and not all_files(args.train_set_path):
+        parser.error("--max_user_clicks reads the training log twice: give regular files")
+    if args.compare_with and not all_files(args.test_set_path):
+        parser.error("--compare_with reads the test log again: give regular files")
+    inputs = (
+        args.train_set_path,
+        args.test_set_path,
+        args.valid_set_path,
+        args.catalogue_path,
+        args.context_set_path,
+    )
+    from_stdin = sum(paths.count("-") for paths in inputs if paths)
+    world, _ = launched()
+    if from_stdin and world > 1:
+        parser.error("several ranks cannot read one standard input (-): give files")
+    if from_stdin > 1:
+        parser.error("only one log can be standard input (-)")
+    context = real_paths(args.context_set_path)
+    both = context & real_paths(args.train_set_path)
+    if both:
+        parser.error(
+            f"--context_set_path has {min(both)}, which is trained on: give earlier clicks"
+        )
+
+
+def all_files(paths: list[str]) -> bool:
+    """Whether a log consists of regular files, which can be read more than once."""
+    return all(map(os.path.isfile, log_files(paths)))
+
+
+def real_paths(paths: list[str] | None) -> set[str]:
+    """Files of a log, symbolic links resolved."""
+    return {os.path.realpath(file) for file in log_files(paths or [])}

@@ -30,11 +30,14 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable
 
+from candgen.archives import fingerprint
+from candgen.console import InputError
 from candgen.data.batches import Segments, make_batch, share_rows
 from candgen.data.encoding import EncodedLog
 from candgen.data.items import ItemAttributes
 from candgen.model.layers import VIDEO_TABLE, to_tensors
 from candgen.training.ranks import Ranks
+from candgen.training.report import EXPLODED
 
 import numpy as np
 import paddle
@@ -307,6 +310,24 @@ class Trainer:
         for each in self._optimizers:
             each.clear_grad(set_to_zero=False)
         self.lr_scheduler.step()
+
+    def check_parameters(self) -> None:
+        """Check that parameters are finite, and equal on all ranks.
+
+        Raises
+        ------
+        InputError
+            If they are not.
+        """
+        arrays = self.network.arrays().values()
+        if not all(np.isfinite(value).all() for value in arrays):
+            raise InputError("training", "a parameter became infinite", hint=EXPLODED)
+        if self.ranks.world > 1 and len(set(self.ranks.gather(fingerprint(*arrays)))) > 1:
+            raise InputError(
+                "training",
+                "the ranks have come to different parameters",
+                hint="run them on processors of one kind",
+            )
 
     # ------------------------------------------------------------ checkpoints
     def state(self) -> tuple[dict[str, np.ndarray], dict]:

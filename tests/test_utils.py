@@ -107,7 +107,7 @@ def test_errors_travel_between_processes():
     ],
 )
 def test_results_are_utf8_whatever_the_locale_says(tmp_path, locale):
-    code = "import utils; utils.run_script(lambda: print('\\u5317\\u4eac'))"
+    code = "from candgen.console import run_script; run_script(lambda: print('\\u5317\\u4eac'))"
     result = run(
         f'python -c "{code}"', tmp_path, env={**locale, "PYTHONPATH": str(ROOT)}, encoding=None
     )
@@ -130,7 +130,7 @@ def test_closed_streams(tmp_path, closed, code):
 
 
 PRINTS = (
-    f"{sys.executable} -c \"import utils; utils.run_script(lambda: print(20_000 * 'line\\n'))\""
+    f"{sys.executable} -c \"from candgen.console import run_script; run_script(lambda: print(20_000 * 'line\\n'))\""
 )
 
 
@@ -159,7 +159,7 @@ def test_results_are_complete_or_the_run_fails(tmp_path, unbuffered, limit, code
 def test_unbuffered_results_come_at_once(tmp_path):
     """A line is there before the script has ended."""
     code = (
-        "import os, sys, utils; utils.run_script(lambda: (print('one'), sys.stdout.write('two\\n'), "
+        "import os, sys; from candgen.console import run_script; run_script(lambda: (print('one'), sys.stdout.write('two\\n'), "
         "os.kill(os.getpid(), 9)))"
     )
     environment = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -323,7 +323,7 @@ def test_variables_left_by_a_launcher(launcher, variables, named):
 def test_numbers_of_threads(given, used):
     """What OpenMP would warn of, or abort at, is replaced."""
     out = run(
-        f"OMP_NUM_THREADS={given} python -c 'import os, utils; print(os.environ[\"OMP_NUM_THREADS\"])'",
+        f"OMP_NUM_THREADS={given} python -c 'import os, candgen; print(os.environ[\"OMP_NUM_THREADS\"])'",
         ROOT,
     )
     assert (out.stdout, out.stderr) == (used + "\n", "")

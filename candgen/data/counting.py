@@ -249,7 +249,7 @@ def shares_of(files, count):
             for share in range(1, count):
                 stream.seek(size * share // count)
                 stream.readline(MAX_LINE)
-                edges.append(stream.print_result())
+                edges.append(stream.tell())
             for share, start, end in zip(shares, edges, [*edges[1:], size]):
                 if end > start:
                     share.append((file, start, end))

@@ -107,7 +107,7 @@ def _raw_lines(path, bar, before):
                     )
                 yield path, number, raw
                 if seekable and not number % 1000:
-                    bar.at(before + file.print_result())
+                    bar.at(before + file.tell())
                 number += 1
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(

@@ -11,6 +11,7 @@ from collections import Counter
 from unittest import mock
 
 import data_processor
+from candgen.data import counting
 from candgen.console import InputError
 from candgen.data.counting import (
     Counts,
@@ -268,7 +269,7 @@ def test_parts_of_a_file_are_the_file(tmp_path_factory, lines, parts, end):
     ranges = [(start, stop) for share in shares for _, start, stop in share]
     assert len(ranges) <= parts and b"".join(text[start:stop] for start, stop in ranges) == text
     assert all(text[:start].endswith(b"\n") for start, _ in ranges if start)
-    with mock.patch.object(data_processor, "BYTES_AT_ONCE", 40):
+    with mock.patch.object(counting, "BYTES_AT_ONCE", 40):
         merged = Counts()
         for share in shares:
             merged.merge(count_share(share))
@@ -293,7 +294,7 @@ def test_lines_at_once_are_lines_one_by_one(tmp_path_factory, lines, end):
         except InputError as error:
             return str(error).replace("log.gz:", "log:")
 
-    with mock.patch.object(data_processor, "BYTES_AT_ONCE", 7):
+    with mock.patch.object(counting, "BYTES_AT_ONCE", 7):
         assert found("log") == found("log.gz")
 
 
@@ -346,7 +347,7 @@ def test_joined_files(tmp_path_factory, parts, processes):
         except InputError as error:
             return str(error).replace("log.gz", "log")
 
-    with mock.patch.object(data_processor, "BYTES_AT_ONCE", 40):
+    with mock.patch.object(counting, "BYTES_AT_ONCE", 40):
         expected, packed = found(line_by_line, "log"), found(line_by_line, "log.gz")
         counted = found(in_ranges, "log")
     assert packed == expected
@@ -382,7 +383,7 @@ def test_a_log_that_changes_while_it_is_counted(tmp_path, monkeypatch, change, p
         CHANGES[change](path)
         return shares
 
-    monkeypatch.setattr(data_processor, "shares_of", cut_and_change)
+    monkeypatch.setattr(counting, "shares_of", cut_and_change)
     with pytest.raises(InputError, match=r"log\.txt: changed while it was read; give a copy"):
         count_log(str(path), processes)
 

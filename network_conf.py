@@ -1,17 +1,18 @@
 """The networks, their losses and the noise sampler.
 
     items      -> embedding 64 -> LSTM 64 -> max over time  ─┐
-    categories -> embedding  8 -> average                    │
-    tags       -> embedding 64 -> average                    ├─ concatenated -> ReLU 256 -> ReLU 31 = u
+    categories -> embedding  8 -> average                    ├─ concatenated
+    tags       -> embedding 64 -> average                    │   -> ReLU 256 -> ReLU 31 = u
     user_id 64, province 8, city 16, phone 16 (embeddings)  ─┘
-    score of video v = nce_w[v] . u + nce_b[v];  P(v | u) = softmax of the scores over all videos but <unk>
+    score of video v = nce_w[v] . u + nce_b[v]
+    P(v | u) = softmax of the scores over all videos but <unk>
 
 Change a class, or write a subclass at the end and name it in ``train.py --network``: README,
 "Changing the network". Tables, parameter names, saving and loading are inherited from
 `candgen.model.network.EmbeddingNetwork`.
 
-Shapes in comments: T positions, S segments (runs of positions of one history), N targets, U distinct
-videos of a batch, K negatives.
+Shapes in comments: T positions, S segments (runs of positions of one history), N targets,
+U distinct videos of a batch, K negatives.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class ModelConfig:
     lstm_dim : width of the LSTM.
     tie_embeddings : whether nce_w is the table of the clicked videos.
     network : name of the class in this file.
-    content : whether a video's vector is, in training, its own row plus the mean of its attributes'.
+    content : whether a video's vector is, in training, its own row plus the mean of its
+        attributes'.
     """
 
     dictionary_sizes: dict[str, int]
@@ -282,9 +284,9 @@ def ranking_nce_loss(user, target, negatives, nce_w, nce_b, log_noise):
 
         loss = -log( exp x(target) / (exp x(target) + sum over noise n != target of exp x(n)) )
 
-    With x(v) = s(v) - log q(v), up to a constant; noise that hits the target is left out. Consistent
-    for the softmax of the scores (Jean et al. 2015, eq. 8; Ma & Collins 2018, eq. 6), and the
-    importance weighting that Covington et al. 2016 describe.
+    With x(v) = s(v) - log q(v), up to a constant; noise that hits the target is left out.
+    Consistent for the softmax of the scores (Jean et al. 2015, eq. 8; Ma & Collins 2018, eq. 6),
+    and the importance weighting that Covington et al. 2016 describe.
 
     Parameters are those of `log_odds`.
 

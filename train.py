@@ -48,7 +48,7 @@ import numpy as np
 def main(argv: list[str] | None = None) -> int:
     """Train a network; returns the exit code."""
     with Ranks() as ranks:  # a rank that fails ends the others
-        args = parse_args(__doc__, argv)
+        args, fixed_settings = parse_args(__doc__, argv)
         load_paddle()
         import network_conf
         from candgen.model.initialization import build_network, embedding_dims
@@ -162,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
 
         # state: of a checkpoint, of an earlier run, or the initial one
         identity = {
-            **{name: getattr(args, name) for name in args.run_identity},
+            **{name: getattr(args, name) for name in fixed_settings},
             "init_model_path": bool(args.init_model_path),  # it may have moved
             "catalogue_path": bool(args.catalogue_path),
             **vars(config),

@@ -89,10 +89,7 @@ def initialize(network, item_freq, kind: str = "popularity") -> None:
     tables = network.tables()
     for name, parameter in network.named().items():
         set_parameter(network, name, parameter, name in tables)
-    if kind == "v0.10":
-        biases = np.zeros(len(item_freq))
-    else:
-        biases = log_frequencies(item_freq)
+    biases = np.zeros(len(item_freq)) if kind == "v0.10" else log_frequencies(item_freq)
     network.nce_b.weight.set_value(biases[:, None].astype(np.float32))
 
 

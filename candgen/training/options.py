@@ -61,7 +61,7 @@ SHARE = number_type(float, 0, 1)
 WIDTH = number_type(int, 1, MAX_WIDTH)
 
 
-def parse_args(doc: str, argv: list[str] | None = None) -> argparse.Namespace:
+def parse_args(doc: str, argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     """Settings of a run, from the command line; ``--preset`` changes the defaults.
 
     Parameters
@@ -71,8 +71,8 @@ def parse_args(doc: str, argv: list[str] | None = None) -> argparse.Namespace:
 
     Returns
     -------
-    argparse.Namespace
-        `run_identity` is the list of settings that may not change when the run is resumed.
+    args : argparse.Namespace
+    fixed : names of the settings that may not change when the run is resumed.
     """
     preset_parser = argument_parser("", add_help=False)
     add_preset(preset_parser)
@@ -92,8 +92,7 @@ def parse_args(doc: str, argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     check_combinations(parser, args)
     check_inputs(parser, args)
-    args.run_identity = fixed.names
-    return args
+    return args, fixed.names
 
 
 class RecordedFlags:

@@ -48,7 +48,7 @@ class Ranks(contextlib.AbstractContextManager):
         )
         self._initialize()
         if self.rank:
-            sys.stdout = self._resources.enter_context(open(os.devnull, "w"))
+            sys.stdout = self._resources.enter_context(open(os.devnull, "w"))  # noqa: SIM115
 
     def _initialize(self):
         """Set up paddle's process group and the connections beside it."""

@@ -1,4 +1,4 @@
-"""What a run reports: the line of a pass, the choice of the best pass, warnings. Imports no paddle."""
+"""What a run reports: pass lines, the choice of the best pass, warnings. Imports no paddle."""
 
 from __future__ import annotations
 

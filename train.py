@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
             earlier_model = evaluate_saved(args.compare_with, args.compare_feature_dict)
 
         # network
-        network_class = network_conf.network_class(args.network)
+        network_class = choice(network_conf.network_class, "--network", args.network)
         dims = embedding_dims(network_class, args.dnn_layer_dims[1], args.tie_embeddings)
         config = network_conf.ModelConfig(
             dictionary_sizes={name: len(feature_dict[name]) for name in FEATURES},
@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
 
         # trainer
         settings = TrainerSettings(
-            loss=network_conf.loss_function(args.loss),
+            loss=choice(network_conf.loss_function, "--loss", args.loss),
             optimizer=args.optimizer,
             learning_rate=args.learning_rate,
             table_rate=args.table_rate,
@@ -260,6 +260,21 @@ def main(argv: list[str] | None = None) -> int:
             args.compare_with,
         )
         return publish.publish(model_path, reason and f"{metric} {reason}")
+
+
+def choice(find, flag: str, name: str):
+    """``find(name)``, a network or a loss of network_conf.py.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    try:
+        return find(name)
+    except ValueError as error:
+        hint = "write it there, or name one of these"
+        raise InputError(flag, str(error), hint=hint) from error
 
 
 def read_held_out(reader: Reader, paths: list[str]) -> EncodedLog:

@@ -129,9 +129,7 @@ def test_closed_streams(tmp_path, closed, code):
     assert "data_processor.py:" not in result.stdout
 
 
-PRINTS = (
-    f"{sys.executable} -c \"from candgen.console import run_script; run_script(lambda: print(20_000 * 'line\\n'))\""
-)
+PRINTS = f"{sys.executable} -c \"from candgen.console import run_script; run_script(lambda: print(20_000 * 'line\\n'))\""
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

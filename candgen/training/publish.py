@@ -80,7 +80,7 @@ def changed_share(before: np.ndarray, now: np.ndarray) -> float:
 
 
 def refusal(before: float, now: float, min_ratio: float, path: str) -> str | None:
-    """Why a model is not published, by its metric and that of the model at `path`; None if it is."""
+    """Why a model is not published, by its metric and that of the model at `path`; or None."""
     if min_ratio and not now:
         return "is 0, which --min_ratio cannot compare"
     if now < min_ratio * before:

@@ -295,7 +295,9 @@ def test_blocks_are_the_log_in_pieces(tmp_path_factory, lines, block):
 def test_every_distinct_video_info_is_decoded_once(write, monkeypatch):
     calls = []
     split = split_video_info
-    monkeypatch.setattr("candgen.data.items.split_video_info", lambda info: calls.append(info) or split(info))
+    monkeypatch.setattr(
+        "candgen.data.items.split_video_info", lambda info: calls.append(info) or split(info)
+    )
     path = write("u\t\t\tv1:a:s;v1:a:s;new:a:s;v1:a:t\t\nw\t\t\tnew:a:s;v1:a:s\t\n")
     source = Reader(SMALL_DICT)
     for _ in range(2):

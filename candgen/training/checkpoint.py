@@ -14,6 +14,7 @@ import time
 from candgen.archives import read_archive, write_archive
 from candgen.console import InputError, describe_error, logger
 from candgen.files import atomic_write
+from candgen.model.model_file import save_model
 from candgen.training.report import EXPLODED
 
 import numpy as np
@@ -181,6 +182,23 @@ class Checkpointer:
         if self.rows and not self._ranks.rank:
             write_metrics(self._folder, self.rows)
             remove_earlier_models(self._folder, self.rows)
+
+
+def save_pass(folder: str, network, item_freq, rows: list[dict], is_best: bool) -> None:
+    """Write the model of the last row, model_best.tar.gz if it is the best, and metrics.jsonl.
+
+    Nothing that --resume needs is removed: all of this is repeated if the process is killed before
+    the checkpoint of this pass is written.
+    """
+    save_model(os.path.join(folder, model_name(rows[-1])), network, item_freq)
+    best_path = os.path.join(folder, "model_best.tar.gz")
+    if is_best:
+        save_model(best_path, network, item_freq)
+    elif len(rows) == 1:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(best_path)
+            logger.info("removed model_best.tar.gz of an earlier run")
+    write_metrics(folder, rows)
 
 
 def write_metrics(folder: str, rows: list[dict]) -> None:

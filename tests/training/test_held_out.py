@@ -29,7 +29,7 @@ def log_of_users(folder, context="", **histories):
 
 
 def test_shared_lines(tmp_path):
-    """Same user and same clicks; unknown last clicks, and short histories without an id, do not count."""
+    """Same user and same clicks; unknown last clicks and short anonymous histories do not count."""
     training = log_of_users(tmp_path, u="abc", v="ab", w="abcd", NULL="ab", x="a")
 
     def shared(training, **held_out):
@@ -81,7 +81,7 @@ def logs(tmp_path_factory):
         (
             ["strange"],
             None,
-            ["strange.txt: 60 of 61 last clicks are on videos that the dictionary"],
+            ["strange.txt: 60 of 61 last clicks are on videos that the"],
         ),
     ],
 )

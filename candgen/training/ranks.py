@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
 from typing import Any, Callable
 
@@ -48,7 +47,8 @@ class Ranks(contextlib.AbstractContextManager):
         )
         self._initialize()
         if self.rank:
-            sys.stdout = self._resources.enter_context(open(os.devnull, "w"))  # noqa: SIM115
+            nowhere = self._resources.enter_context(open(os.devnull, "w"))  # noqa: SIM115
+            self._resources.enter_context(contextlib.redirect_stdout(nowhere))
 
     def _initialize(self):
         """Set up paddle's process group and the connections beside it."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from typing import Any, Callable
 
 from candgen.archives import fingerprint
 from candgen.console import InputError, Progress, logger, run_script
@@ -264,7 +265,7 @@ def main(argv: list[str] | None = None) -> int:
         return publish.publish(model_path, reason and f"{metric} {reason}")
 
 
-def choice(find, flag: str, name: str):
+def choice(find: Callable, flag: str, name: str) -> Any:
     """``find(name)``, a network or a loss of network_conf.py.
 
     Raises

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 from candgen.data.batches import next_click_windows
 from candgen.data.encoding import EncodedLog
 from candgen.serving.baselines import CooccurrenceBaseline, popularity
@@ -50,7 +52,11 @@ def last_click_loss(trainer: Trainer, log: EncodedLog, batch_size: int, seed: in
 
 
 def baseline_metrics(
-    training_log: EncodedLog, log: EncodedLog, item_freq, with_rules: bool, run
+    training_log: EncodedLog,
+    log: EncodedLog,
+    item_freq: list[float] | np.ndarray,
+    with_rules: bool,
+    run: Callable,
 ) -> dict:
     """Metrics of the baselines on the last clicks of a log.
 

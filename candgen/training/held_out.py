@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from typing import Any
 
 from candgen.console import logger
 from candgen.data.dictionary import NO_VALUE
@@ -43,7 +44,7 @@ def _line_keys(log, lines):
 
 
 def warn_of_held_out(
-    name: str, paths: list[str], log: EncodedLog, train_paths: list[str], training
+    name: str, paths: list[str], log: EncodedLog, train_paths: list[str], training: Any
 ) -> None:
     """Warn if metrics on a held-out log say little.
 

@@ -6,7 +6,7 @@ from collections import Counter
 from candgen.console import logger
 from candgen.data.dictionary import NO_VALUE
 from candgen.data.encoding import EncodedLog
-from candgen.data.log_files import log_files, named
+from candgen.data.log_files import log_files, log_name
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def shared_lines(training: EncodedLog, held_out: EncodedLog) -> tuple[int, int]:
 
 def warn_of_held_out(args, training, name, paths, log):
     """Say on stderr if metrics on a test or validation log (its `name`) will say little."""
-    path, lines, known = named(paths), (log.last_item >= 0).sum(), (log.last_item > 0).sum()
+    path, lines, known = log_name(paths), (log.last_item >= 0).sum(), (log.last_item > 0).sum()
     both = {*map(os.path.realpath, log_files(paths))}
     both &= {*map(os.path.realpath, log_files(args.train_set_path))}
     shared, compared = shared_lines(training.first, log)

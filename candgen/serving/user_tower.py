@@ -8,7 +8,7 @@ import warnings
 
 from candgen.console import InputError, describe_error
 from candgen.data.dictionary import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS
-from candgen.files import naming, remove_leftovers, replace_all
+from candgen.files import Replacement, naming, remove_leftovers, replace_all
 from candgen.model.layers import VIDEO_TABLE
 
 import paddle
@@ -140,7 +140,8 @@ def export(folder, network, base_class, model, dictionary):
         for _, place in moves:
             remove_leftovers(place)
         replace_all(
-            [(*move, move[1]) for move in moves], absent=os.path.join(folder, "inputs.json")
+            [Replacement(source, place, place) for source, place in moves],
+            manifest=os.path.join(folder, "inputs.json"),
         )
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -40,7 +40,7 @@ def write_vectors(path, model, blocks):
         return
     kind = os.path.splitext(path)[1]
     beside = (os.path.realpath(path) if os.path.islink(path) else path) + ".json"
-    with atomic_write_set([path, beside], absent=beside) as [stream, metadata]:
+    with atomic_write_set([path, beside], manifest=beside) as [stream, metadata]:
         if kind == ".tsv":
             for ids, vectors in blocks:
                 stream.write(vector_lines(vectors, "\t", ids).encode())

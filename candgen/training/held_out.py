@@ -9,7 +9,7 @@ from typing import Any
 from candgen.console import logger
 from candgen.data.dictionary import NO_VALUE
 from candgen.data.encoding import EncodedLog
-from candgen.data.log_files import log_files, named
+from candgen.data.log_files import log_files, log_name
 from candgen.training.report import MIN_USERS
 
 import numpy as np
@@ -55,7 +55,7 @@ def warn_of_held_out(
     train_paths : of the training log.
     training : reader.TrainingLog; its first block is compared.
     """
-    path = named(paths)
+    path = log_name(paths)
     clicked = int((log.last_item >= 0).sum())
     known = int((log.last_item > 0).sum())
     same_files = {os.path.realpath(file) for file in log_files(paths)}

@@ -7,8 +7,8 @@ r"""Users with their history -> top-N videos.
 Prints a line a user, in input order: user-id, a tab, `video:probability,video:probability,...`,
 best first. The probabilities are those of the softmax over all videos that may be recommended:
 those of the dictionary, without those that --allow_items and --deny_items exclude; --remove_seen
-does not change them. A comma or a percent sign within a video-id is printed as %2C or %25, so that a
-list can be split at its commas. With --evaluate it prints metrics instead.
+does not change them. A comma or a percent sign within a video-id is printed as %2C or %25, so that
+a list can be split at its commas. With --evaluate it prints metrics instead.
 """
 
 import json

@@ -33,6 +33,7 @@ from candgen.data.logs import BadLines, read_catalogue
 from candgen.environment import load_paddle
 from candgen.model.model_file import load_model
 from candgen.output_folder import output_folder
+from candgen.serving.baselines import BASELINES
 from candgen.training import publish, report
 from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, save_pass
 from candgen.training.dashboard import Dashboard
@@ -194,7 +195,8 @@ def main(argv: list[str] | None = None) -> int:
         rows = checkpoint.rows
         metric = args.select_metric
         run = ranks.distributed_map(trainer.pool)
-        baselines = baseline_metrics(training.first, test, item_freq, args.rules, run)
+        names = [name for name in BASELINES if name != "rules" or args.rules]
+        baselines = baseline_metrics(training.first, test, item_freq, names, run)
         if len(rows) >= args.num_passes:
             logger.info(f"all {args.num_passes} passes are done; a larger --num_passes continues")
         checkpoint.catch_signals()

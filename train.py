@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         reading_started = time.perf_counter()
         bad_lines = BadLines(args.max_bad_lines)
         training_reader = Reader(feature_dict, bad_lines)
-        training_reader.learn(read_catalogue(args.catalogue_path or []))
+        training_reader.register(read_catalogue(args.catalogue_path or []))
         if args.context_set_path:
             training_reader.prepend_context(args.context_set_path, args.window_size)
         cut = functools.partial(INSTANCES[args.instances], window_size=args.window_size)
@@ -104,9 +104,9 @@ def main(argv: list[str] | None = None) -> int:
             model = load_model(model_path, feature_dict_path)
             network = network_conf.load_network(model)
             quiet = BadLines(args.max_bad_lines, quiet=True)  # its lines have been named
-            [(log, clicks)] = Reader(model.feature_dict).blocks(args.test_set_path, quiet)
+            [block] = Reader(model.feature_dict).blocks(args.test_set_path, quiet)
             return publish.evaluate_saved_model(
-                evaluate_model, network, model, log, clicks, args.threads
+                evaluate_model, network, model, block.log, block.num_clicks, args.threads
             )
 
         earlier_model = None  # evaluated first, so that its errors do not come after all passes

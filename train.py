@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
             quiet = BadLines(args.max_bad_lines, quiet=True)  # its lines have been named
             [block] = Reader(model.feature_dict).blocks(args.test_set_path, quiet)
             return publish.evaluate_saved_model(
-                evaluate_model, network, model, block.log, block.num_clicks, args.threads
+                evaluate_model, network, model, block.log, block.clicks, args.threads
             )
 
         earlier_model = None  # evaluated first, so that its errors do not come after all passes

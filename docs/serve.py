@@ -20,13 +20,8 @@ import warnings
 
 import numpy as np
 
-COLUMNS = {
-    "user_id": 0,
-    "province": 1,
-    "city": 2,
-    "history": 3,
-    "phone": 4,
-}  # of the log, as LOG_COLUMNS in utils.py
+# columns of the log, as LOG_COLUMNS in candgen/data/dictionary.py
+COLUMNS = {"user_id": 0, "province": 1, "city": 2, "history": 3, "phone": 4}
 COLUMN_COUNT = max(COLUMNS.values()) + 1
 
 
@@ -126,9 +121,8 @@ def load(folder):
         if json.load(prints)["model"] != tower.told["model"]:
             raise ValueError("user tower and videos.npz are of different models")
     names, videos = found["ids"], found["vectors"]
-    index = faiss.IndexFlatIP(
-        videos.shape[1]
-    )  # exact; for millions of videos: IndexHNSWFlat, efSearch 200
+    # exact; for millions of videos: IndexHNSWFlat, efSearch 200
+    index = faiss.IndexFlatIP(videos.shape[1])
     index.add((videos / np.linalg.norm(videos, axis=1, keepdims=True)).astype(np.float32))
     return tower, names, index
 

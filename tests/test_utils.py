@@ -18,7 +18,7 @@ from candgen.data.dictionary import dictionary_fingerprint, load_feature_dict, l
 from candgen.environment import ensure_home, launched
 from candgen.files import atomic_write
 from candgen.options import folder_type, number_type, path_type
-from candgen.serving.lists import ordered_map
+from candgen.serving.blocks import ordered_map
 from conftest import FEATURES, ROOT, SMALL_DICT, run
 
 import numpy as np

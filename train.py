@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from typing import Any, Callable
 
 from candgen.archives import fingerprint
 from candgen.console import InputError, Progress, logger, run_script
@@ -32,6 +33,7 @@ from candgen.data.logs import BadLines, read_catalogue
 from candgen.environment import load_paddle
 from candgen.model.model_file import load_model
 from candgen.output_folder import output_folder
+from candgen.serving.baselines import BASELINES
 from candgen.training import publish, report
 from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, save_pass
 from candgen.training.dashboard import Dashboard
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         reading_started = time.perf_counter()
         bad_lines = BadLines(args.max_bad_lines)
         training_reader = Reader(feature_dict, bad_lines)
-        training_reader.learn(read_catalogue(args.catalogue_path or []))
+        training_reader.register(read_catalogue(args.catalogue_path or []))
         if args.context_set_path:
             training_reader.prepend_context(args.context_set_path, args.window_size)
         cut = functools.partial(INSTANCES[args.instances], window_size=args.window_size)
@@ -102,9 +104,9 @@ def main(argv: list[str] | None = None) -> int:
             model = load_model(model_path, feature_dict_path)
             network = network_conf.load_network(model)
             quiet = BadLines(args.max_bad_lines, quiet=True)  # its lines have been named
-            [(log, clicks)] = Reader(model.feature_dict).blocks(args.test_set_path, quiet)
+            [block] = Reader(model.feature_dict).blocks(args.test_set_path, quiet)
             return publish.evaluate_saved_model(
-                evaluate_model, network, model, log, clicks, args.threads
+                evaluate_model, network, model, block.log, block.clicks, args.threads
             )
 
         earlier_model = None  # evaluated first, so that its errors do not come after all passes
@@ -193,7 +195,8 @@ def main(argv: list[str] | None = None) -> int:
         rows = checkpoint.rows
         metric = args.select_metric
         run = ranks.distributed_map(trainer.pool)
-        baselines = baseline_metrics(training.first, test, item_freq, args.rules, run)
+        names = [name for name in BASELINES if name != "rules" or args.rules]
+        baselines = baseline_metrics(training.first, test, item_freq, names, run)
         if len(rows) >= args.num_passes:
             logger.info(f"all {args.num_passes} passes are done; a larger --num_passes continues")
         checkpoint.catch_signals()
@@ -264,7 +267,7 @@ def main(argv: list[str] | None = None) -> int:
         return publish.publish(model_path, reason and f"{metric} {reason}")
 
 
-def choice(find, flag: str, name: str):
+def choice(find: Callable, flag: str, name: str) -> Any:
     """``find(name)``, a network or a loss of network_conf.py.
 
     Raises

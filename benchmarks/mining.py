@@ -70,7 +70,7 @@ def main():
         (test.last_item > 0) & (test.profile[:, 0] > 0) & (test.before_last() > 0)
     )
     longest, pairs = LISTED + int(test.lengths.max()), last_two(test, lines)
-    last = pairs.videos[0][pairs.clicks[::2]][:, None]
+    last = pairs.videos.item[pairs.clicks[::2]][:, None]
     rules = None
     for path in args.models:
         side = SimpleNamespace(model_path=path, feature_dict=args.feature_dict, device=None)

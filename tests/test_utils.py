@@ -18,7 +18,7 @@ from candgen.data.dictionary import dictionary_fingerprint, load_feature_dict, l
 from candgen.environment import ensure_home, launched
 from candgen.files import atomic_write
 from candgen.options import folder_type, number_type, path_type
-from candgen.serving.lists import ordered_map
+from candgen.serving.blocks import ordered_map
 from conftest import FEATURES, ROOT, SMALL_DICT, run
 
 import numpy as np
@@ -53,7 +53,7 @@ def save(path, content):
         (
             PermissionError(13, "Permission denied", "out"),
             2,
-            "s.py: out: Permission denied; check the path, its rights and the free space\n",
+            "s.py: out: Permission denied; check the path, its permissions and the free space\n",
         ),
         (
             OSError(errno.EMFILE, "Too many open files"),
@@ -139,7 +139,7 @@ PRINTS = f"{sys.executable} -c \"from candgen.console import run_script; run_scr
         (
             "(ulimit -f 8; {} > out)",
             2,
-            "-c: output: File too large; check the path, its rights and the free space\n",
+            "-c: output: File too large; check the path, its permissions and the free space\n",
         ),
         ("{} | head -n 1 > out", 0, ""),
     ],
@@ -234,7 +234,7 @@ def test_home_in_paths(monkeypatch):
         ("", "an empty path"),
         ("file:///data/log.txt", "is a URL"),
         ("hdfs://host/out", "is a URL"),
-        ("~nobody-of-this-name/x", "no home folder is known"),
+        ("~nobody-of-this-name/x", "the home folder is unknown"),
     ],
 )
 def test_what_is_no_path(text, what):

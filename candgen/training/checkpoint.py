@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import time
+from typing import Any
 
 from candgen.archives import read_archive, write_archive
 from candgen.console import InputError, describe_error, logger
@@ -43,7 +44,14 @@ class Checkpointer:
     seconds : float, that they took.
     """
 
-    def __init__(self, folder: str, identity: dict, item_freq, minutes: float, ranks):
+    def __init__(
+        self,
+        folder: str,
+        identity: dict,
+        item_freq: list[float] | np.ndarray,
+        minutes: float,
+        ranks: Any,
+    ):
         self.rows: list[dict] = []
         self.batches = 0
         self.total_loss = 0.0
@@ -77,7 +85,7 @@ class Checkpointer:
         """Begin to measure the seconds of the next step, reading of its batch included."""
         self._clock = time.perf_counter()
 
-    def after_step(self, trainer, loss: float, num_targets: int) -> None:
+    def after_step(self, trainer: Any, loss: float, num_targets: int) -> None:
         """Count a step. Write a checkpoint if it is time, and stop if a signal has come.
 
         Raises
@@ -99,7 +107,7 @@ class Checkpointer:
         self.stop_if_requested()
         self.restart_clock()
 
-    def end_pass(self, trainer) -> None:
+    def end_pass(self, trainer: Any) -> None:
         """Write the checkpoint of a finished pass, whose row has been appended to `rows`."""
         self.batches = 0
         self.total_loss = 0.0
@@ -114,7 +122,7 @@ class Checkpointer:
             logger.info(f"stopped by {self._signal.name}; --resume continues")
             sys.exit(128 + self._signal)
 
-    def write(self, trainer) -> None:
+    def write(self, trainer: Any) -> None:
         """Write the checkpoint."""
         if self._ranks.rank:
             return
@@ -133,7 +141,7 @@ class Checkpointer:
         self._written_at = time.monotonic()
         self._write_seconds = self._written_at - started
 
-    def resume(self, trainer) -> bool:
+    def resume(self, trainer: Any) -> bool:
         """Continue from the checkpoint; False if there is none.
 
         Raises
@@ -184,7 +192,9 @@ class Checkpointer:
             remove_earlier_models(self._folder, self.rows)
 
 
-def save_pass(folder: str, network, item_freq, rows: list[dict], is_best: bool) -> None:
+def save_pass(
+    folder: str, network: Any, item_freq: list[float] | np.ndarray, rows: list[dict], is_best: bool
+) -> None:
     """Write the model of the last row, model_best.tar.gz if it is the best, and metrics.jsonl.
 
     Nothing that --resume needs is removed: all of this is repeated if the process is killed before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from candgen.data.batches import INSTANCES
 from candgen.options import (
@@ -33,12 +34,12 @@ class RecordedFlags:
     def __init__(self):
         self.names: list[str] = []
 
-    def add(self, group, flag: str, **options) -> None:
+    def add(self, group: argparse._ArgumentGroup, flag: str, **options: Any) -> None:
         """Add a flag that may not change when a run is resumed."""
         self.names.append(group.add_argument(flag, **options).dest)
 
 
-def add_preset(parser) -> None:
+def add_preset(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """The flag --preset."""
     parser.add_argument(
         "--preset",
@@ -50,7 +51,7 @@ def add_preset(parser) -> None:
     )
 
 
-def add_important_flags(group, fixed: RecordedFlags) -> None:
+def add_important_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> None:
     """The flags that every run needs."""
     group.add_argument(
         "--train_set_path",
@@ -83,7 +84,7 @@ def add_important_flags(group, fixed: RecordedFlags) -> None:
     )
 
 
-def add_data_flags(group, fixed: RecordedFlags) -> None:
+def add_data_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> None:
     """Flags of what is read."""
     group.add_argument(
         "--feature_dict",
@@ -134,7 +135,7 @@ def add_data_flags(group, fixed: RecordedFlags) -> None:
     add_max_bad_lines(group)
 
 
-def add_output_flags(group, fixed: RecordedFlags) -> None:
+def add_output_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> None:
     """Flags of what is written and reported."""
     fixed.add(
         group,
@@ -182,7 +183,7 @@ def add_output_flags(group, fixed: RecordedFlags) -> None:
     )
 
 
-def add_network_flags(group, fixed: RecordedFlags) -> None:
+def add_network_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> None:
     """Flags of the network and its instances."""
     fixed.add(
         group,
@@ -249,7 +250,7 @@ def add_network_flags(group, fixed: RecordedFlags) -> None:
     )
 
 
-def add_optimization_flags(group, fixed: RecordedFlags) -> None:
+def add_optimization_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> None:
     """Flags of the loss, the optimizer and the regularization."""
     fixed.add(
         group,
@@ -342,7 +343,7 @@ def add_optimization_flags(group, fixed: RecordedFlags) -> None:
     )
 
 
-def add_nightly_flags(group, fixed: RecordedFlags) -> None:
+def add_nightly_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> None:
     """Flags of a run that continues or replaces an earlier model."""
     fixed.add(
         group,
@@ -382,7 +383,7 @@ def add_nightly_flags(group, fixed: RecordedFlags) -> None:
     )
 
 
-def add_process_flags(group, fixed: RecordedFlags) -> None:
+def add_process_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> None:
     """Flags of the random seed, the device and the threads."""
     fixed.add(
         group,

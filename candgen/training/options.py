@@ -49,7 +49,7 @@ def parse_args(doc: str, argv: list[str] | None = None) -> tuple[argparse.Namesp
     return args, fixed.names
 
 
-def check_combinations(parser, args) -> None:
+def check_combinations(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End with a usage error if flags do not go together."""
     if args.l2_rate and args.optimizer != "adagrad":
         parser.error("--l2_rate needs --optimizer=adagrad: Adam has none for sparse tables")
@@ -73,7 +73,7 @@ def check_combinations(parser, args) -> None:
             )
 
 
-def check_inputs(parser, args) -> None:
+def check_inputs(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End with a usage error if a log cannot be read as often as it is needed."""
     if args.max_user_clicks and not all_files(args.train_set_path):
         parser.error("--max_user_clicks reads the training log twice: give regular files")

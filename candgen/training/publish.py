@@ -7,6 +7,7 @@ import dataclasses
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable
 
 from candgen.console import logger
 from candgen.data.dictionary import ITEMS, UNKNOWN
@@ -42,7 +43,12 @@ class SavedEvaluation:
 
 
 def evaluate_saved_model(
-    evaluate_model, network, model: Model, log: EncodedLog, num_clicks: int, threads: int
+    evaluate_model: Callable,
+    network: Any,
+    model: Model,
+    log: EncodedLog,
+    num_clicks: int,
+    threads: int,
 ) -> SavedEvaluation:
     """Evaluate a model that was read from its file.
 

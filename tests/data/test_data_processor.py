@@ -11,8 +11,8 @@ from collections import Counter
 from unittest import mock
 
 import data_processor
-from candgen.data import counting
 from candgen.console import InputError
+from candgen.data import counting
 from candgen.data.counting import (
     Counts,
     checked,

@@ -843,7 +843,7 @@ def test_a_pass_over_a_log_in_blocks(tmp_path_factory, lines, block, batch_size)
             for log, part, _ in batches
             for target in make_batch(log, part)["target"].tolist()
         ]
-        assert sorted(found) == sorted(whole.videos[0][whole.clicks].tolist())
+        assert sorted(found) == sorted(whole.videos.item[whole.clicks].tolist())
         order = [generator.random() for *_, generator in batches]
     assert order == [
         generator.random()

@@ -75,9 +75,9 @@ def all_layers(trainer):
 
 
 def test_baseline_metrics(log):
-    """Their names have the baseline in front; rules are left out if not asked for."""
-    with_rules = baseline_metrics(log, log, FREQ, True, map)
-    without = baseline_metrics(log, log, FREQ, False, map)
+    """Names begin with the baseline; those that are not wanted are left out."""
+    with_rules = baseline_metrics(log, log, FREQ, BASELINES, map)
+    without = baseline_metrics(log, log, FREQ, ["popularity"], map)
     assert {f"{baseline}_{name}" for baseline in BASELINES for name in METRICS} <= with_rules.keys()
     assert without == {
         name: value for name, value in with_rules.items() if not name.startswith("rules_")

@@ -25,7 +25,7 @@ import pytest
 
 SMALL_NETWORK = "--dnn_layer_dims 16 8 --lstm_dim=8 --no-rules"
 FLAGS = (
-    f"--num_passes=3 --batch_size=256 --dropout=0.2 --valid_set_path=log.txt "
+    f"--num_passes=3 --batch_size=128 --dropout=0.2 --valid_set_path=log.txt "
     f"--checkpoint_minutes=0 {SMALL_NETWORK}"
 )
 TIMES = ("seconds", "instances_per_second")  # all else in metrics.jsonl is the same
@@ -171,7 +171,7 @@ def test_a_finished_run(small, undisturbed):
 
 
 def test_checkpoints_of_another_run(small, undisturbed):
-    """Other settings, another log, even another phone of one user: refused; the checkpoint stays."""
+    """Other settings, another log, another phone of one user: refused; the checkpoint stays."""
     output = small / "output" / "other-run"
     shutil.copytree(undisturbed, output)
     content = (output / "checkpoint.tar.gz").read_bytes()

@@ -49,7 +49,7 @@ def main():
     args = parser.parse_args()
     reader = Reader(infer.utils.load_feature_dict(args.feature_dict))
     [train], [test] = reader.encode(args.train_set_path), reader.encode(args.test_set_path)
-    clicks = np.bincount(train.videos[0][train.clicks], minlength=test.videos[0].max() + 1)
+    clicks = np.bincount(train.videos.item[train.clicks], minlength=test.videos.item.max() + 1)
     clicks[0] = 0  # <unk>: a video outside the dictionary
     target = test.last_item[test.last_item >= 0]
     with ThreadPoolExecutor(2) as pool:

@@ -11,6 +11,7 @@ log (infer.Rules), that click removed.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,7 +42,8 @@ def recall(lists, log, lines, count, remove):
 def last_two(log, lines):
     """The log of some lines, of each the last click and the known one before it."""
     first = log.offsets[lines] + log.before_last()[lines] - 1
-    return log._replace(
+    return replace(
+        log,
         users=[log.users[line] for line in lines],
         profile=log.profile[lines],
         clicks=log.clicks[first[:, None] + [0, 1]].ravel(),
@@ -70,7 +72,7 @@ def main():
         (test.last_item > 0) & (test.profile[:, 0] > 0) & (test.before_last() > 0)
     )
     longest, pairs = LISTED + int(test.lengths.max()), last_two(test, lines)
-    last = pairs.videos[0][pairs.clicks[::2]][:, None]
+    last = pairs.videos.item[pairs.clicks[::2]][:, None]
     rules = None
     for path in args.models:
         side = SimpleNamespace(model_path=path, feature_dict=args.feature_dict, device=None)

@@ -18,7 +18,7 @@ from itertools import chain
 
 from candgen.console import Progress, describe_error, logger
 from candgen.data.counts import Counts
-from candgen.data.logs import LogLine, parse_line, read_log, split_video_info
+from candgen.data.logs import checked_line, parse_line, read_log
 from candgen.data.text_files import GZIP_MAGIC, MAX_LINE, changed_error
 
 CHUNK_BYTES = 1 << 16  # of lines that are counted at a time: they stay in the cache
@@ -210,10 +210,3 @@ def _count_range(counts: Counts, part: FileRange, bar: Progress) -> None:
             lines = [parse_line(each, part.path, None) for each in raw.split(b"\n")]
             counts.add([line for line in lines if line is not None])
             bar.at(position - part.start)
-
-
-def checked_line(line: LogLine) -> LogLine:
-    """The line itself; ValueError if one of its video-infos is malformed."""
-    for info in set(line.infos):
-        split_video_info(info)
-    return line

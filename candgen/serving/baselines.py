@@ -37,7 +37,7 @@ class CooccurrenceBaseline:
         freq = np.maximum(
             freq, freq[freq > 0].min()
         )  # an earlier log may have clicks that the dictionary's had not
-        videos, items = len(freq), log.videos[0][log.clicks[:RULES_CLICKS]]
+        videos, items = len(freq), log.videos.item[log.clicks[:RULES_CLICKS]]
         line = np.repeat(np.arange(len(log.users)), log.lengths)[: len(items)]
         keys, weights = [], []  # pairs (first, second) as first * videos + second
         for distance in range(1, RULES_WITHIN + 1):

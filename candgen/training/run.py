@@ -208,7 +208,7 @@ def encode_logs(args, feature_dict):
     bad_lines, started = BadLines(args.max_bad_lines), time.perf_counter()
     cut = functools.partial(INSTANCES[args.instances], window_size=args.window_size)
     encoder = Reader(feature_dict, bad_lines)
-    encoder.learn(read_catalogue(args.catalogue_path or []))
+    encoder.register(read_catalogue(args.catalogue_path or []))
     if args.context_set_path:
         encoder.prepend_context(args.context_set_path, args.window_size)
     training = TrainingLog(
@@ -260,7 +260,7 @@ def build_network(args, feature_dict, item_freq):
             "--network",
             f"embedding_dims of {args.network} lacks a feature of clicks or all of the "
             f"profile, or has one that the log has not, or a width above {MAX_WIDTH}",
-            hint="see LOG_COLUMNS and PROFILE_FEATURES in utils.py",
+            hint="see LOG_COLUMNS in candgen/data/dictionary.py",
         )
     config = ModelConfig(
         {name: len(feature_dict[name]) for name in FEATURES},

@@ -118,7 +118,8 @@ def _start_processes(
     ImportError, OSError, RuntimeError
         If semaphores or shared memory are missing, or the limit on processes is reached.
     """
-    _check_threads(len(shares) + 2)
+    # Each process has a thread of its own, the executor two; and some to spare.
+    _check_threads(2 * len(shares) + 4)
     pool = ProcessPoolExecutor(
         len(shares),
         mp_context=multiprocessing.get_context("fork"),
@@ -136,8 +137,8 @@ def _start_processes(
 def _check_threads(count: int) -> None:
     """RuntimeError if this process cannot start `count` threads; processes have the same limit.
 
-    An executor starts one of its threads from within another one, and if that fails its futures
-    are never done.
+    An executor starts one of its threads from within another one; if that fails, it prints a
+    traceback and its futures are never done.
     """
     stop = threading.Event()
     started = []

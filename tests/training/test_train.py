@@ -12,8 +12,9 @@ import train
 from candgen.archives import write_archive
 from candgen.console import InputError
 from candgen.data.batches import sequence_segments, shuffled_batches, sliding_windows
-from candgen.data.dictionary import FEATURES, load_feature_dict, load_item_freq
-from candgen.data.encoding import concatenate_logs
+from candgen.data.dictionary import FEATURES, PROFILE_FEATURES, load_feature_dict, load_item_freq
+from candgen.data.encoding import UserLine, concatenate_logs, encode_lines
+from candgen.data.items import VideoTable
 from candgen.model.initialization import initialize
 from candgen.model.layers import tensors
 from candgen.serving.metrics import METRICS
@@ -28,7 +29,7 @@ from candgen.training.report import best_of, out_of_patience
 from candgen.training.run import evaluate, resolve_defaults, train_pass
 from candgen.training.trainer import MICRO_BATCH_SEGMENTS, Trainer
 from conftest import feature_dict_of, log_text, output_of, run, run_ok, small_log, train_command
-from reader import Reader, UserLine
+from reader import Reader
 
 import numpy as np
 import paddle
@@ -351,14 +352,14 @@ def log_of(*histories):
     feature_dict["history_clicked_items"].update(
         {video: id_ for id_, video in enumerate(videos, 1)}
     )
-    reader = Reader(feature_dict)
+    videos = VideoTable(feature_dict)
     lines = [
-        UserLine(
-            [f"u{number}", "", "", "", ""], [reader._videos[f"{video}:a:b"] for video in history]
-        )
+        UserLine([f"u{number}", "", "", "", ""], [videos[f"{video}:a:b"] for video in history])
         for number, history in enumerate(histories)
     ]
-    return concatenate_logs([reader._encode_lines(lines)], reader._videos.columns())
+    profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
+    log = encode_lines(lines, profile_ids, videos.item, {})
+    return concatenate_logs([log], videos.columns())
 
 
 def settled(clicks, held_out, **settings):

@@ -1,16 +1,14 @@
-"""Users with their history -> top-N videos.
+r"""Users with their history -> top-N videos.
 
-    python infer.py --infer_set_path='./data/infer.txt' --model_path='./output/model/model_pass_00000.tar.gz' \
+    python infer.py --infer_set_path='./data/infer.txt' \
+        --model_path='./output/model/model_pass_00000.tar.gz' \
         --feature_dict='./output/feature_dict.pkl' --batch_size=50
 
-Prints a line a user, in input order: user-id, a tab, `video:probability,video:probability,...`, best
-first. The probabilities are those of the softmax over all videos that may be recommended: those of the
-dictionary, less what --allow_items and --deny_items leave out; --remove_seen leaves them as they are. A comma
-or a percent sign within a video-id is printed as %2C or %25, so that a list can be split at its commas. With
---evaluate it prints metrics instead.
-
-Also home of what the other scripts use to serve: reading a model, user vectors, top-N, ranking
-metrics, files of vectors.
+Prints a line a user, in input order: user-id, a tab, `video:probability,video:probability,...`,
+best first. The probabilities are those of the softmax over all videos that may be recommended:
+those of the dictionary, without those that --allow_items and --deny_items exclude; --remove_seen
+does not change them. A comma or a percent sign within a video-id is printed as %2C or %25, so that
+a list can be split at its commas. With --evaluate it prints metrics instead.
 """
 
 import json
@@ -22,19 +20,10 @@ from candgen.data.logs import BadLines
 from candgen.environment import load_paddle
 from candgen.model.model_file import load_model
 from candgen.options import argument_parser, refuse_unused
-from candgen.serving.lists import (
-    allowed_videos,
-    listed_names,
-    lists_text,
-    ordered_map,
-    warn_if_collapsed,
-)
-from candgen.serving.options import (
-    add_infer_arguments,
-    add_list_arguments,
-    block_size,
-    shows_progress,
-)
+from candgen.serving.blocks import ordered_map, round_up_to_blocks
+from candgen.serving.collapse import warn_if_collapsed
+from candgen.serving.item_filters import allowed_videos
+from candgen.serving.options import add_infer_arguments, add_list_arguments, shows_progress
 from candgen.serving.topn import TopN
 from reader import Reader
 
@@ -47,8 +36,8 @@ def parse_args(argv=None):
     parser.add_argument(
         "--evaluate",
         action="store_true",
-        help="print no lists, but one JSON object: the metrics of "
-        "train.py, on the last click of each line of the log",
+        help="print no lists, but one JSON object: the metrics of train.py, on the last click of "
+        "each line of the log",
     )
     args = parser.parse_args(argv)
     if args.evaluate:
@@ -56,28 +45,28 @@ def parse_args(argv=None):
             parser,
             args,
             ["top_n", "remove_seen"],
-            "does not go with --evaluate: its metrics have "
-            "lists of their own, with and without what was seen",
+            "does not go with --evaluate: its metrics are of lists of their own, with and without "
+            "earlier clicks",
         )
     return args
 
 
 def main(argv=None):
-    """Print the top-N videos of each user of the log."""
+    """Print the top-N videos of each user of the log, or metrics."""
     args = parse_args(argv)
     load_paddle()
     import network_conf
     from candgen.model.layers import use_device
     from candgen.serving.evaluation import evaluate_model
-    from candgen.serving.user_vectors import user_vectors
+    from candgen.serving.recommend import Recommender
 
     model = load_model(args.model_path, args.feature_dict)
-    videos = listed_names(model.feature_dict)
     allowed = allowed_videos(args.allow_items, args.deny_items, model.feature_dict)
     top_n = TopN(model.nce_w, model.scaled_biases(args.popularity), allowed)
     use_device(args.device)
     network = network_conf.load_network(model)
     reader = Reader(model.feature_dict, BadLines(args.max_bad_lines), shows_progress(None))
+
     if args.evaluate:
         [log] = reader.encode(args.infer_set_path)
         if not (log.last_item >= 0).any():
@@ -87,19 +76,15 @@ def main(argv=None):
                 hint="give users with a history",
             )
         with ThreadPoolExecutor(args.threads) as pool:
-            print(json.dumps(evaluate_model(network, top_n, log, pool.map)[0], indent=1))
+            metrics, _ = evaluate_model(network, top_n, log, pool.map)
+        print(json.dumps(metrics, indent=1))
         return
 
-    def serve(log):
-        users = user_vectors(network, log)
-        removed = [log.items(row) for row in range(len(users))] if args.remove_seen else None
-        ids, _, probabilities = top_n(users, args.top_n, removed)
-        return users, lists_text(log.users, ids, probabilities, videos)
-
-    blocks = reader.encode(args.infer_set_path, block_size(args.batch_size))
+    recommend = Recommender(network, top_n, args.top_n, model.feature_dict, args.remove_seen)
+    logs = reader.encode(args.infer_set_path, round_up_to_blocks(args.batch_size))
     with ThreadPoolExecutor(args.threads) as pool:
-        for text in warn_if_collapsed(ordered_map(pool, serve, blocks, args.threads)):
-            sys.stdout.write(text)
+        for block in warn_if_collapsed(ordered_map(pool, recommend, logs, args.threads)):
+            sys.stdout.write(block.text)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,22 @@
-"""Offline mining: users -> top-N videos, from the user id alone, or from id and history.
+r"""Offline mining: users -> top-N videos, from the user id alone, or from id and history.
 
     python infer_user.py --model_path='./output/model/model_pass_00000.tar.gz' \
         --feature_dict='./output/feature_dict.pkl'
 
 Serves every user of the dictionary, or those of --user_ids (one id a line), or those of a log,
---infer_set_path. Without a log the user counts as having clicked nothing yet, of unknown province, city and
-phone; an id that the model does not know gets the most clicked videos, and is named on stderr. Prints as
-infer.py does, or writes files of --part_users users to --output_dir: each whole or not there, and a second
-start goes on after those that are.
+--infer_set_path. Without a log a user has no clicks, and an unknown province, city and phone; an id
+that the model does not know gets the most clicked videos, and is named on stderr. Prints as
+infer.py does, or writes files of --part_users users to --output_dir. Each of these appears whole or
+not at all, and a second start continues after those that are complete.
 """
 
 import contextlib
-import json
-import os
-import re
-import sys
+import itertools
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, islice
 
-from candgen.archives import bounded_read
 from candgen.console import InputError, Progress, logger, run_script
-from candgen.data.log_files import log_files
 from candgen.data.logs import BadLines, text_lines
 from candgen.environment import load_paddle
-from candgen.files import atomic_write
 from candgen.model.model_file import load_model
 from candgen.options import (
     PATHS,
@@ -37,13 +30,12 @@ from candgen.options import (
     refuse_unused,
 )
 from candgen.output_folder import output_folder
-from candgen.serving.lists import allowed_videos, listed_names, lists_text, ordered_map
-from candgen.serving.options import add_batch_size, add_list_arguments, block_size, shows_progress
+from candgen.serving import parts
+from candgen.serving.blocks import USER_BLOCK, batched, ordered_map, round_up_to_blocks
+from candgen.serving.item_filters import allowed_videos
+from candgen.serving.options import add_batch_size, add_list_arguments, shows_progress
 from candgen.serving.topn import TopN
-from candgen.serving.user_vectors import USER_BLOCK, user_vectors
 from reader import Reader
-
-import numpy as np
 
 
 def parse_args(argv=None):
@@ -54,8 +46,8 @@ def parse_args(argv=None):
     users.add_argument(
         "--user_ids",
         type=path_type,
-        help="file with the ids to serve, one a line (- for "
-        "standard input); every user of the dictionary if not given",
+        help="file with the ids to serve, one a line (- for standard input); every user of the "
+        "dictionary if not given",
     )
     users.add_argument(
         "--infer_set_path", **PATHS, help="log of the users to serve, with their histories"
@@ -69,19 +61,18 @@ def parse_args(argv=None):
         "--part_users",
         type=number_type(int, 1),
         default=100_000,
-        help="users in each of these, in whole blocks of 128 (%(default)s)",
+        help=f"users in each of these, in whole blocks of {USER_BLOCK} (default: %(default)s)",
     )
     add_batch_size(parser)
     add_list_arguments(parser)
     add_max_bad_lines(parser)
     add_device(parser)
     args = parser.parse_args(argv)
-    if args.output_dir and any(
-        file == "-" or (os.path.exists(file) and not os.path.isfile(file))
-        for file in input_files(args)
-    ):
+    args.inputs = [args.user_ids, args.infer_set_path, args.allow_items, args.deny_items]
+    if args.output_dir and not all(map(parts.can_be_read_again, parts.files_of(args.inputs))):
         parser.error(
-            "--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: give files"
+            "--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: "
+            "give files"
         )
     if not args.output_dir:
         refuse_unused(parser, args, ["part_users"], "needs --output_dir")
@@ -95,165 +86,95 @@ def parse_args(argv=None):
     return args
 
 
-def input_files(args):
-    """The files of users and of videos that are given."""
-    given = filter(None, (args.user_ids, args.infer_set_path, args.allow_items, args.deny_items))
-    return [file for paths in given for file in log_files(paths)]
-
-
-def read_user_ids(args):
-    """Yield the ids of --user_ids, a file with one a line; empty lines do not count."""
-    for path, number, user in text_lines(args.user_ids, shows_progress(args.output_dir)):
+def read_user_ids(path, progress):
+    """Yield the ids of a file with one a line; empty lines are ignored."""
+    for file, number, user in text_lines(path, progress):
         if "\t" in user:
             raise InputError(
-                path, "more than one column", line=number, hint="write one user id a line"
+                file, "more than one column", line=number, hint="write one user id a line"
             )
         yield user
-
-
-def most_clicked(item_freq, allowed, n, popularity=1.0):
-    """(ids, probabilities) of the `n` most clicked videos that are allowed: of the softmax of --popularity times the
-    logarithms of their frequencies. float32 [V], bool [V] -> [n], [n]."""
-    shares = np.where(allowed, item_freq.astype(np.float64) ** popularity, 0)
-    ids = np.argsort(np.where(allowed, -shares, np.inf), kind="stable")[: min(n, allowed.sum())]
-    return ids, (shares / max(shares.sum(), np.finfo(float).tiny))[ids]
-
-
-def begin_parts(args, model, part_users):
-    """Begin in --output_dir, or go on in it, and return the names of its parts; InputError if they are of other lists
-    than these: wherever the files are, and however many users are worked on together."""
-    shapers = {
-        name: getattr(args, name)
-        for name in ("top_n", "popularity", "remove_seen", "max_bad_lines")
-    }
-    given = [
-        bool(each)
-        for each in (args.user_ids, args.infer_set_path, args.allow_items, args.deny_items)
-    ]
-    files = [[os.path.getsize(file), os.stat(file).st_mtime_ns] for file in input_files(args)]
-    now = {
-        **model.fingerprints(),
-        "settings": shapers,
-        "part_users": part_users,
-        "given": given,
-        "files": files,
-    }
-    there = {file for file in os.listdir(args.output_dir) if re.fullmatch(r"part-\d+", file)}
-    path, hint, before = (
-        os.path.join(args.output_dir, "run.json"),
-        "give another --output_dir",
-        None,
-    )
-    if os.path.exists(path):
-        with bounded_read(path, hint) as stream:
-            before = json.load(stream)
-    if there and before != now:
-        raise InputError(
-            args.output_dir,
-            "has parts of another model, of other settings or of other users or files",
-            hint=hint,
-        )
-    with atomic_write(path) as stream:
-        stream.write(json.dumps(now).encode())
-    return there
-
-
-def write_parts(args, served):
-    """Write the texts of (part, text), in order of the parts, to a file a part."""
-    for part, texts in groupby(served, key=lambda each: each[0]):
-        with atomic_write(os.path.join(args.output_dir, part_name(part))) as stream:
-            for _, text in texts:
-                stream.write(text.encode())
-
-
-def part_name(part):
-    """The file of a part."""
-    return f"part-{part:05d}"
 
 
 def main(argv=None):
     """Print or write the top-N videos of each user."""
     args = parse_args(argv)
-    folder = contextlib.nullcontext()
-    if args.output_dir:
-        folder = output_folder(args.output_dir, r"run\.json|part-\d+")
-    with folder:
-        serve_users(args)
-
-
-def serve_users(args):
-    """Do the work of `main`, while no other run writes to --output_dir."""
-    load_paddle()
-    import network_conf
-    from candgen.model.layers import use_device
-
-    model = load_model(args.model_path, args.feature_dict)
-    feature_dict = model.feature_dict
-    known, videos = feature_dict["user_id"], listed_names(feature_dict)
-    allowed = allowed_videos(args.allow_items, args.deny_items, feature_dict)
-    if len(known) == 1 and not args.user_ids and not args.infer_set_path:
-        raise InputError(
-            args.feature_dict,
-            "it knows no user",
-            hint=("make it with a lower --feat_appear_limit, or give --user_ids"),
-        )
-    reader = Reader(feature_dict)
-    top_n = TopN(model.nce_w, model.scaled_biases(args.popularity), allowed)
-    use_device(args.device)
-    network = network_conf.load_network(model)
-    popular = most_clicked(model.item_freq, allowed, args.top_n, args.popularity)
-    of_part = max(1, args.part_users // USER_BLOCK)  # blocks in a part
-    if args.output_dir:  # whole batches in a part, whose size does not depend on theirs
-        most = block_size(args.batch_size) // USER_BLOCK
-        args.batch_size = USER_BLOCK * max(
-            size for size in range(1, most + 1) if of_part % size == 0
-        )
-    size, unknown = block_size(args.batch_size), 0
-
-    def serve(task):
-        part, log = task
-        seen = [log.items(row) for row in range(len(log.users))] if args.remove_seen else None
-        ids, _, probabilities = top_n(user_vectors(network, log), args.top_n, seen)
-        unknown_users = [] if args.infer_set_path else np.flatnonzero(log.profile[:, 0] == 0)
-        if len(unknown_users):
-            ids[unknown_users], probabilities[unknown_users] = popular
-        return (
-            part,
-            lists_text(log.users, ids, probabilities, videos),
-            [log.users[row] for row in unknown_users],
-        )
-
-    def told_of(served):
-        """(part, text) of what was served; strangers are named, and a terminal is shown how far it is."""
-        nonlocal unknown
-        total = None if args.user_ids or args.infer_set_path else len(known) - 1
-        with Progress("users", total, shows_progress(args.output_dir)) as bar:
-            for number, (part, text, unknown_users) in enumerate(served, 1):
-                for user in unknown_users:
-                    logger.info(f"{user}: not known to the model; served the most clicked videos")
-                unknown += len(unknown_users)
-                yield part, text
-                bar.at(number * size)
-
-    if args.infer_set_path:
-        logs = Reader(
-            feature_dict, BadLines(args.max_bad_lines), shows_progress(args.output_dir)
-        ).encode(args.infer_set_path, size)
-    else:
-        users = read_user_ids(args) if args.user_ids else islice(known, 1, None)
-        logs = map(reader.encode_users, iter(lambda: list(islice(users, size)), []))
-    tasks = ((number * size // (of_part * USER_BLOCK), log) for number, log in enumerate(logs))
-    with ThreadPoolExecutor(args.threads) as pool:
+    progress = shows_progress(args.output_dir)
+    with contextlib.ExitStack() as resources:
         if args.output_dir:
-            there = begin_parts(args, model, of_part * USER_BLOCK)
-            logger.info(f"{args.output_dir}: {len(there)} parts are there already")
-            missing = (task for task in tasks if part_name(task[0]) not in there)
-            write_parts(args, told_of(ordered_map(pool, serve, missing, args.threads)))
+            resources.enter_context(output_folder(args.output_dir, parts.FILE_PATTERN))
+        load_paddle()
+        import network_conf
+        from candgen.model.layers import use_device
+        from candgen.serving.recommend import Recommender, most_clicked
+
+        model = load_model(args.model_path, args.feature_dict)
+        num_known_users = len(model.feature_dict["user_id"]) - 1  # without <unk>
+        if not num_known_users and not args.user_ids and not args.infer_set_path:
+            raise InputError(
+                args.feature_dict,
+                "it knows no user",
+                hint="make it with a lower --feat_appear_limit, or give --user_ids",
+            )
+        allowed = allowed_videos(args.allow_items, args.deny_items, model.feature_dict)
+        top_n = TopN(model.nce_w, model.scaled_biases(args.popularity), allowed)
+        use_device(args.device)
+        network = network_conf.load_network(model)
+        fallback = None
+        if not args.infer_set_path:
+            fallback = most_clicked(model.item_freq, allowed, args.top_n, args.popularity)
+        recommend = Recommender(
+            network, top_n, args.top_n, model.feature_dict, args.remove_seen, fallback
+        )
+
+        writer = parts.StdoutWriter()
+        batch_size = round_up_to_blocks(args.batch_size)
+        if args.output_dir:
+            part_users = max(args.part_users // USER_BLOCK, 1) * USER_BLOCK
+            batch_size = parts.largest_batch(batch_size, part_users)
+            shaping_flags = ("top_n", "popularity", "remove_seen", "max_bad_lines")
+            settings = {name: getattr(args, name) for name in shaping_flags}
+            run = parts.describe_run(model, settings, part_users, args.inputs)
+            writer = parts.PartWriter(args.output_dir, run)
+
+        num_users = None
+        if args.infer_set_path:
+            reader = Reader(model.feature_dict, BadLines(args.max_bad_lines), progress)
+            logs = reader.encode(args.infer_set_path, batch_size)
         else:
-            for _, text in told_of(ordered_map(pool, serve, tasks, args.threads)):
-                sys.stdout.write(text)
+            if args.user_ids:
+                users = read_user_ids(args.user_ids, progress)
+            else:
+                users = itertools.islice(model.feature_dict["user_id"], 1, None)
+                num_users = num_known_users
+            logs = map(Reader(model.feature_dict).encode_users, batched(users, batch_size))
+        with writer, Progress("users", num_users, progress) as bar:
+            batches = zip(itertools.count(0, batch_size), logs)
+            num_unknown = write_lists(recommend, batches, writer, args.threads, bar)
     if args.user_ids:
-        logger.info(f"{args.user_ids}: {unknown} of its users are not known to the model")
+        logger.info(f"{args.user_ids}: {num_unknown} of its users are not known to the model")
+
+
+def write_lists(recommend, batches, writer, threads, bar):
+    """Serve batches, pairs of the number of the first user and a log.
+
+    Returns the number of users that the model does not know.
+    """
+    num_unknown = 0
+
+    def serve(batch):
+        start, log = batch
+        return start, recommend(log)
+
+    missing = ((start, log) for start, log in batches if not writer.is_finished(start))
+    with ThreadPoolExecutor(threads) as pool:
+        for start, lists in ordered_map(pool, serve, missing, threads):
+            for user in lists.unknown_users:
+                logger.info(f"{user}: not known to the model; served the most clicked videos")
+            num_unknown += len(lists.unknown_users)
+            writer.write(start, lists.text)
+            bar.at(start + len(lists.vectors))
+    return num_unknown
 
 
 if __name__ == "__main__":

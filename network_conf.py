@@ -1,31 +1,33 @@
 """The networks, their losses and the noise sampler.
 
     items      -> embedding 64 -> LSTM 64 -> max over time  ─┐
-    categories -> embedding  8 -> average                    │
-    tags       -> embedding 64 -> average                    ├─ concatenated -> ReLU 256 -> ReLU 31 = u
+    categories -> embedding  8 -> average                    ├─ concatenated
+    tags       -> embedding 64 -> average                    │   -> ReLU 256 -> ReLU 31 = u
     user_id 64, province 8, city 16, phone 16 (embeddings)  ─┘
-    score of video v = nce_w[v] . u + nce_b[v];  P(v | u) = softmax of the scores over all videos but <unk>
+    score of video v = nce_w[v] . u + nce_b[v]
+    P(v | u) = softmax of the scores over all videos but <unk>
 
 Change a class, or write a subclass at the end and name it in ``train.py --network``: README,
 "Changing the network". Tables, parameter names, saving and loading are inherited from
 `candgen.model.network.EmbeddingNetwork`.
 
-Shapes in comments: T positions, S segments (runs of positions of one history), N targets, U distinct
-videos of a batch, K negatives.
+Shapes in comments: T positions, S segments (runs of positions of one history), N targets,
+U distinct videos of a batch, K negatives.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Callable
 
 from candgen.data.dictionary import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, log_frequencies
 from candgen.model.layers import at_targets, decayed_mean, running_max, running_mean
-from candgen.model.model_file import restore_network
+from candgen.model.model_file import Model, restore_network
 from candgen.model.network import EmbeddingNetwork
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 DECAY = 0.7  # weight of a click relative to the one after it, in DirectModel
@@ -45,7 +47,8 @@ class ModelConfig:
     lstm_dim : width of the LSTM.
     tie_embeddings : whether nce_w is the table of the clicked videos.
     network : name of the class in this file.
-    content : whether a video's vector is, in training, its own row plus the mean of its attributes'.
+    content : whether a video's vector is, in training, its own row plus the mean of its
+        attributes'.
     """
 
     dictionary_sizes: dict[str, int]
@@ -95,7 +98,7 @@ class DNNmodel(EmbeddingNetwork):
         if not is_infer:
             self.add_output_tables()
 
-    def forward(self, rows: dict, batch: dict, rng: np.random.Generator | None = None):
+    def forward(self, rows: dict, batch: dict, rng: np.random.Generator | None = None) -> Tensor:
         """User vectors of a batch.
 
         Parameters
@@ -110,7 +113,7 @@ class DNNmodel(EmbeddingNetwork):
         """
         return self.hidden_layer(self.embedding_layer(rows, batch), batch, rng)
 
-    def embedding_layer(self, rows: dict, batch: dict) -> dict[str, paddle.Tensor]:
+    def embedding_layer(self, rows: dict, batch: dict) -> dict[str, Tensor]:
         """Embeddings by feature: [S, width] of the profile, [T, S, width] of clicks."""
         embeddings = {
             feature: F.embedding(batch[feature], rows[f"_proj_{feature}"])
@@ -125,7 +128,9 @@ class DNNmodel(EmbeddingNetwork):
         embeddings[TAGS] = F.embedding(batch["video"], tag_sums)  # [T, S, 64]
         return embeddings
 
-    def hidden_layer(self, embeddings: dict, batch: dict, rng=None) -> paddle.Tensor:
+    def hidden_layer(
+        self, embeddings: dict, batch: dict, rng: np.random.Generator | None = None
+    ) -> Tensor:
         """User vectors [N, user_dim]: what precedes each target, pooled, through two ReLU layers.
 
         A position may depend on earlier ones only, since several targets share a segment.
@@ -149,7 +154,7 @@ class DNNmodel(EmbeddingNetwork):
         hidden = self.drop(F.relu(hidden), rng)
         return F.relu(F.linear(hidden, self.relu2_w, self.relu2_b))  # [N, 31]
 
-    def output_layer(self, users: paddle.Tensor, rows: dict, batch: dict, loss) -> paddle.Tensor:
+    def output_layer(self, users: Tensor, rows: dict, batch: dict, loss: Callable) -> Tensor:
         """Losses [N] of user vectors [N, user_dim] by a function of `LOSSES`."""
         return loss(
             users,
@@ -175,7 +180,9 @@ class DirectModel(DNNmodel):
         self.direct_last_w = self.create_parameter(shape)
         self.direct_mean_w = self.create_parameter(shape)
 
-    def hidden_layer(self, embeddings: dict, batch: dict, rng=None) -> paddle.Tensor:
+    def hidden_layer(
+        self, embeddings: dict, batch: dict, rng: np.random.Generator | None = None
+    ) -> Tensor:
         """User vectors [N, user_dim]."""
         users = super().hidden_layer(embeddings, batch, rng)
         clicks = embeddings[ITEMS]  # [T, S, 64]
@@ -209,15 +216,11 @@ def network_class(name: str) -> type[DNNmodel]:
     ValueError
         If there is none.
     """
-    classes = network_classes()
-    if name not in classes:
-        known = ", ".join(sorted(classes))
-        raise ValueError(f"no network is called {name!r:.60}: network_conf.py has {known}")
-    return classes[name]
+    return _named(network_classes(), "network", name)
 
 
-def load_network(model) -> DNNmodel:
-    """The network of a `candgen.model.model_file.Model`, ready to infer.
+def load_network(model: Model) -> DNNmodel:
+    """The network of a model, ready to infer.
 
     Raises
     ------
@@ -228,7 +231,9 @@ def load_network(model) -> DNNmodel:
 
 
 # ---------------------------------------------------------------- losses
-def log_odds(user, target, negatives, nce_w, nce_b, log_noise):
+def log_odds(
+    user: Tensor, target: Tensor, negatives: Tensor, nce_w: Tensor, nce_b: Tensor, log_noise: Tensor
+) -> tuple[Tensor, Tensor]:
     """Log-odds of "data, not noise" of the target and of each noise sample.
 
     With scores s(v) = nce_w[v] . u + nce_b[v] and noise distribution q: s(v) - log(K q(v)).
@@ -260,7 +265,9 @@ def log_odds(user, target, negatives, nce_w, nce_b, log_noise):
     return target_odds, (noise_w * user.unsqueeze(1)).sum(2) + noise_offset
 
 
-def nce_loss(user, target, negatives, nce_w, nce_b, log_noise):
+def nce_loss(
+    user: Tensor, target: Tensor, negatives: Tensor, nce_w: Tensor, nce_b: Tensor, log_noise: Tensor
+) -> Tensor:
     """Noise-contrastive estimation with K noise samples for each target.
 
     Each target is K + 1 binary questions, "data or noise?", decided by the log-odds
@@ -281,14 +288,16 @@ def nce_loss(user, target, negatives, nce_w, nce_b, log_noise):
     return F.softplus(-target_odds) + F.softplus(noise_odds).sum(1)
 
 
-def ranking_nce_loss(user, target, negatives, nce_w, nce_b, log_noise):
+def ranking_nce_loss(
+    user: Tensor, target: Tensor, negatives: Tensor, nce_w: Tensor, nce_b: Tensor, log_noise: Tensor
+) -> Tensor:
     """Ranking NCE: softmax over target and noise, corrected for the sampling.
 
         loss = -log( exp x(target) / (exp x(target) + sum over noise n != target of exp x(n)) )
 
-    With x(v) = s(v) - log q(v), up to a constant; noise that hits the target is left out. Consistent
-    for the softmax of the scores (Jean et al. 2015, eq. 8; Ma & Collins 2018, eq. 6), and the
-    importance weighting that Covington et al. 2016 describe.
+    With x(v) = s(v) - log q(v), up to a constant; noise that hits the target is left out.
+    Consistent for the softmax of the scores (Jean et al. 2015, eq. 8; Ma & Collins 2018, eq. 6),
+    and the importance weighting that Covington et al. 2016 describe.
 
     Parameters are those of `log_odds`.
 
@@ -307,6 +316,24 @@ def ranking_nce_loss(user, target, negatives, nce_w, nce_b, log_noise):
 LOSSES = {"nce": nce_loss, "ranking_nce": ranking_nce_loss}  # the choices of --loss
 
 
+def loss_function(name: str) -> Callable:
+    """The loss called `name`.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    return _named(LOSSES, "loss", name)
+
+
+def _named(choices: dict, kind: str, name: str):
+    if name not in choices:
+        known = ", ".join(sorted(choices))
+        raise ValueError(f"no {kind} is called {name!r:.60}: network_conf.py has {known}")
+    return choices[name]
+
+
 class NoiseSampler:
     """Draws videos from item_freq, without `<unk>`.
 
@@ -319,7 +346,7 @@ class NoiseSampler:
     log_probability : float32 [videos], log of the probability of each draw.
     """
 
-    def __init__(self, item_freq):
+    def __init__(self, item_freq: list[float] | np.ndarray):
         freq = np.array(item_freq, np.float64)
         freq[0] = 0  # <unk> is not a video
         self._cumulative = np.cumsum(freq)

@@ -1,11 +1,12 @@
-"""Users with their history -> vectors for a cosine-only ANN engine (SIMPLE-LSH).
+r"""Users with their history -> vectors for a cosine-only ANN engine (SIMPLE-LSH).
 
-    python user_vector.py --infer_set_path='./data/infer.txt' --model_path='./output/model/model_pass_00000.tar.gz' \
+    python user_vector.py --infer_set_path='./data/infer.txt' \
+        --model_path='./output/model/model_pass_00000.tar.gz' \
         --feature_dict='./output/feature_dict.pkl' --batch_size=50
 
-A user vector u becomes [1, u_1, ..., u_31, 0] divided by its norm: item_vector.py says why its cosine
-with a video's vector orders the videos as the softmax does. Prints a vector a line, `,` between the
-numbers, in input order; --output_path writes a file with the user ids instead.
+A user vector u becomes [1, u_1, ..., u_31, 0] divided by its norm; item_vector.py explains why its
+cosine with the vector of a video orders the videos as the softmax does. Prints a vector a line, `,`
+between the numbers, in input order; --output_path writes a file with the user ids instead.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,9 @@ from candgen.environment import load_paddle
 from candgen.model.model_file import load_model
 from candgen.options import argument_parser, folder_type, refuse_unused
 from candgen.output_folder import output_folder
-from candgen.serving.lists import ordered_map, warn_if_collapsed
-from candgen.serving.options import add_infer_arguments, add_output_path, block_size, shows_progress
+from candgen.serving.blocks import ordered_map, round_up_to_blocks
+from candgen.serving.collapse import warn_if_collapsed
+from candgen.serving.options import add_infer_arguments, add_output_path, shows_progress
 from candgen.serving.simple_lsh import simple_lsh_users
 from candgen.serving.vector_files import write_vectors
 from reader import Reader
@@ -31,8 +33,8 @@ def parse_args(argv=None):
     parser.add_argument(
         "--export_dir",
         type=folder_type,
-        help="compute no vectors, but write the network up "
-        "to the user vector there for paddle.inference, with what docs/serve.py reads beside it",
+        help="compute no vectors, but write the network up to the user vector there for "
+        "paddle.inference, with what docs/serve.py reads beside it",
     )
     args = parser.parse_args(argv)
     if bool(args.infer_set_path) == bool(args.export_dir):
@@ -46,40 +48,41 @@ def parse_args(argv=None):
         )
     if args.max_bad_lines and not args.output_path:
         parser.error(
-            "--max_bad_lines needs --output_path: printed vectors have no ids, so a line left out would "
-            "shift all that follow"
+            "--max_bad_lines needs --output_path: printed vectors have no ids, so a line left out "
+            "would shift all that follow"
         )
     return args
 
 
 def main(argv=None):
-    """Print or write the vector of each user of the log."""
+    """Print or write the vector of each user of the log, or export the network."""
     args = parse_args(argv)
     load_paddle()
     import network_conf
     from candgen.model.layers import use_device
-    from candgen.serving.user_tower import export
-    from candgen.serving.user_vectors import user_vectors
+    from candgen.serving import user_tower
+    from candgen.serving.user_vectors import UserBlock, user_vectors
 
     model = load_model(args.model_path, args.feature_dict)
     use_device(args.device)
     network = network_conf.load_network(model)
     if args.export_dir:
-        with output_folder(args.export_dir, r"user_tower\..*|feature_dict\.pkl|inputs\.json"):
-            export(args.export_dir, network, network_conf.DNNmodel, model, args.feature_dict)
+        base_class = network_conf.DNNmodel
+        with output_folder(args.export_dir, user_tower.FILE_PATTERN):
+            user_tower.export(args.export_dir, network, base_class, model, args.feature_dict)
         return
 
-    def vectors_of(log):
+    def compute(log):
         users = user_vectors(network, log)
-        return users, (log.users, simple_lsh_users(users))
+        return UserBlock(log.users, users)
 
-    reader = Reader(
-        model.feature_dict, BadLines(args.max_bad_lines), shows_progress(args.output_path)
-    )
-    blocks = reader.encode(args.infer_set_path, block_size(args.batch_size))
+    bad_lines = BadLines(args.max_bad_lines)
+    reader = Reader(model.feature_dict, bad_lines, shows_progress(args.output_path))
+    logs = reader.encode(args.infer_set_path, round_up_to_blocks(args.batch_size))
     with ThreadPoolExecutor(args.threads) as pool:
-        served = warn_if_collapsed(ordered_map(pool, vectors_of, blocks, args.threads))
-        write_vectors(args.output_path, model, served)
+        blocks = warn_if_collapsed(ordered_map(pool, compute, logs, args.threads))
+        vectors = ((block.ids, simple_lsh_users(block.vectors)) for block in blocks)
+        write_vectors(args.output_path, model, vectors)
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ def torch_user_vector(args):
     """All that user_vector.py does: model and log read (by our reader), the network up to the user vector, the text."""
     torch = load_torch()
     import torch_model
-    from user_vector import simple_lsh_users
+    from candgen.serving.simple_lsh import simple_lsh_users
 
     started = time.perf_counter()
     _, parameters, item_freq, feature_dict = load(args.folder)
@@ -300,7 +300,7 @@ def torch_tower(args):
 
 def savetxt(args):
     """numpy.savetxt of the matrix that item_vector.py prints."""
-    from item_vector import simple_lsh_videos
+    from candgen.serving.simple_lsh import simple_lsh_videos
 
     _, parameters, _, _ = load(args.folder)
     vectors = simple_lsh_videos(parameters["nce_w"], parameters["nce_b"])

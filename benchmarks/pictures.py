@@ -83,7 +83,7 @@ def popularity(args):
 def videos(args):
     """Principal components of nce_w, and categories as the log has them."""
     import infer
-    from item_vector import directions
+    from candgen.serving.simple_lsh import directions
     from reader import Reader
 
     _, parameters, _, feature_dict = infer.load_model(

@@ -38,7 +38,7 @@ def _set_library_variables() -> None:
             os.environ[name] = "1"
     # Messages of paddle's kernels that are not errors.
     os.environ.setdefault("GLOG_minloglevel", "2")
-    # MKL takes a slow path on AMD processors unless told which instructions they have.
+    # MKL takes a slow path on AMD processors unless it is given the instructions that they have.
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as stream:
         cpuinfo = stream.read()
         if "AuthenticAMD" in cpuinfo:

@@ -1,14 +1,15 @@
-"""An online recommender: user tower, index of video vectors, a user's last clicks. Needs paddle, numpy and faiss.
+"""An online recommender: user tower, index of video vectors, a user's last clicks.
 
     python user_vector.py --export_dir=serving --model_path=... --feature_dict=...
     python item_vector.py --output_path=serving/videos.npz --model_path=... --feature_dict=...
     python docs/serve.py serving < data/infer.txt
 
-On AMD set MKL_DEBUG_CPU_TYPE=5 (and OMP_NUM_THREADS=1 where requests come together): a third more users a second.
+Needs paddle, numpy and faiss, and imports no module of this project. On AMD set
+MKL_DEBUG_CPU_TYPE=5 (and OMP_NUM_THREADS=1 for concurrent requests): a third more users a second.
 
-Reads lines of a log, prints `user-id tab video,video,...` (of ids without commas), one line for each request, in
-order. A malformed or empty request gets an empty list, and its error goes to stderr. Nothing of this project is
-imported.
+Reads lines of a log and prints `user-id tab video,video,...` (of ids without commas), one line for
+each request, in order. A malformed or empty request gets an empty list, and its error goes to
+stderr.
 """
 
 import argparse
@@ -20,96 +21,96 @@ import warnings
 
 import numpy as np
 
-COLUMNS = {
-    "user_id": 0,
-    "province": 1,
-    "city": 2,
-    "history": 3,
-    "phone": 4,
-}  # of the log, as LOG_COLUMNS in utils.py
-COLUMN_COUNT = max(COLUMNS.values()) + 1
+DEFAULT_COLUMNS = ["user_id", "province", "city", "history", "phone"]  # of exports without columns
+TOP = 30  # videos in a list
 
 
 class UserTower:
-    """User vectors for an engine from profiles and last clicks, as user_vector.py has them."""
+    """User vectors for an engine from profiles and last clicks, equal to those of user_vector.py.
+
+    Parameters
+    ----------
+    folder : str
+        That user_vector.py --export_dir has written.
+
+    Attributes
+    ----------
+    metadata : dict, inputs.json.
+    columns : list of str, the columns of the log.
+    """
 
     def __init__(self, folder):
         warnings.filterwarnings("ignore", message="No ccache found")
         import paddle
         from paddle import inference
 
-        self.tensor = paddle.to_tensor
-        with (
-            open(f"{folder}/inputs.json") as told,
-            open(f"{folder}/feature_dict.pkl", "rb") as dictionary,
-        ):
-            self.told, self.ids = json.load(told), pickle.load(dictionary)
+        self._to_tensor = paddle.to_tensor
+        with open(f"{folder}/inputs.json") as stream:
+            self.metadata = json.load(stream)
+        with open(f"{folder}/feature_dict.pkl", "rb") as stream:
+            self._ids = pickle.load(stream)
+        self.columns = self.metadata.get("columns", DEFAULT_COLUMNS)
         program, parameters = f"{folder}/user_tower.json", f"{folder}/user_tower.pdiparams"
         os.stat(parameters)  # without them paddle would compute with arbitrary values
         config = inference.Config(program, parameters)
         config.disable_glog_info()
-        self.predictor = inference.create_predictor(config)
+        self._predictor = inference.create_predictor(config)
 
     def __call__(self, lines):
-        """float32 [B, u + 2] of B lines of a log, as lists of columns."""
+        """SIMPLE-LSH vectors, float32 [B, u + 2], of B lines of a log, each a list of columns."""
         users = self.run(self.inputs(lines))
-        vectors = np.hstack(
-            [np.ones((len(users), 1)), users, np.zeros((len(users), 1))]
-        )  # SIMPLE-LSH
+        ones = np.ones((len(users), 1))
+        vectors = np.hstack([ones, users, np.zeros_like(ones)])
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
     def run(self, inputs):
-        """User vectors, float32 [B, u], of what `inputs` gave."""
-        return self.predictor.run([self.tensor(each) for each in inputs])[0].numpy()
+        """User vectors, float32 [B, u], of the arrays that `inputs` returns."""
+        return self._predictor.run([self._to_tensor(each) for each in inputs])[0].numpy()
 
     def inputs(self, lines):
-        """The five int64 arrays that inputs.json names, of B lines of a log."""
-        width, users = self.told["window_size"], len(lines)
-        video_of, category_of, tag_of = (
-            self.ids[f"history_clicked_{name}"].get for name in ("items", "categories", "tags")
-        )
+        """The int64 arrays that inputs.json names, of B lines of a log.
+
+        profile [B, P], items [B, T], categories [B, T], tags [B, T, K], length [B].
+        """
+        column_of = {name: column for column, name in enumerate(self.columns)}
         profile = [
-            [self.ids[name].get(line[COLUMNS[name]], 0) for name in self.told["profile"]]
+            [self._ids[name].get(line[column_of[name]], 0) for name in self.metadata["profile"]]
             for line in lines
         ]
-        windows = []  # of each user: [(video, category, [tag, ...]), ...], <unk> in front
-        for line in lines:
-            history = line[COLUMNS["history"]]
-            infos = (
-                []
-                if history in ("", "NULL")
-                else [info.rsplit(":", 2) for info in history.split(";")]
-            )
-            clicks = [
-                (
-                    video_of(video),
-                    category_of(category, 0),
-                    [tag_of(tag, 0) for tag in tags.split("_")],
-                )
-                for video, category, tags in infos
-                if video_of(video)
-            ]
-            windows.append([(0, 0, [0]), *clicks][-width:])
-        most = max(len(tags) for window in windows for *_, tags in window)
-        items, categories = np.zeros((2, users, width), np.int64)
-        tags = np.full((users, width, most), self.told["no_tag"])
+        windows = [self._window(line[column_of["history"]]) for line in lines]
+        shape = len(lines), self.metadata["window_size"]
+        most_tags = max(len(tags) for window in windows for _, _, tags in window)
+        items = np.zeros(shape, np.int64)
+        categories = np.zeros(shape, np.int64)
+        tags = np.full((*shape, most_tags), self.metadata["no_tag"])
         for row, window in enumerate(windows):
-            for place, (video, category, of_video) in enumerate(window):
-                items[row, place], categories[row, place], tags[row, place, : len(of_video)] = (
-                    video,
-                    category,
-                    of_video,
-                )
-        lengths = [len(window) for window in windows]
-        return [np.array(each, np.int64) for each in (profile, items, categories, tags, lengths)]
+            for position, (video, category, video_tags) in enumerate(window):
+                items[row, position] = video
+                categories[row, position] = category
+                tags[row, position, : len(video_tags)] = video_tags
+        lengths = np.array([len(window) for window in windows])
+        return [np.array(profile, np.int64), items, categories, tags, lengths]
+
+    def _window(self, history):
+        """The last clicks of a history, [(video, category, [tag, ...]), ...], <unk> in front."""
+        videos, categories, tags = (
+            self._ids[f"history_clicked_{name}"] for name in ("items", "categories", "tags")
+        )
+        window = [(0, 0, [0])]
+        for info in [] if history in ("", "NULL") else history.split(";"):
+            video, category, video_tags = info.rsplit(":", 2)
+            if videos.get(video, 0):
+                tag_ids = [tags.get(tag, 0) for tag in video_tags.split("_")]
+                window.append((videos[video], categories.get(category, 0), tag_ids))
+        return window[-self.metadata["window_size"] :]
 
 
-def columns(request):
-    """Columns, list of str, of a request: bytes of a line of a log. ValueError for a malformed one."""
+def parse_request(request, columns):
+    """Columns, list of str, of a request, the bytes of a line; ValueError if it is malformed."""
     line = request.decode("utf-8-sig").rstrip("\r\n").split("\t")
-    if len(line) != COLUMN_COUNT:
-        raise ValueError(f"{len(line)} columns instead of {COLUMN_COUNT}, with tabs between")
-    history = line[COLUMNS["history"]]
+    if len(line) != len(columns):
+        raise ValueError(f"{len(line)} columns instead of {len(columns)}, with tabs between")
+    history = line[columns.index("history")]
     if not history:
         raise ValueError("empty history; write NULL for a user without clicks")
     if history != "NULL" and min(info.count(":") for info in history.split(";")) < 2:
@@ -118,18 +119,21 @@ def columns(request):
 
 
 def load(folder):
-    """The user tower, the video-ids [V] and the index of their vectors. ValueError if they do not belong together."""
+    """The user tower, the video-ids [V] and the index of their vectors.
+
+    Raises ValueError if they are of different models.
+    """
     import faiss
 
-    tower, found = UserTower(folder), np.load(f"{folder}/videos.npz")
-    with open(f"{folder}/videos.npz.json") as prints:
-        if json.load(prints)["model"] != tower.told["model"]:
+    tower = UserTower(folder)
+    videos = np.load(f"{folder}/videos.npz")
+    with open(f"{folder}/videos.npz.json") as stream:
+        if json.load(stream)["model"] != tower.metadata["model"]:
             raise ValueError("user tower and videos.npz are of different models")
-    names, videos = found["ids"], found["vectors"]
-    index = faiss.IndexFlatIP(
-        videos.shape[1]
-    )  # exact; for millions of videos: IndexHNSWFlat, efSearch 200
-    index.add((videos / np.linalg.norm(videos, axis=1, keepdims=True)).astype(np.float32))
+    names, vectors = videos["ids"], videos["vectors"]
+    # This index is exact. For millions of videos: IndexHNSWFlat with efSearch 200.
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
     return tower, names, index
 
 
@@ -137,21 +141,17 @@ def serve(tower, names, index):
     """Answer each line of standard input."""
     for request in sys.stdin.buffer:
         try:
-            line = columns(request)
-            _, [best] = index.search(tower([line]), min(30, len(names)))
+            line = parse_request(request, tower.columns)
+            _, [best] = index.search(tower([line]), min(TOP, len(names)))
             print(line[0], ",".join(names[best]), sep="\t", flush=True)
         except ValueError as error:
             print(f"serve.py: {request[:80]!r}: {error}", file=sys.stderr, flush=True)
-            print(
-                request.rstrip(b"\r\n").split(b"\t")[0].decode(errors="replace"),
-                "",
-                sep="\t",
-                flush=True,
-            )
+            user = request.rstrip(b"\r\n").split(b"\t")[0].decode(errors="replace")
+            print(user, "", sep="\t", flush=True)
 
 
-def failed(message):
-    """Print a message; returns the exit code."""
+def fail(message):
+    """Print an error message; returns the exit code."""
     print(f"serve.py: {message}", file=sys.stderr)
     return 2
 
@@ -166,12 +166,10 @@ def main():
     try:
         loaded = load(folder)
     except ImportError as error:
-        return failed(f"{error}; pip install paddlepaddle numpy faiss-cpu")
-    except (
-        Exception
-    ) as error:  # whatever paddle and numpy raise for files that are missing or damaged
+        return fail(f"{error}; pip install paddlepaddle numpy faiss-cpu")
+    except Exception as error:  # paddle and numpy raise many for missing or damaged files
         reason = " ".join(str(error).split())[-200:]
-        return failed(f"{folder}: {type(error).__name__}: {reason}; export both as --help says")
+        return fail(f"{folder}: {type(error).__name__}: {reason}; export both as --help says")
     # buffered, so that a line is complete or an error, with PYTHONUNBUFFERED=1 too
     sys.stdout = open(1, "w", encoding="utf-8", newline="\n", closefd=False)  # noqa: SIM115
     try:
@@ -181,7 +179,7 @@ def main():
         return 130
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where the rest of the buffer goes
-        return 0 if isinstance(error, BrokenPipeError) else failed(f"output: {error.strerror}")
+        return 0 if isinstance(error, BrokenPipeError) else fail(f"output: {error.strerror}")
 
 
 if __name__ == "__main__":

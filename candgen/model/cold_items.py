@@ -1,53 +1,87 @@
-"""candgen.model.cold_items"""
+"""Vectors and biases of videos without a click, from videos with the same attributes."""
 
-from candgen.data.items import ragged_indices
+from __future__ import annotations
+
+import math
+
+from candgen.data.items import ItemAttributes
+from candgen.data.ragged import ragged_indices
 from candgen.model.layers import VIDEO_TABLE
 
 import numpy as np
 
-
-def neighbor_mean(values, content, known):
-    """Mean, over the attributes of each video, of the mean `values` of the known videos that share the attribute.
-
-    float [V, w], Content of V videos, bool [V] -> float64 [V, w]; nan for a video without such neighbours.
-    """
-    places, owner = ragged_indices(content.offsets, np.arange(len(values)))
-    attribute, sums = (
-        content.ids[places],
-        np.zeros((int(content.ids.max(initial=0)) + 1, values.shape[1] + 1)),
-    )
-    shown = known[owner]
-    np.add.at(sums, attribute[shown], np.hstack([values, np.ones((len(values), 1))])[owner[shown]])
-    sums /= np.maximum(sums[:, -1:], 1)  # the last column: 1 if there is any
-    found = np.zeros((len(values), sums.shape[1]))
-    np.add.at(found, owner, sums[attribute])
-    with np.errstate(invalid="ignore"):
-        return found[:, :-1] / found[:, -1:]
+RARE = 10  # one in so many clicked videos is rare: those with the lowest biases
 
 
-def place_cold_items(found, own, cold_items, content):
-    """Give vectors and biases to the videos of a catalogue that nobody has clicked on, from their neighbours.
-
-    A vector is the mean of the neighbours' own rows, and what content adds to it, at the mean length of the tenth of
-    the clicked videos with the lowest biases: a mean is too short to be recommended to anyone. A bias is the
-    neighbours' mean. A video without neighbours stays as it is.
+def neighbor_mean(
+    values: np.ndarray, attributes: ItemAttributes, is_known: np.ndarray
+) -> np.ndarray:
+    """Mean, over the attributes of each video, of the mean of the known videos with the attribute.
 
     Parameters
     ----------
-    found : {name: array} of a model, changed.    own : {name: array}, before content was added.
-    unclicked : bool [V].    content : reader.Content of the V videos.
+    values : float [videos, width]
+    attributes : of the videos.
+    is_known : bool [videos], which videos the means are taken over.
+
+    Returns
+    -------
+    float64 [videos, width]
+        nan for a video that shares no attribute with a known one.
     """
-    bias, clicked = found["nce_b"].T, np.flatnonzero(~cold_items)[1:]  # [V, 1]; without <unk>
-    rare = clicked[np.argsort(bias[clicked, 0], kind="stable")[: -(-len(clicked) // 10)]]
-    for name in {VIDEO_TABLE, "nce_w"} & found.keys():
-        near = found[name] - own[name] + neighbor_mean(own[name], content, ~cold_items)
-        near *= np.linalg.norm(found[name][rare], axis=1).mean() / np.linalg.norm(
-            near, axis=1, keepdims=True
-        )
-        found[name] = np.where(cold_items[:, None] & np.isfinite(near), near, found[name]).astype(
-            np.float32
-        )
-    near = neighbor_mean(bias, content, ~cold_items)
-    found["nce_b"] = (
-        np.where(cold_items[:, None] & np.isfinite(near), near, bias).astype(np.float32).T
-    )
+    indices, video = ragged_indices(attributes.offsets, np.arange(len(values)))
+    attribute = attributes.ids[indices]  # pairs (video, attribute)
+    num_attributes = int(attributes.ids.max(initial=0)) + 1
+    with_count = np.hstack([values, np.ones((len(values), 1))])
+
+    # of each attribute: sums over its known videos, their number in the last column
+    sums = np.zeros((num_attributes, with_count.shape[1]))
+    of_known = is_known[video]
+    np.add.at(sums, attribute[of_known], with_count[video[of_known]])
+    means = sums / np.maximum(sums[:, -1:], 1)  # last column: 1 if the attribute has a known video
+
+    # of each video: sums over its attributes, the number of those with a known video last
+    totals = np.zeros((len(values), with_count.shape[1]))
+    np.add.at(totals, video, means[attribute])
+    with np.errstate(invalid="ignore"):
+        return totals[:, :-1] / totals[:, -1:]
+
+
+def place_cold_items(
+    arrays: dict[str, np.ndarray],
+    unfolded: dict[str, np.ndarray],
+    is_cold: np.ndarray,
+    attributes: ItemAttributes,
+) -> None:
+    """Give vectors and biases to the videos of a catalogue that have no click.
+
+    A vector is the mean of the neighbors' own rows, plus what the video's attributes add, scaled to
+    the mean length of the tenth of the clicked videos with the lowest biases: a mean is too short
+    to be recommended to anyone. A bias is the neighbors' mean. A video without neighbors keeps its
+    initial values.
+
+    Parameters
+    ----------
+    arrays : {name: array}, parameters as in a model file; changed in place.
+    unfolded : {name: array}, before the attributes were added.
+    is_cold : bool [videos]
+    attributes : of the videos.
+    """
+    biases = arrays["nce_b"].T  # [videos, 1]
+    clicked = np.flatnonzero(~is_cold)[1:]  # without <unk>
+    by_bias = clicked[np.argsort(biases[clicked, 0], kind="stable")]
+    rare = by_bias[: math.ceil(len(by_bias) / RARE)]
+    for name in {VIDEO_TABLE, "nce_w"} & arrays.keys():
+        of_attributes = arrays[name] - unfolded[name]
+        vectors = of_attributes + neighbor_mean(unfolded[name], attributes, ~is_cold)
+        rare_length = np.linalg.norm(arrays[name][rare], axis=1).mean()
+        vectors *= rare_length / np.linalg.norm(vectors, axis=1, keepdims=True)
+        arrays[name] = _where_cold(is_cold, vectors, arrays[name])
+    mean_biases = neighbor_mean(biases, attributes, ~is_cold)
+    arrays["nce_b"] = _where_cold(is_cold, mean_biases, biases).T
+
+
+def _where_cold(is_cold, values, otherwise):
+    """`values` of cold videos that have neighbors, float32 [videos, width]."""
+    replaced = is_cold[:, None] & np.isfinite(values)
+    return np.where(replaced, values, otherwise).astype(np.float32)

@@ -1,74 +1,127 @@
-"""candgen.serving.baselines"""
+"""Rankings that a network has to beat. Imports no paddle.
 
+`BASELINES` declares them; metrics.jsonl has their metrics as ``<baseline>_<metric>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from candgen.data.encoding import EncodedLog
 from candgen.data.items import ragged_indices
 
 import numpy as np
 
-RULES_WITHIN, RULES_LAST, RULES_CLICKS = 10, 20, 500_000  # see `Rules`
+# Function of the indices of B lines of a log, and n. Returns the n best ids for the next click of
+# each line, int64 [B, n], 0 where there are fewer, and their scores, float [B, n].
+Ranking = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+
+MAX_DISTANCE = 10  # of two clicks that co-occur
+LAST_CLICKS = 20  # of a user, that have an influence
+CLICK_DECAY = 0.8  # weight of a click relative to the one after it
+COUNTED_CLICKS = 500_000  # the first ones of the log: less than 700 MB of memory
 
 
-def popularity(item_freq):
-    """The ranking, as `evaluate_ranking` wants it, that serves everybody the most clicked videos."""
+def popularity(item_freq: Sequence[float]) -> Ranking:
+    """The most clicked videos, the same for all users; of equal ones the smaller id first.
+
+    Parameters
+    ----------
+    item_freq : [V], index 0 for ``<unk>``.
+    """
     freq = np.asarray(item_freq[1:])
-    best = np.argsort(-freq, kind="stable")
+    best_first = np.argsort(-freq, kind="stable")
 
     def ranked(lines, n):
-        """The same for all lines."""
-        ids = best[:n]
-        return np.tile(ids + 1, (len(lines), 1)), np.tile(freq[ids], (len(lines), 1))
+        best = best_first[:n]
+        return np.tile(best + 1, (len(lines), 1)), np.tile(freq[best], (len(lines), 1))
 
     return ranked
 
 
 class CooccurrenceBaseline:
-    """Co-occurrence: the videos that others clicked near a user's last clicks. Nothing is trained.
+    """The videos that others clicked shortly before or after a user's last clicks.
 
-    score(v) = sum over the user's last RULES_LAST clicks c, the a-th from the end, of
-    0.8^a sum over pairs of clicks on c and v, at most RULES_WITHIN places apart, of 1 / distance, over the root of
-    the clicks on c. Only the log's first RULES_CLICKS clicks are counted, which bounds memory: under 700 MB.
+    The score of a video v is the sum over the user's last `LAST_CLICKS` clicks of::
+
+        CLICK_DECAY^age / sqrt(frequency of c) * sum of 1 / distance
+
+    where c is the clicked video, and the last click has age 0. The inner sum is over all pairs of
+    clicks on c and v in one line, at most `MAX_DISTANCE` positions apart.
 
     Parameters
     ----------
-    log : EncodedLog to count in.    item_freq : frequencies of V videos.
+    log : EncodedLog
+        Whose first `COUNTED_CLICKS` clicks are counted.
+    item_freq : [V]
     """
 
-    def __init__(self, log, item_freq):
+    def __init__(self, log: EncodedLog, item_freq: Sequence[float]):
         freq = np.asarray(item_freq)
-        freq = np.maximum(
-            freq, freq[freq > 0].min()
-        )  # an earlier log may have clicks that the dictionary's had not
-        videos, items = len(freq), log.videos.item[log.clicks[:RULES_CLICKS]]
-        line = np.repeat(np.arange(len(log.users)), log.lengths)[: len(items)]
-        keys, weights = [], []  # pairs (first, second) as first * videos + second
-        for distance in range(1, RULES_WITHIN + 1):
-            near = np.flatnonzero(line[distance:] == line[:-distance])
-            keys.append(items[near] * videos + items[near + distance])
-            weights.append(np.full(len(near), 1 / distance))
-        pairs, place = np.unique(np.concatenate(keys), return_inverse=True)
-        weight = np.bincount(place, np.concatenate(weights), len(pairs))
-        one, other = np.divmod(pairs, videos)
-        first, second = np.concatenate([one, other]), np.concatenate([other, one])
+        # An earlier log may have clicks on videos of frequency 0.
+        freq = np.maximum(freq, freq[freq > 0].min())
+        one, other, weights = _weighted_pairs(log, len(freq))
+        first = np.concatenate([one, other])
+        second = np.concatenate([other, one])
+        scores = np.concatenate([weights, weights]) / np.sqrt(freq[first])
         order = np.argsort(first, kind="stable")
-        self._near, self._offsets = (
-            second[order],
-            np.searchsorted(first[order], np.arange(videos + 1)),
-        )
-        self._weights = (np.concatenate([weight, weight]) / np.sqrt(freq[first]))[order]
+        # Neighbors of video v are at _offsets[v] .. _offsets[v + 1] - 1 of both arrays.
+        self._neighbors = second[order]
+        self._scores = scores[order]
+        self._offsets = np.searchsorted(first[order], np.arange(len(freq) + 1))
 
-    def ranking_of(self, log):
-        """The ranking of the videos for the next click after each line's earlier ones, as `evaluate_ranking` wants."""
-        before = log.before_last()
+    def ranking_of(self, log: EncodedLog) -> Ranking:
+        """The ranking for the last click of each line of a log, from the clicks before it."""
+        num_clicks = log.before_last()
 
         def ranked(lines, n):
-            """Those that others clicked near each line's last clicks; 0 where there are fewer than n."""
-            ids, scores = np.zeros((len(lines), n), np.int64), np.full((len(lines), n), -np.inf)
+            ids = np.zeros((len(lines), n), np.int64)
+            scores = np.full((len(lines), n), -np.inf)
             for row, line in enumerate(lines):
-                clicks = log.items(line, before[line])[: -RULES_LAST - 1 : -1]
-                places, age = ragged_indices(self._offsets, clicks)
-                found, place = np.unique(self._near[places], return_inverse=True)
-                score = np.bincount(place, self._weights[places] * 0.8**age, len(found))
-                best = np.argsort(-score, kind="stable")[:n]
-                ids[row, : len(best)], scores[row, : len(best)] = found[best], score[best]
+                clicks = log.items(line, num_clicks[line])[-LAST_CLICKS:]
+                best, best_scores = self._best_after(clicks, n)
+                ids[row, : len(best)] = best
+                scores[row, : len(best)] = best_scores
             return ids, scores
 
         return ranked
+
+    def _best_after(self, clicks, n):
+        """Ids and scores of the best videos, at most n, after some clicks, oldest first."""
+        indices, age = ragged_indices(self._offsets, clicks[::-1])
+        weights = self._scores[indices] * CLICK_DECAY**age
+        videos, video_of = np.unique(self._neighbors[indices], return_inverse=True)
+        scores = np.bincount(video_of, weights, len(videos))
+        best = np.argsort(-scores, kind="stable")[:n]
+        return videos[best], scores[best]
+
+
+def _weighted_pairs(log, num_videos):
+    """Pairs of videos of one line with the sum of 1 / distance: int64 [P], int64 [P], float [P]."""
+    items = log.videos.item[log.clicks[:COUNTED_CLICKS]]
+    line = np.repeat(np.arange(len(log.users)), log.lengths)[: len(items)]
+    keys = []  # of pairs: first * num_videos + second
+    weights = []
+    for distance in range(1, MAX_DISTANCE + 1):
+        first = np.flatnonzero(line[distance:] == line[:-distance])
+        keys.append(items[first] * num_videos + items[first + distance])
+        weights.append(np.full(len(first), 1 / distance))
+    pairs, pair_of = np.unique(np.concatenate(keys), return_inverse=True)
+    sums = np.bincount(pair_of, np.concatenate(weights), len(pairs))
+    first, second = np.divmod(pairs, num_videos)
+    return first, second, sums
+
+
+def _popularity(training, test, item_freq):
+    return popularity(item_freq)
+
+
+def _rules(training, test, item_freq):
+    return CooccurrenceBaseline(training, item_freq).ranking_of(test)
+
+
+# name -> function of (training log, test log, item_freq) that returns the Ranking of the test log
+BASELINES: dict[str, Callable[[EncodedLog, EncodedLog, Sequence[float]], Ranking]] = {
+    "popularity": _popularity,
+    "rules": _rules,
+}

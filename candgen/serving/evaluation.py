@@ -1,88 +1,166 @@
-"""candgen.serving.evaluation"""
+"""Evaluation on the last clicks of a log, by the lists that are served."""
 
-from candgen.serving.metrics import RANKED, ranking_metrics, target_ranks
-from candgen.serving.topn import USER_BLOCK
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+from candgen.data.encoding import EncodedLog
+from candgen.serving.baselines import BASELINES, Ranking
+from candgen.serving.blocks import USER_BLOCK
+from candgen.serving.collapse import collapse_metrics
+from candgen.serving.metrics import (
+    LIST_LENGTH,
+    MAX_RANK,
+    SEEN_KEPT,
+    ranking_metrics,
+    target_ranks,
+)
+from candgen.serving.topn import TopN
 from candgen.serving.user_vectors import user_vectors
 
 import numpy as np
 
+# Length of the lists. One more than a rank may be: the last one may be tied with it.
+RANKED = max(MAX_RANK + 1, LIST_LENGTH)
+TOP = 10  # length of the lists that are returned
 
-def evaluate_ranking(ranked, log, videos, run):
-    """Metrics of predicting each line's last click from what precedes it, by the very lists that are served.
+
+@dataclasses.dataclass(frozen=True)
+class RankedBlock:
+    """Result for B lines.
+
+    Attributes
+    ----------
+    ids : int64 [B, LIST_LENGTH], the best videos; 0 for none.
+    ranks : float [B], of the targets, from `target_ranks`.
+    """
+
+    ids: np.ndarray
+    ranks: np.ndarray
+
+    @classmethod
+    def of_lists(cls, ids: np.ndarray, scores: np.ndarray, targets: np.ndarray) -> RankedBlock:
+        """From int64 [B, n], float [B, n], int64 [B]; n may exceed `RANKED`."""
+        ranks = target_ranks(ids[:, :RANKED], scores[:, :RANKED], targets)
+        return cls(ids[:, :LIST_LENGTH], ranks)
+
+
+def evaluate_ranking(
+    ranked: Ranking, log: EncodedLog, videos: int, run: Callable = map
+) -> tuple[dict[str, float], np.ndarray]:
+    """Metrics of predicting the last click of each line from the clicks before it.
 
     Parameters
     ----------
-    ranked : function of lines int64 [B] and n that gives the n best ids, int64 [B, n], 0 where there are fewer, and
-        their scores, float [B, n], nothing removed.
-    log : EncodedLog; lines without any click do not count.    videos : as in `ranking_metrics`.
-    run : `map`, or that of an executor whose threads share the work.
+    ranked : Ranking
+        Function of the indices of lines, int64 [B], and n: ids, int64 [B, n], 0 where there are
+        fewer than n, and scores, float [B, n]. Nothing is removed from the lists.
+    log : EncodedLog
+        Lines without a click are ignored.
+    videos : int
+        Number of videos that may be recommended.
+    run : map, or that of an executor whose threads share the blocks.
 
     Returns
     -------
-    dict : `ranking_metrics` with the user's earlier clicks taken out of the lists, the target too if it is one of
-    them, and with the prefix `seen_kept_` with nothing taken out.
-    ids : int64 [lines with a click, 10], the ten best of each with earlier clicks taken out.
+    metrics : {metric: float}
+        `ranking_metrics` with the user's earlier clicks removed from the lists (a target that is
+        one of them is a miss), and with the prefix ``seen_kept_`` with nothing removed.
+    ids : int64 [lines with a click, TOP]
+        The best videos of each line, earlier clicks removed.
     """
-    before, longest = (
-        log.before_last(),
-        RANKED + 1,
-    )  # one more than metrics look at: whether the last ties with it
+    num_clicks = log.before_last()
 
-    def of_block(lines):
-        """(ten best, rank of the target) of some lines, without what was seen, then with it."""
-        seen = [np.unique(log.items(line, before[line])) for line in lines]
-        ids, scores = ranked(lines, longest + max(map(len, seen)))
-        gone = np.array([np.isin(row, items) for row, items in zip(ids, seen)])
-        left = np.argsort(gone, axis=1, kind="stable")[
-            :, :longest
-        ]  # what is not gone, in the same order
-        ids_left, scores_left = (
-            np.take_along_axis(np.where(gone, nothing, values), left, 1)
-            for values, nothing in ((ids, 0), (scores, -np.inf))
-        )
-        target = log.last_item[lines]
+    def evaluate_block(lines: np.ndarray) -> tuple[RankedBlock, RankedBlock]:
+        seen = [np.unique(log.items(line, num_clicks[line])) for line in lines]
+        ids, scores = ranked(lines, RANKED + max(len(items) for items in seen))
+        targets = log.last_item[lines]
+        left_ids, left_scores = _without_seen(ids, scores, seen)
         return (
-            ids_left[:, :10],
-            target_ranks(ids_left, scores_left, target),
-            ids[:, :10],
-            target_ranks(ids[:, :longest], scores[:, :longest], target),
+            RankedBlock.of_lists(left_ids, left_scores, targets),
+            RankedBlock.of_lists(ids, scores, targets),
         )
 
     lines = np.flatnonzero(log.last_item >= 0)
-    order = np.argsort(
-        before[lines], kind="stable"
-    )  # like lengths together: no list is longer than it need be
+    # Histories of similar length together: the longest one of a block decides how long lists are.
+    order = np.argsort(num_clicks[lines], kind="stable")
     blocks = np.split(lines[order], range(USER_BLOCK, len(lines), USER_BLOCK))
-    back = np.argsort(order)
-    ids, ranks, ids_kept, ranks_kept = (
-        np.concatenate(each)[back] for each in zip(*run(of_block, blocks))
+    removed, kept = zip(*run(evaluate_block, blocks))
+    removed = _in_original_order(removed, order)
+    kept = _in_original_order(kept, order)
+    metrics = ranking_metrics(removed.ranks, removed.ids, videos)
+    for name, value in ranking_metrics(kept.ranks, kept.ids, videos).items():
+        metrics[SEEN_KEPT + name] = value
+    return metrics, removed.ids[:, :TOP]
+
+
+def _without_seen(ids, scores, seen):
+    """Lists [B, n] without the ids of B arrays `seen`; 0 and -inf fill them up at the end."""
+    is_seen = np.array([np.isin(row, items) for row, items in zip(ids, seen)])
+    ids = np.where(is_seen, 0, ids)
+    scores = np.where(is_seen, -np.inf, scores)
+    # A stable sort of booleans puts False first and leaves the order otherwise as it is.
+    order = np.argsort(is_seen, axis=1, kind="stable")
+    return np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
+
+
+def _in_original_order(blocks, order):
+    """The results of blocks of lines that were sorted by `order`, as one block."""
+    position = np.argsort(order)  # of each line among the sorted ones
+    return RankedBlock(
+        np.concatenate([block.ids for block in blocks])[position],
+        np.concatenate([block.ranks for block in blocks])[position],
     )
-    kept = ranking_metrics(ranks_kept, ids_kept, videos)
-    return {
-        **ranking_metrics(ranks, ids, videos),
-        **{"seen_kept_" + name: value for name, value in kept.items()},
-    }, ids
 
 
-def evaluate_model(network, top_n, log, run=map):
-    """What a network does on the last clicks of a log.
+def evaluate_model(
+    network, top_n: TopN, log: EncodedLog, run: Callable = map
+) -> tuple[dict[str, float], np.ndarray]:
+    """Metrics of a network on the last clicks of a log.
 
     Parameters
     ----------
-    network : DNNmodel.    top_n : TopN of its parameters.
-    log : EncodedLog.    run : as in `evaluate_ranking`.
+    network : EmbeddingNetwork
+    top_n : TopN of its parameters.
+    log, run : as in `evaluate_ranking`.
 
     Returns
     -------
-    metrics : those of `evaluate_ranking`, distinct_users and live_units, signs of a network that has collapsed.
-    ids : int64 [lines with a click, 10], the ten best of each, earlier clicks removed.
+    metrics : {metric: float}
+        Those of `evaluate_ranking` and `collapse_metrics`.
+    ids : int64 [lines with a click, TOP]
+        The best videos of each line, earlier clicks removed.
     """
-    users = user_vectors(network, log, log.before_last(), run)
-    metrics, ids = evaluate_ranking(
-        lambda lines, n: top_n(users[lines], n)[:2], log, top_n.videos, run
-    )
-    return {
-        **metrics,
-        "distinct_users": len(np.unique(users, axis=0)),
-        "live_units": int((users != 0).any(0).sum()),
-    }, ids
+    vectors = user_vectors(network, log, log.before_last(), run)
+
+    def ranked(lines, n):
+        ids, scores, _ = top_n(vectors[lines], n)
+        return ids, scores
+
+    metrics, ids = evaluate_ranking(ranked, log, top_n.videos, run)
+    return {**metrics, **collapse_metrics(vectors)}, ids
+
+
+def evaluate_baselines(
+    names: Iterable[str],
+    training: EncodedLog,
+    test: EncodedLog,
+    item_freq: Sequence[float],
+    run: Callable = map,
+) -> dict[str, float]:
+    """``{"<baseline>_<metric>": value}`` on the last clicks of a test log.
+
+    Parameters
+    ----------
+    names : keys of `BASELINES`.
+    training : log that they are counted in.
+    test, run : as in `evaluate_ranking`.
+    item_freq : [V]
+    """
+    metrics = {}
+    for baseline in names:
+        ranking = BASELINES[baseline](training, test, item_freq)
+        for name, value in evaluate_ranking(ranking, test, len(item_freq) - 1, run)[0].items():
+            metrics[f"{baseline}_{name}"] = value
+    return metrics

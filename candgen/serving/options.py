@@ -1,9 +1,11 @@
-"""candgen.serving.options"""
+"""Flags of the scripts that serve and export. Imports no paddle."""
+
+from __future__ import annotations
 
 import argparse
-import os
 import sys
 
+from candgen.console import InputError
 from candgen.options import (
     PATHS,
     add_device,
@@ -12,18 +14,18 @@ from candgen.options import (
     number_type,
     path_type,
 )
-from candgen.serving.topn import USER_BLOCK
-from candgen.serving.vector_files import FORMATS
+from candgen.serving.blocks import USER_BLOCK
+from candgen.serving.vector_files import FORMATS, vector_format
 
 
-def add_infer_arguments(parser, required=True):
-    """The flags of the scripts that look at users with their history."""
+def add_infer_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Flags of the scripts that read users with their history."""
     parser.add_argument(
         "--infer_set_path",
         **PATHS,
         required=required,
-        help="log of the users "
-        "to serve: files, folders of part files or patterns (- for standard input)",
+        help="log of the users to serve: files, folders of part files or patterns (- for standard "
+        "input)",
     )
     add_model_arguments(parser)
     add_batch_size(parser)
@@ -31,21 +33,24 @@ def add_infer_arguments(parser, required=True):
     add_device(parser)
 
 
-def add_batch_size(parser):
-    """The flag that bounds how many users are worked on together."""
+def add_batch_size(parser: argparse.ArgumentParser) -> None:
+    """Flag of the scripts that compute user vectors."""
     parser.add_argument(
         "--batch_size",
         type=number_type(int, 1),
         default=2048,
-        help=f"users read, computed and written at a time, rounded up to a multiple of {USER_BLOCK}; "
-        "changes no result (%(default)s)",
+        help="users that are read, computed and written together, rounded up to a multiple of "
+        f"{USER_BLOCK}; does not change the result (default: %(default)s)",
     )
 
 
-def add_list_arguments(parser):
-    """The flags of the scripts that print lists of videos."""
+def add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the scripts that print lists of videos."""
     parser.add_argument(
-        "--top_n", type=number_type(int, 1), default=30, help="videos per user (%(default)s)"
+        "--top_n",
+        type=number_type(int, 1),
+        default=30,
+        help="videos per user (default: %(default)s)",
     )
     add_item_filters(parser)
     add_popularity(parser)
@@ -54,13 +59,13 @@ def add_list_arguments(parser):
     )
 
 
-def add_item_filters(parser):
-    """The flags of the scripts that recommend or export a part of the videos; `allowed_videos` reads them."""
+def add_item_filters(parser: argparse.ArgumentParser) -> None:
+    """Flags of the scripts that recommend or export some of the videos, for `allowed_videos`."""
     parser.add_argument(
         "--allow_items",
         **PATHS,
         metavar="FILE",
-        help="recommend no videos but these: ids, one a line",
+        help="recommend only these videos: ids, one a line",
     )
     parser.add_argument(
         "--deny_items",
@@ -70,41 +75,43 @@ def add_item_filters(parser):
     )
 
 
-def add_popularity(parser):
-    """The flag of the scripts that look at biases."""
+def add_popularity(parser: argparse.ArgumentParser) -> None:
+    """Flag of the scripts that use the biases of the videos."""
     parser.add_argument(
         "--popularity",
         type=number_type(float, 0, 100),
         default=1.0,
         metavar="F",
-        help="times "
-        "the videos' biases: below 1 popular videos come later, and others more often (%(default)s)",
+        help="multiply the video biases by F: below 1 popular videos rank lower, and others are "
+        "recommended more often (default: %(default)s)",
     )
 
 
-def add_output_path(parser):
-    """The flag of the scripts that export vectors."""
+def add_output_path(parser: argparse.ArgumentParser) -> None:
+    """Flag of the scripts that export vectors."""
+    formats = [f"{suffix} ({each.description})" for suffix, each in FORMATS.items()]
     parser.add_argument(
         "--output_path",
-        type=_vector_path,
+        type=vector_path_type,
         help="file with ids and vectors, in place of stdout: "
-        ".tsv (id and numbers between tabs), .npz (arrays ids, vectors) or .vec (word2vec text)",
+        f"{', '.join(formats[:-1])} or {formats[-1]}",
     )
 
 
-def _vector_path(text):
-    if os.path.splitext(text)[1] not in FORMATS:
-        raise argparse.ArgumentTypeError(
-            f"{text}: unknown kind of file: end its name in {', '.join(FORMATS)}"
-        )
+def vector_path_type(text: str) -> str:
+    """argparse type of a file of vectors: its suffix must be that of a format."""
+    try:
+        vector_format(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.problem}: {error.hint}") from error
     return path_type(text)
 
 
-def block_size(batch_size):
-    """Lines that are worked on together: --batch_size in whole blocks, since those cost the same full or not."""
-    return -(-batch_size // USER_BLOCK) * USER_BLOCK
+def shows_progress(output: str | None) -> bool:
+    """Whether a progress bar may be drawn: not between results on the same terminal.
 
-
-def shows_progress(output):
-    """Whether there may be a bar: not among results on the same terminal."""
-    return bool(output or not sys.stdout.isatty())
+    Parameters
+    ----------
+    output : file or folder that the results are written to; None for stdout.
+    """
+    return output is not None or not sys.stdout.isatty()

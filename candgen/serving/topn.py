@@ -1,102 +1,138 @@
-"""candgen.serving.topn"""
+"""Top-N of the softmax over the videos. Imports no paddle."""
+
+from __future__ import annotations
+
+import math
+
+from candgen.serving.blocks import USER_BLOCK
 
 import numpy as np
 
-USER_BLOCK = 128  # users in every forward pass, whatever the batch: so a user's result never depends on others
-VIDEO_BLOCK, GROUP = (
-    1024,
-    32,
-)  # videos scored at once (half a MB of scores stays in the cache), and in a group of them
-TOLERATED = 1e-3  # error of a score, and so of a probability, in single precision
+VIDEO_BLOCK = 1024  # videos whose scores for USER_BLOCK users, half a MB, stay in the cache
+GROUP = 32  # videos of which only the best score is kept
+TOLERATED_ERROR = 1e-3  # of a score, and so of the logarithm of a probability
 
 
 class TopN:
-    """Top-N of the softmax over the videos that may be recommended, for many users; equal scores by id.
+    """Top-N of the softmax over the videos that may be recommended; equal scores are ordered by id.
 
-    `allowed` is a bool [V]; all if None; `<unk>` never is.
+    All scores are computed in single precision, block by block. Of each group of `GROUP` videos the
+    best score is kept. A video of the N best is in a group whose best score is among the N highest:
+    the videos of these groups are scored again in double precision, and so are those of further
+    groups that the rounding of single precision may have ranked too low. The exported vectors, in
+    double precision, give the same order.
 
-    Scores are computed in single precision, in blocks that stay in the cache; of each GROUP of videos only the best
-    score is kept, and the sum of the softmax. A video of the N best lies in a group whose best score is among the N
-    highest: the videos of those groups are scored again in double precision, as are those of groups that rounding
-    could hide. In double precision the order is that of the exported vectors too.
+    Parameters
+    ----------
+    nce_w : float32 [V, u]
+        Vectors of the videos; row 0 is ``<unk>``, which is never recommended.
+    nce_b : float32 [1, V]
+        Biases of the videos.
+    allowed : bool [V], optional
+        Which videos may be recommended; all if None.
+
+    Attributes
+    ----------
+    videos : int
+        Number of videos that may be recommended.
     """
 
-    def __init__(self, nce_w, nce_b, allowed=None):
-        rows = np.hstack([nce_w, nce_b.T]).astype(np.float64)  # [V, u + 1], against users [u, 1]
-        rows = np.concatenate([rows, np.zeros((-len(rows) % GROUP, rows.shape[1]))])
-        shown = np.zeros(len(rows), bool)
-        shown[1 : len(nce_w)] = True if allowed is None else allowed[1:]
-        rows[~shown, :-1], rows[~shown, -1] = (
-            0,
-            -np.inf,
-        )  # filling, <unk>, and what must not be shown
-        self.videos = int(shown.sum())
-        self._rows, self._table = rows.reshape(-1, GROUP, rows.shape[1]), rows.astype(np.float32)
-        finite = rows[np.isfinite(rows[:, -1])]
+    def __init__(self, nce_w: np.ndarray, nce_b: np.ndarray, allowed: np.ndarray | None = None):
+        videos = np.hstack([nce_w, nce_b.T])  # [V, u + 1], for users [u, 1]
+        is_allowed = np.ones(len(videos), bool) if allowed is None else allowed.copy()
+        is_allowed[0] = False
+        rows = np.zeros((math.ceil(len(videos) / GROUP) * GROUP, videos.shape[1]))
+        rows[:, -1] = -np.inf  # the score of what may not be recommended, and of padding
+        rows[: len(videos)][is_allowed] = videos[is_allowed]
+        self.videos = int(is_allowed.sum())
+        self._rows = rows  # float64 [V + padding, u + 1], whole groups
+        self._single_rows = rows.astype(np.float32)
         # |error| <= (terms + 1) 2^-24 |user| |video| (Higham 2002, section 3.1, and Cauchy-Schwarz)
-        self._error = (rows.shape[1] + 1) * 2.0**-24 * np.sqrt((finite**2).sum(1).max())
+        longest = np.linalg.norm(rows[: len(videos)][is_allowed], axis=1).max()
+        self._error_per_norm = (videos.shape[1] + 1) * 2.0**-24 * longest
 
-    def __call__(self, users, n, removed=None):
+    def __call__(
+        self, users: np.ndarray, n: int, removed: list[np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Best videos of each user, with their scores and probabilities.
 
         Parameters
         ----------
-        users : float32 [B, u].    n : int, at most as many as may be recommended are given.
-        removed : list of B arrays of ids that are not to be given; they keep their share of the probability.
+        users : float32 [B, u]
+        n : int
+            Length of the lists; at most `videos` are returned.
+        removed : list of B arrays of ids, optional
+            Videos that are left out of the list of each user. They keep their share of the
+            probability.
 
         Returns
         -------
-        ids : int64 [B, n], best first, 0 where a removal left too few videos.
-        scores, probabilities : float64 [B, n]; -inf and 0 there.
+        ids : int64 [B, n]
+            Best first; 0 where `removed` leaves fewer than n.
+        scores, probabilities : float64 [B, n]
+            -inf and 0 where the id is 0.
         """
         n = min(n, self.videos)
-        ids, scores = np.zeros((len(users), n), np.int64), np.full((len(users), n), -np.inf)
-        log_total = np.zeros((len(users), 1))
-        with_one = np.hstack([users, np.ones((len(users), 1))])  # float64
+        ids = np.zeros((len(users), n), np.int64)
+        scores = np.full((len(users), n), -np.inf)
+        log_sums = np.zeros((len(users), 1))
+        users = np.hstack([users, np.ones((len(users), 1))])  # float64 [B, u + 1]
         for start in range(0, len(users), USER_BLOCK):
-            block, table = with_one[start : start + USER_BLOCK], self._table
-            if (
-                self._error * np.linalg.norm(block, axis=1).max() > TOLERATED
-            ):  # too large for single precision
-                table = self._rows.reshape(table.shape)
-            best, log_total[start : start + USER_BLOCK, 0] = self._scan(
-                table, block.astype(table.dtype)
-            )
-            for row, (user, of_groups) in enumerate(zip(block, best), start):
-                gone = np.unique(removed[row]) if removed else np.zeros(0, np.int64)
-                found, exact = self._best_of(user, of_groups, n, gone)
-                ids[row, : len(found)], scores[row, : len(found)] = found, exact
-        return ids, scores, np.exp(np.minimum(scores - log_total, 0))
+            block = users[start : start + USER_BLOCK]
+            group_best, log_sums[start : start + USER_BLOCK, 0] = self._scan(block)
+            for row, (user, best_of_groups) in enumerate(zip(block, group_best), start):
+                left_out = np.unique(removed[row]) if removed else np.zeros(0, np.int64)
+                best_ids, best_scores = self._best_of(user, best_of_groups, n, left_out)
+                ids[row, : len(best_ids)] = best_ids
+                scores[row, : len(best_ids)] = best_scores
+        return ids, scores, np.exp(np.minimum(scores - log_sums, 0))
 
-    def _scan(self, table, users):
-        """Best score of each group [B, groups], and log of the softmax's sum [B], of users [u, 1]."""
-        best = np.empty((len(table) // GROUP, len(users)), users.dtype)
-        top, total = np.full(len(users), -np.inf, users.dtype), np.zeros(len(users))
-        for start in range(0, len(table), VIDEO_BLOCK):
-            scores = table[start : start + VIDEO_BLOCK] @ users.T  # [videos, B]
-            of_groups = scores.reshape(-1, GROUP, len(users)).max(1)
-            best[start // GROUP : start // GROUP + len(of_groups)] = of_groups
-            higher = np.maximum(
-                top, of_groups.max(0)
-            )  # the sum is kept relative to the best score so far
+    def _scan(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Best score of each group, and log of the sum of the softmax.
+
+        float64 [B, u + 1] -> [B, groups], [B].
+        """
+        rows = self._single_rows
+        if self._error(users).max() > TOLERATED_ERROR:
+            rows = self._rows
+        users = users.astype(rows.dtype)
+        group_best = np.empty((len(rows) // GROUP, len(users)), users.dtype)
+        highest = np.full(len(users), -np.inf, users.dtype)  # of the scores so far
+        total = np.zeros(len(users))  # sum of exp(score - highest)
+        for start in range(0, len(rows), VIDEO_BLOCK):
+            scores = rows[start : start + VIDEO_BLOCK] @ users.T  # [videos, B]
+            best = scores.reshape(-1, GROUP, len(users)).max(1)  # [groups, B]
+            group_best[start // GROUP : start // GROUP + len(best)] = best
+            higher = np.maximum(highest, best.max(0))
             scores -= higher
-            total = total * np.exp(top - higher) + np.exp(scores, out=scores).sum(0)
-            top = higher
-        return np.ascontiguousarray(best.T), top + np.log(total)
+            total = total * np.exp(highest - higher) + np.exp(scores, out=scores).sum(0)
+            highest = higher
+        return np.ascontiguousarray(group_best.T), highest + np.log(total)
 
-    def _best_of(self, user, of_groups, n, removed):
-        """Ids and exact scores of a user's n best, from the best score of each group."""
+    def _best_of(
+        self, user: np.ndarray, group_best: np.ndarray, n: int, removed: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and exact scores of the best videos of one user, at most n.
+
+        float64 [u + 1], [groups], int, int64 [distinct removed] -> int64 [<= n], float64 [<= n].
+        """
+        # The n best are among the n + len(removed) best of all, each of which lies in a group whose
+        # best score is at least the `wanted`-th highest, less the errors of both.
         wanted = n + len(removed)
         limit = -np.inf
-        if wanted < len(of_groups):
-            limit = np.partition(of_groups, -wanted)[-wanted] - 2 * self._error * np.linalg.norm(
-                user
-            )
-        groups = np.flatnonzero(of_groups >= limit)
-        ids = (groups[:, None] * GROUP + np.arange(GROUP)).ravel()
-        exact = (self._rows[groups] @ user).ravel()
+        if wanted < len(group_best):
+            limit = np.partition(group_best, -wanted)[-wanted] - 2 * self._error(user)
+        groups = np.flatnonzero(group_best >= limit)
+        ids = (groups[:, None] * GROUP + np.arange(GROUP)).ravel()  # of all videos of the groups
+        grouped_rows = self._rows.reshape(-1, GROUP, len(user))
+        scores = (grouped_rows[groups] @ user).ravel()
         if len(removed):
-            exact[np.isin(ids, removed)] = -np.inf
-        kept = np.flatnonzero(exact >= max(limit, np.finfo(float).min))
-        order = kept[np.lexsort((ids[kept], -exact[kept]))[:n]]
-        return ids[order], exact[order]
+            scores[np.isin(ids, removed)] = -np.inf
+        candidates = np.flatnonzero(scores >= max(limit, np.finfo(float).min))  # -inf is excluded
+        order = np.lexsort((ids[candidates], -scores[candidates]))[:n]  # by score, then by id
+        best = candidates[order]
+        return ids[best], scores[best]
+
+    def _error(self, users: np.ndarray) -> np.ndarray:
+        """Bound of the error of single-precision scores: [..., u + 1] -> [...]."""
+        return self._error_per_norm * np.linalg.norm(users, axis=-1)

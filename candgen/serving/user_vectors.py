@@ -1,47 +1,73 @@
-"""candgen.serving.user_vectors"""
+"""User vectors of a log."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
 
 from candgen.console import InputError
 from candgen.data.batches import make_batch, next_click_windows, share_rows
+from candgen.data.encoding import EncodedLog
 from candgen.model.layers import to_tensors
-from candgen.serving.topn import USER_BLOCK
+from candgen.serving.blocks import USER_BLOCK
 
 import numpy as np
 import paddle
 
 
-def user_vectors(network, log, clicks=None, run=map):
-    """Vectors of the users of a log, each from the window that their next click would have.
+@dataclasses.dataclass(frozen=True)
+class UserBlock:
+    """Ids of B users, and their vectors, float32 [B, u]."""
+
+    ids: list[str]
+    vectors: np.ndarray
+
+
+def user_vectors(
+    network, log: EncodedLog, clicks: np.ndarray | None = None, run: Callable = map
+) -> np.ndarray:
+    """Vector of each user of a log, from the window that the next click would have.
+
+    Users with windows of similar length are computed together, always `USER_BLOCK` at a time:
+    matrices of one height are rounded alike, so the vector of a user does not depend on the others.
 
     Parameters
     ----------
-    network : DNNmodel
-    log : EncodedLog of L lines.
-    clicks : int [L], how many known clicks of each line to look at; all if None.
-    run : `map`, or that of an executor whose threads share the blocks.
+    network : EmbeddingNetwork
+    log : EncodedLog of L lines
+    clicks : int [L], optional
+        Number of known clicks of each line to look at; all if None.
+    run : map, or that of an executor whose threads share the blocks.
 
     Returns
     -------
-    float32 [L, u]. Users with windows of like length are computed together, always USER_BLOCK at a time: matrices of
-    one height round alike, so that a user's vector is the same alone and in any company.
-    """
-    windows = next_click_windows(
-        log.lengths if clicks is None else clicks, network.config.window_size
-    )
-    lines, order = len(windows.line), np.argsort(windows.length, kind="stable")
-    vectors = np.empty((lines, network.config.dnn_layer_dims[-1]), np.float32)
+    float32 [L, u]
 
-    def compute(chosen):
-        batch = make_batch(log, windows.take(chosen), with_targets=False)
+    Raises
+    ------
+    InputError
+        If a vector is not finite.
+    """
+    if clicks is None:
+        clicks = log.lengths
+    windows = next_click_windows(clicks, network.config.window_size)
+    num_lines = len(clicks)
+    user_dim = network.config.dnn_layer_dims[-1]
+
+    def compute(lines: np.ndarray) -> np.ndarray:
+        batch = make_batch(log, windows.take(lines), with_targets=False)
         distinct = share_rows([batch], network.table_ids(training=False))
         with paddle.no_grad():
             return network(network.look_up(distinct), to_tensors(batch)).numpy()
 
-    # a last block is filled up from the front
-    blocks = [
-        order[np.arange(start, start + USER_BLOCK) % lines] for start in range(0, lines, USER_BLOCK)
+    order = np.argsort(windows.length, kind="stable")
+    blocks = [  # the last one is filled up with the first lines
+        order[np.arange(start, start + USER_BLOCK) % num_lines]
+        for start in range(0, num_lines, USER_BLOCK)
     ]
-    for chosen, computed in zip(blocks, run(compute, blocks)):
-        vectors[chosen] = computed
+    vectors = np.empty((num_lines, user_dim), np.float32)
+    for lines, computed in zip(blocks, run(compute, blocks)):
+        vectors[lines] = computed
     if not np.isfinite(vectors).all():
         raise InputError(
             "the model",

@@ -1,6 +1,9 @@
-"""candgen.training.dashboard"""
+"""Curves and video vectors for VisualDL. Imports no paddle."""
+
+from __future__ import annotations
 
 import os
+from typing import Any
 
 from candgen.console import InputError, describe_error
 from candgen.data.dictionary import CATEGORIES, ITEMS
@@ -8,19 +11,27 @@ from candgen.environment import ensure_home
 
 import numpy as np
 
-SHOWN_STEPS, SHOWN_VIDEOS = (
-    20,
-    5000,
-)  # a dashboard gets the cost of every so manieth step, vectors of so many videos
+STEPS_PER_POINT = 20  # of the curves of loss and learning rate
+MAX_VIDEOS = 5000  # whose vectors are written
 
 
 class Dashboard:
-    """What VisualDL shows of a run, in --visualdl_dir; without it, and on other ranks, nothing is written."""
+    """Writes what VisualDL shows of a run.
 
-    def __init__(self, args, rank):
+    Parameters
+    ----------
+    folder : str or None, of ``--visualdl_dir``; None writes nothing.
+
+    Raises
+    ------
+    InputError
+        If VisualDL is not installed.
+    """
+
+    def __init__(self, folder: str | None):
         self._writer = None
-        if args.visualdl_dir and not rank:
-            ensure_home(".visualdl")  # written by the import
+        if folder:
+            ensure_home(".visualdl")  # its import writes there
             try:
                 from visualdl import LogWriter
             except ImportError as error:
@@ -29,26 +40,43 @@ class Dashboard:
                     f"no VisualDL ({describe_error(error)})",
                     hint="pip install visualdl",
                 ) from error
-            os.makedirs(args.visualdl_dir, exist_ok=True)  # which it would not say if it cannot
-            self._writer = LogWriter(args.visualdl_dir)
+            os.makedirs(folder, exist_ok=True)  # LogWriter does not report that it cannot
+            self._writer = LogWriter(folder)
 
-    def curves(self, step, values):
-        """A point, at `step`, of the curve of each of the {name: number}."""
-        for name, value in values.items() if self._writer else ():
+    def add_step(self, step: int, loss: float, learning_rate: float) -> None:
+        """Add a point to the curves of loss and learning rate, every `STEPS_PER_POINT` steps."""
+        if step % STEPS_PER_POINT == 0:
+            self._add_scalars(step, {"cost": loss, "learning_rate": learning_rate})
+
+    def add_pass(self, row: dict) -> None:
+        """Add a point to the curve of each number of a row of metrics.jsonl."""
+        self._add_scalars(row["pass"], {f"pass/{name}": value for name, value in row.items()})
+
+    def _add_scalars(self, step, values):
+        if self._writer is None:
+            return
+        for name, value in values.items():
             if isinstance(value, (int, float)):
                 self._writer.add_scalar(name.replace("@", "_at_"), value, step)
 
-    def videos(self, feature_dict, log, network):
-        """The most clicked videos with the categories that a log gives them; the end of what is shown."""
-        if self._writer:
-            videos, categories = (
-                np.array(list(feature_dict[name])) for name in (ITEMS, CATEGORIES)
-            )
-            categories, shown = categories[log.categories(len(videos))], slice(1, SHOWN_VIDEOS + 1)
-            self._writer.add_embeddings(
-                "videos",
-                network.folded()["nce_w"][shown].tolist(),
-                [videos[shown].tolist(), categories[shown].tolist()],
-                ["video", "category"],
-            )
-            self._writer.close()
+    def add_videos(self, feature_dict: dict, categories: np.ndarray, network: Any) -> None:
+        """Write the vectors of the most clicked videos, and close the dashboard.
+
+        Parameters
+        ----------
+        feature_dict : {feature: {value: id}}
+        categories : int64 [videos], category id of each video.
+        network : EmbeddingNetwork
+        """
+        if self._writer is None:
+            return
+        most_clicked = slice(1, MAX_VIDEOS + 1)  # ids follow the number of clicks; 0 is <unk>
+        video_names = list(feature_dict[ITEMS])[most_clicked]
+        category_names = np.array(list(feature_dict[CATEGORIES]))[categories[most_clicked]]
+        self._writer.add_embeddings(
+            "videos",
+            network.folded()["nce_w"][most_clicked].tolist(),
+            [video_names, category_names.tolist()],
+            ["video", "category"],
+        )
+        self._writer.close()

@@ -1,86 +1,131 @@
-"""candgen.training.publish"""
+"""Comparison of a new model with an earlier one, and its publication. Imports no paddle."""
 
-import argparse
+from __future__ import annotations
+
 import contextlib
+import dataclasses
 import os
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable
 
 from candgen.console import logger
 from candgen.data.dictionary import ITEMS, UNKNOWN
-from candgen.data.logs import BadLines
+from candgen.data.encoding import EncodedLog
 from candgen.files import atomic_write
-from candgen.model.model_file import load_model, start_network
-from candgen.serving.evaluation import evaluate_model
+from candgen.model.model_file import Model
 from candgen.serving.topn import TopN
 from candgen.training.report import print_result
-from reader import Reader
 
 import numpy as np
 
-
-def served(args, model_path, dictionary_path):
-    """(metrics, names of videos, lists of ten of them, share of unknown clicks, of unknown users) on the test log."""
-    side = argparse.Namespace(
-        model_path=model_path, feature_dict=dictionary_path, device=args.device
-    )
-    metadata, parameters, _, feature_dict = load_model(side)
-    network = start_network(side, metadata, parameters)
-    [(log, clicks)] = Reader(feature_dict).blocks(
-        args.test_set_path, BadLines(args.max_bad_lines, True)
-    )
-    with ThreadPoolExecutor(args.threads) as pool:
-        metrics, ids = evaluate_model(
-            network, TopN(parameters["nce_w"], parameters["nce_b"]), log, pool.map
-        )
-    names = np.array(list(feature_dict[ITEMS]), object)
-    return (
-        metrics,
-        names,
-        names[ids],
-        1 - len(log.clicks) / max(clicks, 1),
-        (log.profile[:, 0] == 0).mean(),
-    )
+COMPARED = ("recall@10", "ndcg@10", "recall@50", "coverage@10")
+NOT_PUBLISHED = 3  # exit code
 
 
-def changed_share(before, now):
-    """Mean share, over the users, of the videos of a list now that were not in the list before; 0 if all are empty.
+@dataclasses.dataclass(frozen=True)
+class SavedEvaluation:
+    """What a saved model does on a test log.
 
-    before, now : names of videos [L, n] each, UNKNOWN where a list is shorter.
+    Attributes
+    ----------
+    metrics : {name: value}
+    videos : names of the videos it knows.
+    lists : object [users, 10], names of the ten best; UNKNOWN where a list is shorter.
+    unknown_clicks, unknown_users : share of the log that its dictionary does not know.
     """
-    lists = [({*old}, {*new} - {UNKNOWN}) for old, new in zip(before, now)]
-    return float(np.mean([len(new - old) / len(new) for old, new in lists if new] or [0]))
+
+    metrics: dict
+    videos: frozenset
+    lists: np.ndarray
+    unknown_clicks: float
+    unknown_users: float
 
 
-def refusal(before, now, min_ratio, path):
-    """Why a model is not to be published, by its metric now and that of the model at `path`; None if it may be."""
+def evaluate_saved_model(
+    evaluate_model: Callable,
+    network: Any,
+    model: Model,
+    log: EncodedLog,
+    num_clicks: int,
+    threads: int,
+) -> SavedEvaluation:
+    """Evaluate a model that was read from its file.
+
+    Parameters
+    ----------
+    evaluate_model : candgen.serving.evaluation.evaluate_model.
+    network : of `model`.
+    log : the test log, encoded by the dictionary of `model`.
+    num_clicks : of the log, on unknown videos too.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        top_n = TopN(model.nce_w, model.nce_b)
+        metrics, ids = evaluate_model(network, top_n, log, pool.map)
+    names = np.array(list(model.feature_dict[ITEMS]), object)
+    return SavedEvaluation(
+        metrics,
+        frozenset(names.tolist()),
+        names[ids],
+        1 - len(log.clicks) / max(num_clicks, 1),
+        float((log.profile[:, 0] == 0).mean()),
+    )
+
+
+def changed_share(before: np.ndarray, now: np.ndarray) -> float:
+    """Mean share of the videos in a list now that were not in the user's list before.
+
+    object [users, n] each, UNKNOWN where a list is shorter. 0 if all lists are empty.
+    """
+    shares = []
+    for old_list, new_list in zip(before, now):
+        new_videos = set(new_list) - {UNKNOWN}
+        if new_videos:
+            shares.append(len(new_videos - set(old_list)) / len(new_videos))
+    return float(np.mean(shares)) if shares else 0.0
+
+
+def refusal(before: float, now: float, min_ratio: float, path: str) -> str | None:
+    """Why a model is not published, by its metric and that of the model at `path`; or None."""
     if min_ratio and not now:
         return "is 0, which --min_ratio cannot compare"
-    return f"is below {min_ratio} of that of {path}" if now < min_ratio * before else None
+    if now < min_ratio * before:
+        return f"is below {min_ratio} of that of {path}"
+    return None
 
 
-def publish(args, earlier, path):
-    """Compare a model with the `earlier` one (`served`); it becomes model_best.tar.gz, or the run ends with code 3."""
-    before, old_names, old_lists, *old_unknown = earlier
-    now, names, lists, *unknown = served(args, path, args.feature_dict)
-    best = os.path.join(args.model_output_dir, "model_best.tar.gz")
-    for name in dict.fromkeys(
-        [args.select_metric, "recall@10", "ndcg@10", "recall@50", "coverage@10"]
-    ):
-        print_result(f"{name}: {before[name]:.4f} before, {now[name]:.4f} now")
-    print_result(f"top 10: {changed_share(old_lists, lists):.1%} of the videos are others")
+def print_comparison(before: SavedEvaluation, now: SavedEvaluation, metric: str) -> None:
+    """Print metrics, changed lists and coverage of the log, before and now."""
+    for name in dict.fromkeys([metric, *COMPARED]):
+        print_result(f"{name}: {before.metrics[name]:.4f} before, {now.metrics[name]:.4f} now")
+    print_result(f"top 10: {changed_share(before.lists, now.lists):.1%} of the videos changed")
+    gained = len(now.videos - before.videos)
+    lost = len(before.videos - now.videos)
+    print_result(f"videos: {gained} gained, {lost} lost")
     print_result(
-        f"videos: {len({*names} - {*old_names})} gained, {len({*old_names} - {*names})} lost"
+        f"unknown clicks: {before.unknown_clicks:.1%} before, {now.unknown_clicks:.1%} now"
     )
-    for what, old, new in zip(("clicks", "users"), old_unknown, unknown):
-        print_result(f"unknown {what}: {old:.1%} before, {new:.1%} now")
-    metric = args.select_metric
-    reason = refusal(before[metric], now[metric], args.min_ratio, args.compare_with)
-    if reason:
-        logger.info(f"{metric} {reason}: not published")
+    print_result(f"unknown users: {before.unknown_users:.1%} before, {now.unknown_users:.1%} now")
+
+
+def publish(model_path: str, reason: str | None) -> int:
+    """Copy a model to model_best.tar.gz beside it, or remove that one.
+
+    Parameters
+    ----------
+    model_path : the new model.
+    reason : what `refusal` returned, with the metric in front; None to publish.
+
+    Returns
+    -------
+    int, the exit code of the run.
+    """
+    best = os.path.join(os.path.dirname(model_path), "model_best.tar.gz")
+    if reason is not None:
+        logger.info(f"{reason}: not published")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(best)  # of the passes before a --resume
-        sys.exit(3)
-    with open(path, "rb") as model, atomic_write(best) as stream:
+        return NOT_PUBLISHED
+    with open(model_path, "rb") as model, atomic_write(best) as stream:
         shutil.copyfileobj(model, stream)
+    return 0

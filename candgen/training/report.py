@@ -1,45 +1,63 @@
-"""candgen.training.report"""
+"""What a run reports: pass lines, the choice of the best pass, warnings. Imports no paddle."""
 
+from __future__ import annotations
+
+import contextlib
 import os
 import sys
 
-BASELINES = ("popularity", "rules")
+from candgen.console import logger
+from candgen.serving.baselines import BASELINES
+
+LINE_METRICS = ("recall@10", "ndcg@10", "recall@50")  # in the line of a pass
+MIN_USERS = 50  # in a test log; fewer are too few to judge a network by
+EXPLODED = "lower --learning_rate; the models of earlier passes are as they were"
 
 
-def pass_line(row):
-    """The line of a pass for people; metrics.jsonl has all of it."""
-    cost = "none" if row["test_cost"] is None else f"{row['test_cost']:.4f}"
-    metrics = "  ".join(
-        f"{name} {row[name]:.4f} ("
-        + ", ".join(
-            f"{baseline} {row[f'{baseline}_{name}']:.4f}"
-            for baseline in BASELINES
-            if f"{baseline}_{name}" in row
-        )
-        + ")"
-        for name in ("recall@10", "ndcg@10", "recall@50")
-    )
-    return (
-        f"pass {row['pass']:05d}  cost {row['cost']:.4f}  test_cost {cost}  {metrics}  "
-        f"coverage@10 {row['coverage@10']:.4f}  {row['seconds']:.1f} s  "
-        f"{row['instances_per_second']:.0f} instances/s"
-    )
+def print_settings(settings: dict) -> None:
+    """Print every setting of the run to stderr."""
+    with contextlib.suppress(OSError):
+        for name, value in settings.items():
+            print(f"{name}: {value}", file=sys.stderr)
+        sys.stderr.flush()
 
 
-def print_result(line):
-    """A result on stdout; training goes on when nobody reads it any more."""
+def pass_line(row: dict) -> str:
+    """The line of a pass; metrics.jsonl has all of it.
+
+    Rows of an older version, in a resumed run, may lack a metric.
+    """
+    loss = "none" if row["test_cost"] is None else f"{row['test_cost']:.4f}"
+    parts = [f"pass {row['pass']:05d}", f"cost {row['cost']:.4f}", f"test_cost {loss}"]
+    for metric in LINE_METRICS:
+        if metric in row:
+            compared = [
+                f"{baseline} {row[f'{baseline}_{metric}']:.4f}"
+                for baseline in BASELINES
+                if f"{baseline}_{metric}" in row
+            ]
+            parts.append(f"{metric} {row[metric]:.4f} ({', '.join(compared)})")
+    if "coverage@10" in row:
+        parts.append(f"coverage@10 {row['coverage@10']:.4f}")
+    parts.append(f"{row['seconds']:.1f} s")
+    parts.append(f"{row['instances_per_second']:.0f} instances/s")
+    return "  ".join(parts)
+
+
+def print_result(line: str) -> None:
+    """Print a result; tolerate a closed stdout, so that training continues."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def best_of(args, rows):
-    """The first of the rows with the best --select_metric on the validation log; None if there is no such log.
+def best_row(rows: list[dict], metric: str) -> dict | None:
+    """The first row with the best `metric` on the validation log; None without such a log.
 
-    As long as the metric is 0 it says nothing: then it is the last of them, and --patience does not count.
+    A metric of 0 does not order passes: the last of them counts as the best.
     """
-    name = "valid_" + args.select_metric
+    name = "valid_" + metric
 
     def rank(row):
         return (row[name], -row["pass"]) if row[name] else (0, row["pass"])
@@ -47,9 +65,51 @@ def best_of(args, rows):
     return max((row for row in rows if name in row), key=rank, default=None)
 
 
-def out_of_patience(args, rows):
-    """Whether --patience is given and the best pass lies that many passes back."""
-    return (
-        bool(args.patience and rows)
-        and rows[-1]["pass"] - best_of(args, rows)["pass"] >= args.patience
-    )
+def out_of_patience(rows: list[dict], metric: str, patience: int | None) -> bool:
+    """Whether the best pass lies `patience` passes back."""
+    best = best_row(rows, metric)
+    if not patience or best is None:
+        return False
+    return rows[-1]["pass"] - best["pass"] >= patience
+
+
+def report_best_pass(rows: list[dict], metric: str, saved: bool) -> None:
+    """Print the best pass by the validation log, if there is one."""
+    best = best_row(rows, metric)
+    if best is None:
+        return
+    where = ", saved as model_best.tar.gz" if saved else ""
+    print_result(f"best pass by valid_{metric}{where}: {pass_line(best)}")
+    if not best["valid_" + metric]:
+        logger.warning(
+            f"valid_{metric} is 0 in every pass: the last one counts as the best; give a larger "
+            "--valid_set_path, or another --select_metric"
+        )
+
+
+def warn_if_not_better(row: dict, baselines: dict, metric: str, preset: str) -> None:
+    """Warn if a model ranks no better than a baseline.
+
+    Parameters
+    ----------
+    row : of the pass that counts.
+    baselines : {baseline_metric: value}
+    """
+    advice = "train it longer"
+    if preset != "best":
+        advice += ", or with --preset=best"
+    for baseline in BASELINES:
+        if row[metric] <= baselines.get(f"{baseline}_{metric}", -1):
+            logger.warning(f"by {metric} this model ranks no better than {baseline}; {advice}")
+
+
+def warn_if_network_collapsed(row: dict, num_users: int, user_dim: int) -> None:
+    """Warn if most units of the user vector are dead, or if all users have one vector."""
+    if num_users < MIN_USERS:
+        return
+    if row["distinct_users"] == 1 or row["live_units"] < user_dim / 4:
+        logger.warning(
+            f"the network collapses: {row['distinct_users']} different vectors for {num_users} "
+            f"test users, {row['live_units']} of {user_dim} units of the user vector alive; train "
+            "it with a lower --learning_rate"
+        )

@@ -28,13 +28,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable
+from typing import Any, Callable
 
+from candgen.archives import fingerprint
+from candgen.console import InputError
 from candgen.data.batches import Segments, make_batch, share_rows
 from candgen.data.encoding import EncodedLog
 from candgen.data.items import ItemAttributes
 from candgen.model.layers import VIDEO_TABLE, to_tensors
+from candgen.model.network import EmbeddingNetwork
 from candgen.training.ranks import Ranks
+from candgen.training.report import EXPLODED
 
 import numpy as np
 import paddle
@@ -109,7 +113,14 @@ class Trainer:
     lr_scheduler : paddle.optimizer.lr.LRScheduler
     """
 
-    def __init__(self, network, sampler, settings, total_steps, ranks=None):
+    def __init__(
+        self,
+        network: EmbeddingNetwork,
+        sampler: Any,
+        settings: TrainerSettings,
+        total_steps: int,
+        ranks: Ranks | None = None,
+    ):
         self.network = network
         self.settings = settings
         self.ranks = ranks or Ranks()
@@ -179,7 +190,14 @@ class Trainer:
         rngs = rng.spawn(len(micro_batches))
         return PreparedBatch(num_targets, distinct, micro_batches[of_this_rank], rngs[of_this_rank])
 
-    def split_batch(self, log, segments, history_mask, user_mask, negatives) -> list[dict]:
+    def split_batch(
+        self,
+        log: EncodedLog,
+        segments: Segments,
+        history_mask: np.ndarray,
+        user_mask: np.ndarray,
+        negatives: np.ndarray,
+    ) -> list[dict]:
         """Micro-batches of a batch of S segments with N targets, as many for each thread and rank.
 
         Parameters
@@ -272,7 +290,9 @@ class Trainer:
                 copy.copy_(original, True)
         return replicas
 
-    def reduce_gradients(self, loss: float, leaves: list[dict[str, paddle.Tensor]]):
+    def reduce_gradients(
+        self, loss: float, leaves: list[dict[str, paddle.Tensor]]
+    ) -> tuple[float, dict[str, paddle.Tensor], list[paddle.Tensor]]:
         """Sums of the loss and of the gradients over micro-batches and ranks.
 
         Returns
@@ -292,7 +312,12 @@ class Trainer:
         loss, sums = self.ranks.all_reduce(loss, row_gradients + dense_gradients)
         return loss, dict(zip(names, sums)), sums[len(names) :]
 
-    def apply_gradients(self, rows, row_gradients, dense_gradients) -> None:
+    def apply_gradients(
+        self,
+        rows: dict[str, paddle.Tensor],
+        row_gradients: dict[str, paddle.Tensor],
+        dense_gradients: list[paddle.Tensor],
+    ) -> None:
         """Update all parameters, and advance the learning rate.
 
         Parameters
@@ -307,6 +332,24 @@ class Trainer:
         for each in self._optimizers:
             each.clear_grad(set_to_zero=False)
         self.lr_scheduler.step()
+
+    def check_parameters(self) -> None:
+        """Check that parameters are finite, and equal on all ranks.
+
+        Raises
+        ------
+        InputError
+            If they are not.
+        """
+        arrays = self.network.arrays().values()
+        if not all(np.isfinite(value).all() for value in arrays):
+            raise InputError("training", "a parameter became infinite", hint=EXPLODED)
+        if self.ranks.world > 1 and len(set(self.ranks.gather(fingerprint(*arrays)))) > 1:
+            raise InputError(
+                "training",
+                "the ranks have come to different parameters",
+                hint="run them on processors of one kind",
+            )
 
     # ------------------------------------------------------------ checkpoints
     def state(self) -> tuple[dict[str, np.ndarray], dict]:

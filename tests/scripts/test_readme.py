@@ -1,4 +1,6 @@
-"""The README and its Chinese form say the same: commands, flags, figures, files; and what they show is there."""
+"""README.md and README.cn.md hold the same commands, flags, figures and links, and agree with the scripts."""
+
+from __future__ import annotations
 
 import importlib
 import re
@@ -9,22 +11,24 @@ from conftest import COMMANDS, ROOT
 import pytest
 
 SCRIPTS = ["data_processor", "train", "infer", "user_vector", "item_vector", "infer_user"]
-ENGLISH, CHINESE = (
-    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.cn.md")
-)
+ENGLISH = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README.cn.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", ROOT / "README.cn.md", *ROOT.glob("docs/*.md")]
+}
+FLAG = r"(?<![\w-])--[a-z][a-z0-9_-]+\b"
+LAUNCHER_FLAGS = {"--nproc_per_node", "--log_dir", "--master", "--nnodes", "--host"}
 
 
 def blocks(text):
-    """Fenced blocks, but for the picture of the network, whose words are translated."""
-    return [
-        block
-        for kind, block in re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
-        if kind != "mermaid"
-    ]
+    """Fenced blocks, except the figure of the network, whose labels are translated."""
+    fenced = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
+    return [block for kind, block in fenced if kind != "mermaid"]
 
 
 def prose(text):
-    """What is left without these blocks and the lines that lead from one to the other."""
+    """The text without fenced blocks and without the links between the two languages."""
     text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     return re.sub(r"\[(English|中文)\]\(.*", "", text).replace("\n", " ")
 
@@ -39,79 +43,81 @@ def test_commands_are_equal():
     [r"--[a-z_]{2,}", r"\d+(?:[.,]\d+)*", r"`[^`\n]+`", r"\]\(([^)#]+)"],
     ids=["flags", "figures", "code", "links"],
 )
-def test_both_hold_the_same(pattern):
-    """As often, too."""
-    one, other = (
-        Counter(re.findall(pattern, prose(text), re.ASCII)) for text in (ENGLISH, CHINESE)
-    )
-    assert (one - other, other - one) == (Counter(), Counter())
+def test_both_languages_hold_the_same(pattern):
+    """Each flag, figure, piece of code and link is in both, and equally often."""
+    english = Counter(re.findall(pattern, prose(ENGLISH), re.ASCII))
+    chinese = Counter(re.findall(pattern, prose(CHINESE), re.ASCII))
+    assert (english - chinese, chinese - english) == (Counter(), Counter())
 
 
-DOCUMENTS = {
-    path.name: path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
-}
-FLAG = r"(?<![\w-])--[a-z][a-z0-9_-]+\b"
-
-
-def flags_of(script, monkeypatch, capsys):
-    """Flags of the --help of a script of the top level, such as --rules and --no-rules."""
-    monkeypatch.setattr("sys.argv", [f"{script}.py", "--help"])
+def flags_of(script, capsys):
+    """Flags in the --help of a script, --rules and --no-rules separately."""
     with pytest.raises(SystemExit):
-        importlib.import_module(script).parse_args()
+        importlib.import_module(script).main(["--help"])
     listed = re.findall(r"^  (-.*?)(?:  |$)", capsys.readouterr().out, re.MULTILINE)
     return {flag for flags in listed for flag in re.findall(FLAG, flags)} - {"--help"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_every_flag_is_documented(script, monkeypatch, capsys):
+def test_every_flag_is_documented(script, capsys):
     """In the README or in docs, the --no- form of a switch as well."""
-    flags = flags_of(script, monkeypatch, capsys)
+    flags = flags_of(script, capsys)
     assert len(flags) > 5
     assert flags - set(re.findall(FLAG, "".join(DOCUMENTS.values()))) == set()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_flag_exists(name, monkeypatch, capsys):
-    """Flags of the documents are those of a script, of what stands beside the scripts, or of a tool they name."""
-    known = set().union(*(flags_of(script, monkeypatch, capsys) for script in SCRIPTS))
+def test_every_flag_exists(name, capsys):
+    """Documented flags are those of a script, of a program in the other folders, or of paddle's launcher."""
+    known = {"--help"} | LAUNCHER_FLAGS
+    for script in SCRIPTS:
+        known |= flags_of(script, capsys)
     for folder in ("benchmarks", "data", "docs", "tests"):
-        for path in (ROOT / folder).glob("*.py"):
+        for path in (ROOT / folder).rglob("*.py"):
             known |= set(re.findall(r'"(--[a-z_]+)"', path.read_text(encoding="utf-8")))
-    tools = {
-        "--help",
-        "--nproc_per_node",
-        "--log_dir",
-        "--master",
-        "--nnodes",
-        "--host",
-    }  # the launcher's
-    assert set(re.findall(FLAG, DOCUMENTS[name])) - known - tools == set()
+    assert set(re.findall(FLAG, DOCUMENTS[name])) - known == set()
 
 
-def test_documented_commands_are_those_that_are_tested():
+def test_documented_commands_are_the_tested_ones():
     for command in COMMANDS:
         assert command in ENGLISH, command
 
 
-def test_links_lead_somewhere():
-    for name in (
-        "README.md",
-        "README.cn.md",
-        *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
-    ):
-        folder = (ROOT / name).parent
-        for link in re.findall(
-            r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (ROOT / name).read_text(encoding="utf-8")
-        ):
+def test_links_lead_to_files():
+    for name, text in DOCUMENTS.items():
+        folder = ROOT if name.startswith("README") else ROOT / "docs"
+        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
             assert link.startswith("http") or (folder / link).exists(), (name, link)
 
 
-def test_the_online_recommender_is_the_one_that_is_tested():
-    """Its lines stand in docs/serve.py."""
-    [lines] = [block for block in blocks(ENGLISH) if "IndexFlatIP" in block]
-    served = {
-        line.strip()
-        for line in (ROOT / "docs" / "serve.py").read_text(encoding="utf-8").splitlines()
-    }
-    assert {line.strip() for line in lines.splitlines()} <= served
+def headings(text):
+    """Anchors of the headings of a document, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_links_lead_to_headings():
+    for name, text in DOCUMENTS.items():
+        for link, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]*)\)", text):
+            target = link.rpartition("/")[2] or name
+            assert anchor in headings(DOCUMENTS[target]), (name, link, anchor)
+
+
+def test_the_online_recommender_is_docs_serve():
+    """Every line of the example is in docs/serve.py."""
+    [example] = [block for block in blocks(ENGLISH) if "IndexFlatIP" in block]
+    program = (ROOT / "docs" / "serve.py").read_text(encoding="utf-8")
+    lines = {line.strip() for line in program.splitlines()}
+    assert {line.strip() for line in example.splitlines()} <= lines
+
+
+def test_the_map_of_the_code_is_complete():
+    """docs/code.md has one line for each module of candgen, and names no file that does not exist."""
+    text = DOCUMENTS["code.md"]
+    modules = [path for path in ROOT.glob("candgen/**/*.py") if path.name != "__init__.py"]
+    documented = re.findall(r"^\| `([\w/.]+\.py)` \|", text, re.MULTILINE)
+    scripts = [path.name for path in ROOT.glob("*.py")]
+    expected = [path.relative_to(ROOT).as_posix() for path in modules] + scripts
+    assert sorted(documented) == sorted(expected)
+    for path in re.findall(r"`((?:candgen|tests|docs|benchmarks)/[\w/.]+\.\w+)`", text):
+        assert (ROOT / path).exists(), path

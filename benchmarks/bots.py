@@ -17,25 +17,33 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from candgen.data.dictionary import LOG_COLUMNS
+from candgen.data.logs import HISTORY
+
 METRICS = ("recall@10", "ndcg@10", "recall@50", "coverage@10")
 
 
 def bot_lines(lines, bots, clicks):
     """Log lines of some bots that click on the videos of `lines`."""
     rng = random.Random(0)
-    infos = sorted({info for line in lines for info in line.split("\t")[3].split(";")} - {"NULL"})
-    return [
-        "\t".join([f"BOT_{bot}", "NULL", "NULL", ";".join(rng.choices(infos, k=clicks)), "NULL"])
-        + "\n"
-        for bot in range(bots)
-    ]
+    histories = [line.split("\t")[HISTORY] for line in lines]
+    infos = sorted({info for history in histories for info in history.split(";")} - {"NULL"})
+    added = []
+    for bot in range(bots):
+        columns = dict.fromkeys(LOG_COLUMNS, "NULL")
+        columns["user_id"] = f"BOT_{bot}"
+        columns["history"] = ";".join(rng.choices(infos, k=clicks))
+        added.append("\t".join(columns.values()) + "\n")
+    return added
 
 
 def events(lines):
     """The same clicks, one a line, in the same order."""
     for line in lines:
-        user, province, city, history, phone = line.split("\t")
-        yield from ("\t".join([user, province, city, info, phone]) for info in history.split(";"))
+        columns = line.split("\t")
+        for info in columns[HISTORY].split(";"):
+            yield "\t".join([*columns[:HISTORY], info, *columns[HISTORY + 1 :]])
 
 
 def train(args, log, limit):

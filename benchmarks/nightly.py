@@ -21,6 +21,7 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from candgen.data.dictionary import ITEMS
+from candgen.data.logs import HISTORY
 from candgen.model.model_file import load_model, start_network
 from candgen.serving.evaluation import evaluate_model
 from candgen.serving.topn import TopN
@@ -37,13 +38,17 @@ def lines_of(path):
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8") as stream:
         rows = [line.rstrip("\n").split("\t") for line in stream]
-    return [[columns, [] if columns[3] == "NULL" else columns[3].split(";")] for columns in rows]
+    return [
+        [columns, [] if columns[HISTORY] == "NULL" else columns[HISTORY].split(";")]
+        for columns in rows
+    ]
 
 
 def write_log(path, lines):
     path.write_text(
         "".join(
-            "\t".join([*columns[:3], ";".join(infos) or "NULL", columns[4]]) + "\n"
+            "\t".join([*columns[:HISTORY], ";".join(infos) or "NULL", *columns[HISTORY + 1 :]])
+            + "\n"
             for columns, infos in lines
         ),
         encoding="utf-8",

@@ -34,7 +34,7 @@ from candgen.data.batches import (
     shuffled_batches,
     sliding_windows,
 )
-from candgen.data.dictionary import FEATURES
+from candgen.data.dictionary import FEATURES, LOG_COLUMNS
 from candgen.model.model_file import load_model
 from reader import Reader
 
@@ -84,7 +84,7 @@ def polars(args):
         separator="\t",
         has_header=False,
         quote_char=None,
-        new_columns=["user_id", "province", "city", "history", "phone"],
+        new_columns=list(LOG_COLUMNS),
     )
     clicks = (
         log.select("user_id", pl.col("history").str.split(";"))

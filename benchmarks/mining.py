@@ -11,6 +11,7 @@ log (infer.Rules), that click removed.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,7 +42,8 @@ def recall(lists, log, lines, count, remove):
 def last_two(log, lines):
     """The log of some lines, of each the last click and the known one before it."""
     first = log.offsets[lines] + log.before_last()[lines] - 1
-    return log._replace(
+    return replace(
+        log,
         users=[log.users[line] for line in lines],
         profile=log.profile[lines],
         clicks=log.clicks[first[:, None] + [0, 1]].ravel(),

@@ -77,7 +77,7 @@ def test_skipping_lines_touches_no_file(small, tmp_path):
     assert (tmp_path / "bad_lines.txt").read_text() == "somebody's\n"
 
 
-#MOREIMPORTS
+# MOREIMPORTS
 import contextlib
 import gzip
 import json

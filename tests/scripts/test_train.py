@@ -370,7 +370,7 @@ def test_clicks_of_a_user_are_limited(small):
     assert result.returncode == 2 and "made by a run with another max_user_clicks" in result.stderr
 
 
-#MOREIMPORTS
+# MOREIMPORTS
 import json
 import math
 import os
@@ -459,7 +459,7 @@ def test_validation_log_and_warning(small):
     assert "ranks no better than popularity" not in result.stderr
 
 
-#MOREIMPORTS
+# MOREIMPORTS
 import contextlib
 import gzip
 import json

@@ -192,8 +192,8 @@ class DirectModel(DNNmodel):
         positions = clicks.shape[0] if self.training else self.config.window_size
         means = decayed_mean(clicks, DECAY, positions)
         last = self.drop(at_targets(clicks, batch), rng)  # [N, 64]
-        mean = self.drop(at_targets(means, batch), rng)
         users += paddle.matmul(last, self.direct_last_w)
+        mean = self.drop(at_targets(means, batch), rng)  # [N, 64]
         users += paddle.matmul(mean, self.direct_mean_w)
         return users
 

@@ -3,10 +3,6 @@
 import shutil
 import sys
 
-import network_conf
-from candgen.console import InputError
-from candgen.data.dictionary import FEATURES
-from candgen.serving.user_tower import UserTower
 from conftest import ROOT, lists_of, run, run_ok, train_command
 
 import numpy as np
@@ -16,7 +12,7 @@ pytest.importorskip("faiss")
 TOWER = """
 import sys, numpy as np
 import serve
-assert not {"infer", "network_conf", "reader", "utils"} & set(sys.modules)
+assert not {"infer", "network_conf", "reader", "candgen"} & set(sys.modules)
 tower = serve.UserTower("serving")
 lines = [line.rstrip("\\n").split("\\t") for line in open("users.txt", encoding="utf-8")]
 np.save("together.npy", tower(lines))
@@ -85,53 +81,6 @@ def test_lists_are_those_of_infer(served):
         ]
     )
     assert same > 0.99  # the index computes in single precision
-
-
-@pytest.mark.parametrize("method", ["forward", "look_up", "embedding_layer"])
-def test_what_the_tower_would_leave_out_is_refused(method):
-    """It has its own of these."""
-    sizes = dict.fromkeys(FEATURES, 3)
-    network = network_conf.DNNmodel(
-        network_conf.ModelConfig(sizes, network_conf.DNNmodel.embedding_dims, ""), True
-    )
-    UserTower(network)
-    network.__class__ = type("Own", (network_conf.DNNmodel,), {method: lambda self, *values: None})
-    with pytest.raises(
-        InputError, match=f"Own has its own {method}; write the same for plain arrays"
-    ):
-        UserTower(network)
-
-
-def test_a_network_above_the_direct_one(small):
-    """A subclass that calls super(), as one does, is exported, and gives its own vectors."""
-    for script in small.glob("*.py"):
-        (small / "half").mkdir(exist_ok=True)
-        (small / "half" / script.name).write_text(script.read_text())
-    with open(small / "half" / "network_conf.py", "a") as file:
-        file.write(
-            "\n\nclass Half(DirectModel):\n    def hidden_layer(self, embeddings, batch, rng=None):\n"
-            "        return super().hidden_layer(embeddings, batch, rng) * 0.5\n"
-        )
-    command = train_command("output/half", "--preset=best --network=Half --num_passes=1")
-    run_ok(command.replace("train.py", "half/train.py"), small)
-    model = (
-        "--model_path=output/half/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
-    )
-    run_ok(f"python half/user_vector.py {model} --export_dir=half/serving", small)
-    run_ok(
-        f"python half/user_vector.py {model} --infer_set_path=log.txt --output_path=half/users.npz",
-        small,
-    )
-    code = (
-        "import serve, numpy as np; np.save('users.npy', serve.UserTower('serving')("
-        "[line.rstrip('\\n').split('\\t') for line in open('../log.txt')]))"
-    )
-    run_ok(f'{sys.executable} -c "{code}"', small / "half", env={"PYTHONPATH": str(ROOT / "docs")})
-    np.testing.assert_allclose(
-        np.load(small / "half" / "users.npy"),
-        np.load(small / "half" / "users.npz")["vectors"],
-        atol=1e-6,
-    )
 
 
 def test_videos_of_another_model(served):
@@ -219,15 +168,3 @@ def test_answers_on_a_full_disk(served):
             env={"PYTHONUNBUFFERED": "1"},
         )
         assert (result.returncode, result.stderr) == (code, line)
-
-
-def test_one_of_both(small):
-    model = (
-        "--model_path=output/model/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
-    )
-    for flags in ("", "--infer_set_path=log.txt --export_dir=x"):
-        result = run(f"python user_vector.py {model} {flags}", small)
-        assert (
-            result.returncode == 2
-            and "give one of --infer_set_path and --export_dir" in result.stderr
-        )

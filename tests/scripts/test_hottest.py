@@ -6,6 +6,8 @@ from conftest import clicked, lists_of, run, run_ok
 
 import pytest
 
+COMMAND = "python data_processor.py"
+
 
 @pytest.mark.parametrize("by", [None, "province", "category"])
 def test_hottest_videos(small, by):
@@ -45,10 +47,12 @@ def test_hottest_of_merged_counts(small):
         "python data_processor.py --train_set_path=log.txt --output_dir=counts --counts_only", small
     )
     run_ok(
-        "python data_processor.py --train_set_path=log.txt --output_dir=whole --hottest=3 --hottest_by=category",
+        f"{COMMAND} --train_set_path=log.txt --output_dir=whole --hottest=3 --hottest_by=category",
         small,
     )
-    command = "python data_processor.py --merge_counts counts/counts.pkl --output_dir=merged --hottest=3 --hottest_by="
+    command = (
+        f"{COMMAND} --merge_counts counts/counts.pkl --output_dir=merged --hottest=3 --hottest_by="
+    )
     run_ok(command + "category", small)
     assert (
         (small / "merged" / "hottest.tsv").read_text()
@@ -63,7 +67,7 @@ def test_hottest_of_merged_counts(small):
         refused = run(again, small)
         assert refused.returncode == 2 and "reads the log again" in refused.stderr
     refused = run(
-        "python data_processor.py --train_set_path=log.txt --output_dir=no --counts_only --hottest=3",
+        f"{COMMAND} --train_set_path=log.txt --output_dir=no --counts_only --hottest=3",
         small,
     )
     assert (

@@ -21,7 +21,8 @@ def test_allow_and_deny(small):
     for script, source in (("infer.py", "--infer_set_path=log.txt"), ("infer_user.py", "")):
         full = lists_of(run_ok(f"python {script} {source} {MODEL} --top_n=99", small))
         result = run(
-            f"python {script} {source} {MODEL} --top_n=9 --allow_items allow.txt --deny_items deny.txt",
+            f"python {script} {source} {MODEL} --top_n=9 --allow_items allow.txt "
+            "--deny_items deny.txt",
             small,
         )
         assert "allow.txt: 20 of its 21 videos are known\n" in result.stderr

@@ -45,7 +45,7 @@ def test_rules_of_uncounted_videos(tmp_path):
 
 
 def test_limits_of_rules(tmp_path):
-    """Pairs 10 places apart count, 11 do not; the 20th click from the end counts, the 21st does not."""
+    """Pairs up to 10 positions apart count, and the last 20 clicks."""
     log, test = small_logs(
         tmp_path, [[1, *range(50, 59), 2, 3]], [[1, *[100] * 19, 9], [1, *[100] * 20, 9]]
     )

@@ -24,7 +24,7 @@ UNKNOWN_IDS = "are not known to the model, such as"
         (["<unk>\n"], None, f"allow0: 1 of its 1 videos {UNKNOWN_IDS} '<unk>'"),
         ([""], None, "leaves no video to recommend"),
         (["V1\n"], ["V2\nV1\n"], "leaves no video to recommend"),
-        (None, ["V1\n gone\nV2\n"], {"V0", "V3"}),
+        (None, ["V1\n new\nV2\n"], {"V0", "V3"}),
         (None, [""], {"V0", "V1", "V2", "V3"}),
         (["V1\nV3\n", "V2\n"], ["V3\n"], {"V1", "V2"}),
     ],
@@ -47,6 +47,6 @@ def test_files_of_videos(tmp_path, capsys, allow, deny, what):
     allowed = allowed_videos(**paths, feature_dict=dictionary)
     assert {name for name, kept in zip(names, allowed) if kept} == what
     warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert len(warned) == ("gone" in str(deny)) and all(
-        f"1 of its 3 videos {UNKNOWN_IDS} ' gone'" in line for line in warned
+    assert len(warned) == ("new" in str(deny)) and all(
+        f"1 of its 3 videos {UNKNOWN_IDS} ' new'" in line for line in warned
     )

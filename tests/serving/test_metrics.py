@@ -34,7 +34,7 @@ def test_target_ranks_by_hand():
     ],
 )
 def test_ties_beyond_the_fiftieth_place(best, alike, rank):
-    """`best` videos, then `alike` ones of equal score: each of these has the rank of the last one."""
+    """`best` videos, then `alike` ones of equal score, which have the rank of the last one."""
     scores = np.array([[2.0] * best + [1.0] * alike + [0.0] * 100])
     ids = np.arange(1, scores.shape[1] + 1)[None]
     length = MAX_RANK + 1

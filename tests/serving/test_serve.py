@@ -1,4 +1,4 @@
-"""The user tower of a live service: loaded by paddle's inference alone it gives the vectors of user_vector.py."""
+"""docs/serve.py: it gives the lists of infer.py, and answers malformed requests."""
 
 import shutil
 import sys
@@ -22,7 +22,7 @@ np.save("alone.npy", np.concatenate([tower([line]) for line in lines[:20]]))
 
 @pytest.fixture(scope="module", params=["classic", "best"])
 def served(small, tmp_path_factory, request):
-    """Folder with an exported tower, and a log with strangers, unknown videos, long, short and no histories."""
+    """Folder with an exported tower, and a log with unknown users and videos; lists of infer.py."""
     folder = tmp_path_factory.mktemp("served")
     run_ok(
         train_command(
@@ -36,7 +36,7 @@ def served(small, tmp_path_factory, request):
     )
     lines = (small / "log.txt").read_text().splitlines()[:60]
     lines += [
-        "nobody\t\tnowhere\tNULL\t",
+        "unknown\t\tnowhere\tNULL\t",
         "U1\tP1\tNULL\tV1:C1:T1_T2;new:x:y;V2::;V3:C3:T1_T2_T3_T4_T5\tM1",
     ]
     (folder / "users.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -55,7 +55,7 @@ def served(small, tmp_path_factory, request):
 
 
 def test_vectors_are_those_of_user_vector(served):
-    """In another process, without this project's modules; alone and in company."""
+    """In a process without modules of this project; one by one and all together."""
     folder, _ = served
     (folder / "tower.py").write_text(TOWER)
     run_ok(f"{sys.executable} tower.py", folder, env={"PYTHONPATH": str(ROOT / "docs")})
@@ -84,7 +84,7 @@ def test_lists_are_those_of_infer(served):
 
 
 def test_videos_of_another_model(served):
-    """The tower says which model it is of, and so do the videos."""
+    """The fingerprints of tower and videos differ."""
     folder, _ = served
     path = folder / "serving" / "videos.npz.json"
     metadata = path.read_text()
@@ -98,7 +98,7 @@ def test_videos_of_another_model(served):
 
 
 def test_malformed_requests(served):
-    """Each gets a line with its user and no videos, the error goes to stderr, and the next one is served."""
+    """Each gets an empty list, the error goes to stderr, and the next request is served."""
     folder, _ = served
     good = b"U1\tP1\tNULL\tV1:C1:T1_T2\tM1\n"
     bad = {

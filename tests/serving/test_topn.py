@@ -16,7 +16,7 @@ INF = float("inf")
 
 
 def test_top_n_by_hand():
-    """Scores log 1, ..., log 4 of the four videos: probabilities of 0.1 to 0.4, whatever `<unk>` scores."""
+    """Scores log 1, ..., log 4 of four videos: probabilities 0.1 to 0.4, whatever `<unk>` has."""
     nce_w = np.array([[100.0], [0], [0], [0], [0]], np.float32)
     nce_b = np.log(np.array([[1e9, 1, 2, 3, 4]], np.float32))
     top_n, user = TopN(nce_w, nce_b), np.ones((1, 1), np.float32)
@@ -39,7 +39,7 @@ def test_scores_too_large_for_exp():
 
 
 def plain_top_n(users, nce_w, nce_b, n, removed=None):
-    """[(ids, scores, probabilities), ...]: all scores in float64, all of them sorted, equal ones by id."""
+    """Yield (ids, scores, probabilities), by sorting all scores in float64, equal ones by id."""
     for row, user in enumerate(users.astype(float)):
         scores = (nce_w.astype(float) * user).sum(1) + nce_b[0].astype(float)
         shares = np.exp(scores[1:] - scores[1:].max())
@@ -71,7 +71,7 @@ def assert_top_n(found, expected, rtol):
 )
 @settings(max_examples=100)
 def test_top_n_equals_a_full_sort(videos, count, n, seed, spread, blocks):
-    """Few videos and many blocks, equal scores and some that differ in the last bit, removed videos."""
+    """Few and many blocks, equal scores and some that differ in the last bit, removed videos."""
     rng = np.random.default_rng(seed)
     nce_w = (1 + spread * rng.normal(size=(videos, 3))).astype(np.float32)
     nce_b = rng.normal(size=(1, videos)).astype(np.float32) * np.float32(spread)
@@ -108,7 +108,7 @@ def test_equal_scores_are_ordered_by_id(scores, n):
 
 
 def random_ranking(scale, users_scale=1):
-    """(users, nce_w, nce_b) of 9 users and 299 videos, with scores of about `scale` times `users_scale`."""
+    """(users, nce_w, nce_b) of 9 users and 299 videos; scores of about `scale * users_scale`."""
     rng = np.random.default_rng(0)
     nce_w, nce_b = (
         rng.normal(size=shape).astype(np.float32) * np.float32(scale)

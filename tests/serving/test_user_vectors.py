@@ -79,7 +79,7 @@ def test_a_vector_does_not_depend_on_other_users(tmp_path, kind, lstm_dim, windo
 
 
 def plain_user_vector(parameters, line, window_size):
-    """One user's vector from the raw line, in float64: the window that the next click would have."""
+    """The vector of a user from the raw line, in float64."""
 
     def row(feature, value):
         return parameters["_proj_" + feature][SMALL_DICT[feature].get(value, 0)]
@@ -131,15 +131,17 @@ def test_user_vectors_against_a_plain_computation(tmp_path, window_size):
         name: parameter.numpy().astype(float) for name, parameter in network.named().items()
     }
     rng = np.random.default_rng(1)
+
+    def random_info():
+        video = rng.choice(["v1", "v2", "v3", "new"])
+        return f"{video}:{rng.choice(['a', 'b', 'z'])}:{rng.choice(['s', 's_t', 'q'])}"
+
     lines = [
         (
             f"u{i % 4}",
             f"p{i % 2}",
             f"c{i % 3}",
-            [
-                f"{rng.choice(['v1', 'v2', 'v3', 'new'])}:{rng.choice(['a', 'b', 'z'])}:{rng.choice(['s', 's_t', 'q'])}"
-                for _ in range(rng.integers(0, 9))
-            ],
+            [random_info() for _ in range(rng.integers(0, 9))],
             "m1",
         )
         for i in range(40)

@@ -61,7 +61,7 @@ def parse_args(argv=None):
         "--part_users",
         type=number_type(int, 1),
         default=100_000,
-        help=f"users in each of these, in whole blocks of {USER_BLOCK} (%(default)s)",
+        help=f"users in each of these, in whole blocks of {USER_BLOCK} (default: %(default)s)",
     )
     add_batch_size(parser)
     add_list_arguments(parser)

@@ -18,15 +18,16 @@ U distinct videos of a batch, K negatives.
 from __future__ import annotations
 
 import dataclasses
+from typing import Callable
 
 from candgen.data.dictionary import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, log_frequencies
 from candgen.model.layers import at_targets, decayed_mean, running_max, running_mean
-from candgen.model.model_file import restore_network
+from candgen.model.model_file import Model, restore_network
 from candgen.model.network import EmbeddingNetwork
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 DECAY = 0.7  # weight of a click relative to the one after it, in DirectModel
@@ -97,7 +98,7 @@ class DNNmodel(EmbeddingNetwork):
         if not is_infer:
             self.add_output_tables()
 
-    def forward(self, rows: dict, batch: dict, rng: np.random.Generator | None = None):
+    def forward(self, rows: dict, batch: dict, rng: np.random.Generator | None = None) -> Tensor:
         """User vectors of a batch.
 
         Parameters
@@ -112,7 +113,7 @@ class DNNmodel(EmbeddingNetwork):
         """
         return self.hidden_layer(self.embedding_layer(rows, batch), batch, rng)
 
-    def embedding_layer(self, rows: dict, batch: dict) -> dict[str, paddle.Tensor]:
+    def embedding_layer(self, rows: dict, batch: dict) -> dict[str, Tensor]:
         """Embeddings by feature: [S, width] of the profile, [T, S, width] of clicks."""
         embeddings = {
             feature: F.embedding(batch[feature], rows[f"_proj_{feature}"])
@@ -127,7 +128,9 @@ class DNNmodel(EmbeddingNetwork):
         embeddings[TAGS] = F.embedding(batch["video"], tag_sums)  # [T, S, 64]
         return embeddings
 
-    def hidden_layer(self, embeddings: dict, batch: dict, rng=None) -> paddle.Tensor:
+    def hidden_layer(
+        self, embeddings: dict, batch: dict, rng: np.random.Generator | None = None
+    ) -> Tensor:
         """User vectors [N, user_dim]: what precedes each target, pooled, through two ReLU layers.
 
         A position may depend on earlier ones only, since several targets share a segment.
@@ -151,7 +154,7 @@ class DNNmodel(EmbeddingNetwork):
         hidden = self.drop(F.relu(hidden), rng)
         return F.relu(F.linear(hidden, self.relu2_w, self.relu2_b))  # [N, 31]
 
-    def output_layer(self, users: paddle.Tensor, rows: dict, batch: dict, loss) -> paddle.Tensor:
+    def output_layer(self, users: Tensor, rows: dict, batch: dict, loss: Callable) -> Tensor:
         """Losses [N] of user vectors [N, user_dim] by a function of `LOSSES`."""
         return loss(
             users,
@@ -177,7 +180,9 @@ class DirectModel(DNNmodel):
         self.direct_last_w = self.create_parameter(shape)
         self.direct_mean_w = self.create_parameter(shape)
 
-    def hidden_layer(self, embeddings: dict, batch: dict, rng=None) -> paddle.Tensor:
+    def hidden_layer(
+        self, embeddings: dict, batch: dict, rng: np.random.Generator | None = None
+    ) -> Tensor:
         """User vectors [N, user_dim]."""
         users = super().hidden_layer(embeddings, batch, rng)
         clicks = embeddings[ITEMS]  # [T, S, 64]
@@ -214,8 +219,8 @@ def network_class(name: str) -> type[DNNmodel]:
     return _named(network_classes(), "network", name)
 
 
-def load_network(model) -> DNNmodel:
-    """The network of a `candgen.model.model_file.Model`, ready to infer.
+def load_network(model: Model) -> DNNmodel:
+    """The network of a model, ready to infer.
 
     Raises
     ------
@@ -226,7 +231,9 @@ def load_network(model) -> DNNmodel:
 
 
 # ---------------------------------------------------------------- losses
-def log_odds(user, target, negatives, nce_w, nce_b, log_noise):
+def log_odds(
+    user: Tensor, target: Tensor, negatives: Tensor, nce_w: Tensor, nce_b: Tensor, log_noise: Tensor
+) -> tuple[Tensor, Tensor]:
     """Log-odds of "data, not noise" of the target and of each noise sample.
 
     With scores s(v) = nce_w[v] . u + nce_b[v] and noise distribution q: s(v) - log(K q(v)).
@@ -258,7 +265,9 @@ def log_odds(user, target, negatives, nce_w, nce_b, log_noise):
     return target_odds, (noise_w * user.unsqueeze(1)).sum(2) + noise_offset
 
 
-def nce_loss(user, target, negatives, nce_w, nce_b, log_noise):
+def nce_loss(
+    user: Tensor, target: Tensor, negatives: Tensor, nce_w: Tensor, nce_b: Tensor, log_noise: Tensor
+) -> Tensor:
     """Noise-contrastive estimation with K noise samples for each target.
 
     Each target is K + 1 binary questions, "data or noise?", decided by the log-odds
@@ -279,7 +288,9 @@ def nce_loss(user, target, negatives, nce_w, nce_b, log_noise):
     return F.softplus(-target_odds) + F.softplus(noise_odds).sum(1)
 
 
-def ranking_nce_loss(user, target, negatives, nce_w, nce_b, log_noise):
+def ranking_nce_loss(
+    user: Tensor, target: Tensor, negatives: Tensor, nce_w: Tensor, nce_b: Tensor, log_noise: Tensor
+) -> Tensor:
     """Ranking NCE: softmax over target and noise, corrected for the sampling.
 
         loss = -log( exp x(target) / (exp x(target) + sum over noise n != target of exp x(n)) )
@@ -305,7 +316,7 @@ def ranking_nce_loss(user, target, negatives, nce_w, nce_b, log_noise):
 LOSSES = {"nce": nce_loss, "ranking_nce": ranking_nce_loss}  # the choices of --loss
 
 
-def loss_function(name: str):
+def loss_function(name: str) -> Callable:
     """The loss called `name`.
 
     Raises
@@ -335,7 +346,7 @@ class NoiseSampler:
     log_probability : float32 [videos], log of the probability of each draw.
     """
 
-    def __init__(self, item_freq):
+    def __init__(self, item_freq: list[float] | np.ndarray):
         freq = np.array(item_freq, np.float64)
         freq[0] = 0  # <unk> is not a video
         self._cumulative = np.cumsum(freq)

@@ -12,11 +12,10 @@ and one number of --threads write identical models.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import sys
 import time
+from typing import Any, Callable
 
 from candgen.archives import fingerprint
 from candgen.console import InputError, Progress, logger, run_script
@@ -32,11 +31,13 @@ from candgen.data.dictionary import (
 from candgen.data.encoding import EncodedLog
 from candgen.data.logs import BadLines, read_catalogue
 from candgen.environment import load_paddle
-from candgen.model.model_file import load_model, save_model
+from candgen.model.model_file import load_model
 from candgen.output_folder import output_folder
+from candgen.serving.baselines import BASELINES
 from candgen.training import publish, report
-from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, write_metrics
+from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, save_pass
 from candgen.training.dashboard import Dashboard
+from candgen.training.defaults import default_batch_size, default_metric
 from candgen.training.held_out import warn_of_held_out
 from candgen.training.options import parse_args
 from candgen.training.ranks import Ranks
@@ -64,13 +65,16 @@ def main(argv: list[str] | None = None) -> int:
         ranks.connect()
         ranks.enter_on_first(output_folder(args.model_output_dir, OUTPUT_FILES))
 
+        network_class = choice(network_conf.network_class, "--network", args.network)
+        loss = choice(network_conf.loss_function, "--loss", args.loss)
+
         # data
         feature_dict = load_feature_dict(args.feature_dict)
         item_freq = load_item_freq(args.item_freq, feature_dict)
         reading_started = time.perf_counter()
         bad_lines = BadLines(args.max_bad_lines)
         training_reader = Reader(feature_dict, bad_lines)
-        training_reader.learn(read_catalogue(args.catalogue_path or []))
+        training_reader.register(read_catalogue(args.catalogue_path or []))
         if args.context_set_path:
             training_reader.prepend_context(args.context_set_path, args.window_size)
         cut = functools.partial(INSTANCES[args.instances], window_size=args.window_size)
@@ -100,9 +104,9 @@ def main(argv: list[str] | None = None) -> int:
             model = load_model(model_path, feature_dict_path)
             network = network_conf.load_network(model)
             quiet = BadLines(args.max_bad_lines, quiet=True)  # its lines have been named
-            [(log, clicks)] = Reader(model.feature_dict).blocks(args.test_set_path, quiet)
+            [block] = Reader(model.feature_dict).blocks(args.test_set_path, quiet)
             return publish.evaluate_saved_model(
-                evaluate_model, network, model, log, clicks, args.threads
+                evaluate_model, network, model, block.log, block.clicks, args.threads
             )
 
         earlier_model = None  # evaluated first, so that its errors do not come after all passes
@@ -110,7 +114,6 @@ def main(argv: list[str] | None = None) -> int:
             earlier_model = evaluate_saved(args.compare_with, args.compare_feature_dict)
 
         # network
-        network_class = network_conf.network_class(args.network)
         dims = embedding_dims(network_class, args.dnn_layer_dims[1], args.tie_embeddings)
         config = network_conf.ModelConfig(
             dictionary_sizes={name: len(feature_dict[name]) for name in FEATURES},
@@ -133,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
 
         # trainer
         settings = TrainerSettings(
-            loss=network_conf.loss_function(args.loss),
+            loss=loss,
             optimizer=args.optimizer,
             learning_rate=args.learning_rate,
             table_rate=args.table_rate,
@@ -148,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
         total_steps = args.num_passes * steps_per_pass
         sampler = network_conf.NoiseSampler(item_freq)
         trainer = Trainer(network, sampler, settings, total_steps, ranks)
-        print_settings(
+        report.print_settings(
             {
                 **vars(args),
                 **vars(config),
@@ -192,7 +195,8 @@ def main(argv: list[str] | None = None) -> int:
         rows = checkpoint.rows
         metric = args.select_metric
         run = ranks.distributed_map(trainer.pool)
-        baselines = baseline_metrics(training.first, test, item_freq, args.rules, run)
+        names = [name for name in BASELINES if name != "rules" or args.rules]
+        baselines = baseline_metrics(training.first, test, item_freq, names, run)
         if len(rows) >= args.num_passes:
             logger.info(f"all {args.num_passes} passes are done; a larger --num_passes continues")
         checkpoint.catch_signals()
@@ -202,20 +206,21 @@ def main(argv: list[str] | None = None) -> int:
             epoch = len(rows)
             rng = np.random.default_rng(np.random.SeedSequence(args.seed, spawn_key=(epoch,)))
             instances = 0
+            finished_batches = checkpoint.batches  # of this pass, before the run was stopped
             checkpoint.restart_clock()
             with Progress(f"pass {epoch:05d}", training.clicks, not ranks.rank) as progress:
                 for number, batch_args in enumerate(training.batches(args.batch_size, rng)):
                     _, segments, _ = batch_args
                     instances += int(segments.targets.sum())
-                    if number < checkpoint.batches:  # done before the run was stopped
+                    if number < finished_batches:
                         checkpoint.restart_clock()
                         continue
                     batch = trainer.prepare(*batch_args)
-                    loss = trainer.step(batch)
-                    checkpoint.after_step(trainer, loss, batch.num_targets)
+                    batch_loss = trainer.step(batch)
+                    checkpoint.after_step(trainer, batch_loss, batch.num_targets)
                     progress.at(instances, f"cost {checkpoint.total_loss / instances:.4f}")
                     learning_rate = trainer.lr_scheduler.get_lr()
-                    dashboard.add_step(epoch * steps_per_pass + number, loss, learning_rate)
+                    dashboard.add_step(epoch * steps_per_pass + number, batch_loss, learning_rate)
             trainer.check_parameters()
 
             seconds = checkpoint.seconds + (0 if rows else reading_seconds)
@@ -262,6 +267,21 @@ def main(argv: list[str] | None = None) -> int:
         return publish.publish(model_path, reason and f"{metric} {reason}")
 
 
+def choice(find: Callable, flag: str, name: str) -> Any:
+    """``find(name)``, a network or a loss of network_conf.py.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    try:
+        return find(name)
+    except ValueError as error:
+        hint = "write it there, or name one of these"
+        raise InputError(flag, str(error), hint=hint) from error
+
+
 def read_held_out(reader: Reader, paths: list[str]) -> EncodedLog:
     """A test or validation log.
 
@@ -274,44 +294,6 @@ def read_held_out(reader: Reader, paths: list[str]) -> EncodedLog:
     if not (log.last_item >= 0).any():
         raise InputError(" ".join(paths), "no line with a click", hint="give users with a history")
     return log
-
-
-def default_metric(held_out: EncodedLog) -> str:
-    """Metric to choose passes by: where most last clicks repeat earlier ones, those are kept."""
-    lines = np.flatnonzero(held_out.last_item >= 0)
-    before = held_out.before_last()
-    repeats = [held_out.last_item[line] in held_out.items(line, before[line]) for line in lines]
-    return "seen_kept_ndcg@10" if np.mean(repeats) > 0.5 else "ndcg@10"
-
-
-def default_batch_size(num_clicks: int) -> int:
-    """512 instances; on a small log as many as make 100 steps a pass, at least 32."""
-    return min(512, max(32, num_clicks // 100))
-
-
-def print_settings(settings: dict) -> None:
-    """Print every setting of the run to stderr."""
-    with contextlib.suppress(OSError):
-        for name, value in settings.items():
-            print(f"{name}: {value}", file=sys.stderr)
-        sys.stderr.flush()
-
-
-def save_pass(folder: str, network, item_freq, rows: list[dict], is_best: bool) -> None:
-    """Write the model of the last row, model_best.tar.gz if it is the best, and metrics.jsonl.
-
-    Nothing that --resume needs is removed: all of this is repeated if the process is killed before
-    the checkpoint of this pass is written.
-    """
-    save_model(os.path.join(folder, model_name(rows[-1])), network, item_freq)
-    best_path = os.path.join(folder, "model_best.tar.gz")
-    if is_best:
-        save_model(best_path, network, item_freq)
-    elif len(rows) == 1:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(best_path)
-            logger.info("removed model_best.tar.gz of an earlier run")
-    write_metrics(folder, rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""Candidate generation: what the scripts share. Dependencies go from bottom to top: console, environment, options,
-files; data; model; serving; training."""
+"""Candidate generation: what the scripts share.
+
+Each area may import those before it: console, environment, options, files, archives, output_folder;
+data; model; serving; training.
+"""
 
 from candgen import environment
 
-environment.load_numpy()  # with one line if it cannot be loaded; before any module of this package imports it
+environment.load_numpy()  # before any module of this package imports numpy

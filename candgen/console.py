@@ -10,10 +10,11 @@ import os
 import signal
 import sys
 import time
+from typing import Any, Callable
 
-WORKING_DIRECTORY = (
-    "the working directory has been deleted, which may be the cause: change to one that exists"
-)
+MAX_ERROR_LENGTH = 200  # characters of another library's message that are printed
+PROGRESS_SECONDS = 0.2  # between two updates of a progress bar
+LINE_WIDTH = 79  # of a progress bar
 
 
 class InputError(Exception):
@@ -21,45 +22,55 @@ class InputError(Exception):
 
     Parameters
     ----------
-    path : file, flag or other source of the error; None if the message says it.
-    problem : what is wrong.
-    line : line number in the file.
-    hint : how to fix it.
+    path : str or None
+        File, flag or other source of the error; None if `problem` names it.
+    problem : str
+        What is wrong.
+    line : int, optional
+        Line number in the file.
+    hint : str
+        How to fix it.
     """
 
-    def __init__(self, path, problem: str, *, line: int | None = None, hint: str):
-        where = f"{path}:{line}: " if line else f"{path}: " if path is not None else ""
-        super().__init__(" ".join(f"{where}{problem}; {hint}".split()))
+    def __init__(self, path: Any, problem: str, *, line: int | None = None, hint: str):
+        if path is None:
+            source = ""
+        elif line:
+            source = f"{path}:{line}: "
+        else:
+            source = f"{path}: "
+        super().__init__(" ".join(f"{source}{problem}; {hint}".split()))
         self.path = path
         self.problem = problem
         self.line = line
         self.hint = hint
 
-    def within(self, where: str) -> InputError:
-        """The same error with `where` in front of its path."""
-        path = where if self.path is None else f"{where}: {self.path}"
+    def within(self, source: str) -> InputError:
+        """The same error with `source` in front of its path."""
+        path = source if self.path is None else f"{source}: {self.path}"
         return InputError(path, self.problem, line=self.line, hint=self.hint)
 
-    def __reduce__(self):  # exceptions with keyword arguments are not picklable by themselves
+    def __reduce__(self):
+        # By default exceptions are unpickled without their keyword arguments.
         return _input_error, (self.path, self.problem, self.line, self.hint)
 
 
-def _input_error(path, problem, line, hint):
+def _input_error(path: Any, problem: str, line: int | None, hint: str) -> InputError:
     return InputError(path, problem, line=line, hint=hint)
 
 
 def describe_error(error: BaseException) -> str:
     """Message of an exception, at most 200 characters; its class name if empty."""
-    return (str(error) or type(error).__name__)[:200]
+    return (str(error) or type(error).__name__)[:MAX_ERROR_LENGTH]
 
 
 class _StderrHandler(logging.Handler):
-    """Writes `script: message` to the present stderr; clears a progress bar first."""
+    """Writes `script: message` to the current sys.stderr; clears a progress bar first."""
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         script = os.path.basename(sys.argv[0])
-        with contextlib.suppress(OSError):  # the terminal is gone
+        with contextlib.suppress(OSError):  # stderr may have been closed
             clear = "\r\033[K" if sys.stderr.isatty() else ""
             print(f"{clear}{script}: {level}{record.getMessage()}", file=sys.stderr, flush=True)
 
@@ -71,64 +82,79 @@ logger.addHandler(_StderrHandler())
 
 
 class Progress(contextlib.AbstractContextManager):
-    """How far a long work is, and how long it may still take: a line on stderr if that is a terminal.
+    """Progress bar with the remaining time, on stderr, if that is a terminal.
 
     Parameters
     ----------
-    what : str, the work.    total : what `at` counts up to; None if nobody knows.    show : False: print nothing.
+    what : str
+        Name of the work.
+    total : float or None
+        The value of `done` at the end; None if it is unknown: no bar is drawn.
+    show : bool
+        False to draw no bar.
     """
 
-    def __init__(self, what, total, show=True):
-        self._what, self._total, self._started, self._last = what, total, time.monotonic(), 0
+    def __init__(self, what: str, total: float | None, show: bool = True):
+        self._what = what
+        self._total = total
+        self._started = time.monotonic()
+        self._last_update = 0.0
         self._show = bool(show and total and sys.stderr.isatty())
 
-    def at(self, done, more=""):
-        """So much of `total` is done; told five times a second at most."""
+    def at(self, done: float, more: str = "") -> None:
+        """Update the bar, at most five times a second; `more` is written at its end."""
+        if not self._show or not done:
+            return
         now = time.monotonic()
-        if self._show and done and now > self._last + 0.2:
-            left = round((now - self._started) * max(self._total - done, 0) / done)
-            line = f"{self._what[-40:]}: {done / self._total:.0%}, {left // 60}:{left % 60:02} left {more}"
-            self._write(f"\r{line:.79}\033[K")
-            self._last = now
+        if now <= self._last_update + PROGRESS_SECONDS:
+            return
+        self._last_update = now
+        remaining = max(self._total - done, 0)
+        minutes, seconds = divmod(round((now - self._started) * remaining / done), 60)
+        share = done / self._total
+        line = f"{self._what[-40:]}: {share:.0%}, {minutes}:{seconds:02} left {more}"
+        self._write(f"\r{line[:LINE_WIDTH]}\033[K")
 
-    def __exit__(self, *_):
-        if self._last:
+    def __exit__(self, *_: object) -> None:
+        if self._last_update:
             self._write("\r\033[K")
 
-    def _write(self, text):
-        with contextlib.suppress(OSError):  # the terminal is gone
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # stderr may have been closed
             print(text, end="", file=sys.stderr, flush=True)
 
 
-def result_stream(stream):
-    """Text stream for results: UTF-8 whatever the locale is, and each write is complete or an OSError.
+def result_stream(stream: Any) -> Any:
+    """Text stream for results: UTF-8 whatever the locale, and each write is complete or an OSError.
 
-    With PYTHONUNBUFFERED=1 sys.stdout writes to the file descriptor directly and ignores a short write, which is what
-    a disk that fills up causes. A buffered writer writes the rest, or raises. A stream that is no file is returned as
-    it is.
+    With PYTHONUNBUFFERED=1 sys.stdout writes to the file descriptor directly and ignores a short
+    write, as it happens on a full disk. A buffered writer writes the rest, or raises.
+
+    Parameters
+    ----------
+    stream : text stream
+        Usually sys.stdout; one that is not a file is returned unchanged.
     """
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     if isinstance(stream.buffer, io.RawIOBase):
         stream.flush()
         buffer = io.BufferedWriter(stream.buffer)
-        # flushed after each line, as whoever sets PYTHONUNBUFFERED expects
+        # Lines are flushed one by one, which is what PYTHONUNBUFFERED asks for.
         return io.TextIOWrapper(buffer, encoding="utf-8", newline="\n", line_buffering=True)
     stream.reconfigure(encoding="utf-8", newline="\n")
     return stream
 
 
-def run_script(main):
-    """Run a script's `main()` and leave with its exit code; what a user can mend becomes one line."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+def run_script(main: Callable[[], int | None]) -> None:
+    """Run a script's `main()` and exit with its code; a user error is printed as one line."""
+    _open_closed_streams()
     sys.stdout = result_stream(sys.stdout)
     code, message = 2, None
     try:
         code = main() or 0
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` went away: stop quietly
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
         code = 0
     except KeyboardInterrupt:
         code, message = 128 + signal.SIGINT, "interrupted"
@@ -137,53 +163,70 @@ def run_script(main):
         if message is None:
             raise
     if message:
-        logger.info(message if _working_directory_exists() else f"{message}; {WORKING_DIRECTORY}")
+        logger.info(f"{message}{_working_directory_note()}")
     try:
         sys.stdout.flush()
-    except OSError:  # told already: keep the interpreter from trying again
+    except OSError:  # reported already; keep the interpreter from flushing once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
-def user_error(error):
-    """The `InputError` that an exception means to the user; None if it is a fault of the program."""
+def _open_closed_streams() -> None:
+    """Open /dev/null in place of standard streams that the parent process has closed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open until the process ends
+
+
+def _working_directory_note() -> str:
+    """A hint for the end of an error message if relative paths lead nowhere."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return (
+            "; the working directory has been deleted, which may be the cause: "
+            "change to one that exists"
+        )
+    return ""
+
+
+def user_error(error: Exception) -> InputError | None:
+    """The user error that an exception amounts to; None if it is a bug."""
     if isinstance(error, InputError):
         return error
-    if "can't start new thread" in str(error) or getattr(error, "strerror", "") == os.strerror(
-        errno.EAGAIN
-    ):
+    if _is_process_limit(error):
         return InputError(
             None,
             "no further process or thread can be started",
             hint=(
-                "raise the limit on processes "
-                "(ulimit -u, or that of the container) or on memory, or give a smaller --threads"
+                "raise the limit on processes (ulimit -u, or that of the container) or on memory, "
+                "or give a smaller --threads"
             ),
         )
     if isinstance(error, OSError):
-        return InputError(
-            error.filename or "output", error.strerror or describe_error(error), hint=advice(error)
-        )
+        source = error.filename or "output"
+        return InputError(source, error.strerror or describe_error(error), hint=_os_hint(error))
     if isinstance(error, ModuleNotFoundError):
         return InputError(None, str(error), hint="pip install -r requirements.txt")
-    if isinstance(error, MemoryError) or "ResourceExhausted" in str(error):  # paddle's name for it
-        return InputError(
-            None, "out of memory", hint="give a smaller --batch_size or a larger machine"
-        )
+    if _is_out_of_memory(error):
+        hint = "give a smaller --batch_size or a larger machine"
+        return InputError(None, "out of memory", hint=hint)
     return None
 
 
-def _working_directory_exists():
-    """Whether relative paths can be found; the directory may have been deleted since it was entered."""
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        return False
-    return True
+def _is_process_limit(error: Exception) -> bool:
+    if "can't start new thread" in str(error):  # RuntimeError of threading
+        return True
+    # By its text: a stream that would have to wait raises EAGAIN with another one.
+    return getattr(error, "strerror", "") == os.strerror(errno.EAGAIN)
 
 
-def advice(error):
-    """How a user may do something about an OSError."""
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "ResourceExhausted" in str(error)  # paddle's error
+
+
+def _os_hint(error: OSError) -> str:
+    """How to fix an OSError."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "allow this process more open files: ulimit -n 1024"
-    return "check the path, its rights and the free space"
+    return "check the path, its permissions and the free space"

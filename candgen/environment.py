@@ -1,7 +1,10 @@
 """What numpy and paddle need of the process: environment variables, memory, a home folder.
 
-numpy and paddle read environment variables when they load: import this module before them (`candgen` does).
+numpy and paddle read environment variables when they are loaded: import this module before them
+(`candgen` does).
 """
+
+from __future__ import annotations
 
 import atexit
 import contextlib
@@ -15,25 +18,39 @@ import warnings
 
 from candgen.console import InputError, describe_error
 
-# Threads of a script share its work already: BLAS gets one each.
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    # Not set, or to something that is no number of threads: OpenMP warns, or aborts (at 100000, say).
-    if not re.fullmatch(r"[1-9]\d{0,2}(,[1-9]\d{0,2})*", os.environ.get(_name, "")):
-        os.environ[_name] = "1"
-os.environ.setdefault(
-    "GLOG_minloglevel", "2"
-)  # of paddle's kernels: what is no error is noise to a user
-with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as _cpuinfo:
-    _flags = _cpuinfo.read()
-    if (
-        "AuthenticAMD" in _flags
-    ):  # MKL takes its slow path there unless told what the processor can do
-        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512f" in _flags else "5")
-warnings.filterwarnings("ignore", message="No ccache found")  # of paddle's import
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+LAUNCHER_NUMBERS = (
+    "PADDLE_TRAINERS_NUM",
+    "PADDLE_TRAINER_ID",
+    "PADDLE_PG_TIMEOUT",
+    "FLAGS_nccl_nrings",
+)
+NUMPY_SPACE = 1 << 27  # bytes of address space for numpy; with less OpenBLAS ends the process
+PADDLE_SPACE = 1 << 30  # for paddle with two threads; with less it aborts, or hangs in OpenMP
 
 
-def mapped_bytes():
-    """Bytes of address space that this process has taken; 0 where /proc does not tell."""
+def _set_library_variables() -> None:
+    """Set the environment variables that numpy and paddle read when they are loaded."""
+    # The scripts have threads of their own: one thread for BLAS in each. Values that are not
+    # numbers of threads are replaced: OpenMP warns of them, or aborts (of 100000, for example).
+    for name in THREAD_VARIABLES:
+        if not re.fullmatch(r"[1-9]\d{0,2}(,[1-9]\d{0,2})*", os.environ.get(name, "")):
+            os.environ[name] = "1"
+    # Messages of paddle's kernels that are not errors.
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    # MKL takes a slow path on AMD processors unless it is given the instructions that they have.
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as stream:
+        cpuinfo = stream.read()
+        if "AuthenticAMD" in cpuinfo:
+            os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512f" in cpuinfo else "5")
+    warnings.filterwarnings("ignore", message="No ccache found")  # when paddle is imported
+
+
+_set_library_variables()
+
+
+def mapped_bytes() -> int:
+    """Bytes of address space that this process uses; 0 where they are unknown (no /proc)."""
     try:
         import resource
 
@@ -43,8 +60,8 @@ def mapped_bytes():
         return 0
 
 
-def address_space_left():
-    """Bytes of address space that this process may still take (`ulimit -v`); infinite: no limit."""
+def address_space_left() -> float:
+    """Bytes of address space that this process may still use (`ulimit -v`); inf without a limit."""
     try:
         import resource
 
@@ -54,14 +71,8 @@ def address_space_left():
     return math.inf if limit == resource.RLIM_INFINITY else max(0, limit - mapped_bytes())
 
 
-NUMPY_SPACE = 1 << 27  # bytes of it that numpy takes; with less OpenBLAS ends the process
-PADDLE_SPACE = (
-    1 << 30
-)  # that paddle takes with two threads; with less it aborts, or hangs in OpenMP
-
-
-def load_numpy():
-    """Import numpy; end the process with one line if it cannot be."""
+def load_numpy() -> None:
+    """Import numpy; end the process with one line if it cannot be imported."""
     try:
         if address_space_left() < NUMPY_SPACE:
             raise MemoryError("the limit of memory, ulimit -v, is too low")
@@ -76,100 +87,23 @@ def load_numpy():
         sys.exit(2)
 
 
-def ensure_home(*folders):
-    """Set HOME to a temporary folder, removed at exit, unless files can be written to these folders below HOME.
+def load_paddle() -> None:
+    """Import paddle, after checking what it needs of the process.
 
-    Libraries write there whatever they are used for. A service account or a container may have no home, a read-only
-    or a full one.
-
-    Parameters
-    ----------
-    *folders : str, relative to HOME; created if missing.
+    paddle writes files below HOME when it is imported and when a network is exported.
 
     Raises
     ------
     InputError
-        If there is no temporary folder either.
-    """
-    home = os.path.expanduser(
-        "~"
-    )  # "~" if HOME is not set and the user is not in the password database
-    try:
-        if not os.path.isabs(home):
-            raise FileNotFoundError(home)
-        for folder in folders:
-            os.makedirs(os.path.join(home, folder), exist_ok=True)
-            with tempfile.TemporaryFile(dir=os.path.join(home, folder)) as probe:
-                probe.write(bytes(1 << 16))
-    except OSError as error:
-        try:
-            os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
-        except OSError:
-            reason = error.strerror or "not an absolute path"
-            raise InputError(
-                f"HOME={home}",
-                f"{reason}, and there is no temporary folder",
-                hint="set TMPDIR or HOME to a folder that can be written",
-            ) from error
-        atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
-
-
-def launched():
-    """(number of processes, rank of this one), from the environment variables of paddle's launcher.
-
-    Those that are empty are removed.
-
-    Raises
-    ------
-    InputError
-        For values that do not belong together, such as those that an earlier job has left behind.
-    """
-    fix = "unset all PADDLE_ variables, or start with python -m paddle.distributed.launch"
-    for name in (
-        "PADDLE_TRAINERS_NUM",
-        "PADDLE_TRAINER_ID",
-        "PADDLE_PG_TIMEOUT",
-        "FLAGS_nccl_nrings",
-    ):
-        if not re.fullmatch("[0-9]{0,9}", os.environ.get(name, "")):
-            raise InputError(f"{name}={os.environ[name]}", "not a whole number", hint=fix)
-        if not os.environ.get(name):
-            os.environ.pop(name, None)  # of an empty one paddle would try to make a number
-    world = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
-    rank = int(os.environ.get("PADDLE_TRAINER_ID", "0"))
-    if rank >= world:
-        raise InputError(
-            f"PADDLE_TRAINER_ID={rank}",
-            f"not below PADDLE_TRAINERS_NUM={world}, the number of processes",
-            hint=fix,
-        )
-    endpoints = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
-    if world > 1 and (len(endpoints) != world or not os.environ.get("PADDLE_CURRENT_ENDPOINT")):
-        raise InputError(
-            f"PADDLE_TRAINERS_NUM={world}",
-            "PADDLE_TRAINER_ENDPOINTS and "
-            "PADDLE_CURRENT_ENDPOINT do not give the addresses of so many processes",
-            hint=fix,
-        )
-    return world, rank
-
-
-def load_paddle():
-    """Import paddle, after a look at what it needs of the process.
-
-    It writes below HOME when it is imported and when a network is exported.
-
-    Raises
-    ------
-    InputError
-        If it cannot be loaded: too little address space, environment variables that it does not understand.
+        If paddle cannot be loaded: too little address space, or environment variables that it does
+        not understand.
     """
     left = address_space_left()
     if left < PADDLE_SPACE:
         raise InputError(
             "paddle",
-            f"it takes {PADDLE_SPACE >> 20} MB of address space, and the "
-            f"limit of this process (ulimit -v) leaves {left >> 20}",
+            f"it takes {PADDLE_SPACE >> 20} MB of address space, and the limit of this process "
+            f"(ulimit -v) leaves {left >> 20}",
             hint="raise the limit",
         )
     ensure_home(".cache/paddle/dataset", ".cache/paddle/to_static_tmp")
@@ -181,9 +115,89 @@ def load_paddle():
         raise InputError(
             "paddle",
             f"it cannot be loaded ({describe_error(error)})",
-            hint=(
-                "check the limits of the process (ulimit -a) and the environment variables "
-                "PADDLE_* and FLAGS_*"
-            ),
+            hint="check the limits of the process (ulimit -a) and the environment variables "
+            "PADDLE_* and FLAGS_*",
         ) from error
-    paddle.disable_signal_handler()  # its own writes a page to stdout when a process is told to end
+    paddle.disable_signal_handler()  # it prints a page to stdout when the process is ended
+
+
+def ensure_home(*folders: str) -> None:
+    """Set HOME to a temporary folder, removed at exit, if files cannot be written below HOME.
+
+    A service account or a container may have no home folder, or a read-only or full one.
+
+    Parameters
+    ----------
+    *folders : str
+        Folders, relative to HOME, that must be writable; created if missing.
+
+    Raises
+    ------
+    InputError
+        If no temporary folder can be created either.
+    """
+    # expanduser returns "~" if HOME is not set and the user is not in the password database.
+    home = os.path.expanduser("~")
+    try:
+        if not os.path.isabs(home):
+            raise FileNotFoundError(home)
+        for folder in folders:
+            _check_folder(os.path.join(home, folder))
+    except OSError as error:
+        try:
+            os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
+        except OSError:
+            reason = error.strerror or "not an absolute path"
+            raise InputError(
+                f"HOME={home}",
+                f"{reason}, and there is no temporary folder",
+                hint="set TMPDIR or HOME to a folder that can be written to",
+            ) from error
+        atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
+
+
+def _check_folder(folder: str) -> None:
+    """Create a folder if it is missing, and write 64 KB there; OSError if that is not possible."""
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as stream:
+        stream.write(bytes(1 << 16))
+
+
+def launched() -> tuple[int, int]:
+    """Number of processes and rank of this one, from the variables of paddle's launcher.
+
+    Empty variables are removed: paddle would try to convert them to numbers.
+
+    Returns
+    -------
+    world, rank : int
+
+    Raises
+    ------
+    InputError
+        If the values do not belong together, such as those that an earlier job has left.
+    """
+    hint = "unset all PADDLE_ variables, or start with python -m paddle.distributed.launch"
+    for name in LAUNCHER_NUMBERS:
+        value = os.environ.get(name, "")
+        if not re.fullmatch("[0-9]{0,9}", value):
+            raise InputError(f"{name}={value}", "not a whole number", hint=hint)
+        if not value:
+            os.environ.pop(name, None)
+    world = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+    rank = int(os.environ.get("PADDLE_TRAINER_ID", "0"))
+    if rank >= world:
+        raise InputError(
+            f"PADDLE_TRAINER_ID={rank}",
+            f"not below PADDLE_TRAINERS_NUM={world}, the number of processes",
+            hint=hint,
+        )
+    endpoints = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
+    if world > 1 and (len(endpoints) != world or not os.environ.get("PADDLE_CURRENT_ENDPOINT")):
+        raise InputError(
+            f"PADDLE_TRAINERS_NUM={world}",
+            "PADDLE_TRAINER_ENDPOINTS and PADDLE_CURRENT_ENDPOINT do not give the addresses of so "
+            "many processes",
+            hint=hint,
+        )
+    return world, rank

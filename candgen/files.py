@@ -1,4 +1,11 @@
-"""candgen.files"""
+"""Atomic writing: files that appear complete, and sets of files of which all are replaced or none.
+
+A file is written under a temporary name beside its target (PATH.PID.tmp), flushed to the disk and
+renamed. Temporary files that a killed process has left are removed by the next one that writes the
+same path.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import glob
@@ -6,100 +13,152 @@ import io
 import os
 import shutil
 import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
 
 from candgen.console import InputError
 
-_unfinished = set()  # temporary files of this process
+_temporary_files: set[str] = set()  # of this process
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A complete temporary file that is to take the place of another file.
+
+    Attributes
+    ----------
+    temporary : str
+        Path of the temporary file, on the file system of `target`.
+    target : str
+        Path to rename it to; the file that a symbolic link points to, not the link.
+    path : str
+        Path that error messages name: `target` as the user gave it.
+    """
+
+    temporary: str
+    target: str
+    path: str
 
 
 @contextlib.contextmanager
-def atomic_write(path):
-    """Binary file that appears at `path` whole or not at all: an `atomic_write_set` of one."""
+def atomic_write(path: str) -> Iterator[IO[bytes]]:
+    """Binary file that appears at `path` complete or not at all; see `atomic_write_set`."""
     with atomic_write_set([path]) as [stream]:
         yield stream
 
 
 @contextlib.contextmanager
-def atomic_write_set(paths, absent=None):
-    """Binary files that appear whole, and all together or not at all (temporary files, fsync, rename).
+def atomic_write_set(
+    paths: Sequence[str], manifest: str | None = None
+) -> Iterator[list[IO[bytes]]]:
+    """Binary files that appear complete, and all of them or none.
 
-    A symbolic link is written through; what is not a regular file (a pipe, say) is written to directly.
-    A file that is replaced passes on its permissions. The temporary files are PATH.PID.tmp; those that
-    a killed process has left are removed.
+    Symbolic links are followed. A target that is not a regular file, such as a pipe, is written to
+    directly. A file that is replaced passes on its permissions.
 
     Parameters
     ----------
-    paths : list of str, in the order in which the files are replaced.
-    absent : the one of the paths that must never lie beside other files than its own, see `replace_all`.
+    paths : sequence of str
+        Files to write, in the order in which they are replaced.
+    manifest : str, optional
+        The one of the paths that describes the others, see `replace_all`.
 
     Yields
     ------
-    list of binary streams, in the order of the paths.
+    list of binary streams, in the order of `paths`
+
+    Raises
+    ------
+    InputError
+        If the folder of a path does not exist.
+    OSError
+        If a file cannot be written or replaced; `filename` is the path as given.
     """
-    real_paths = [os.path.realpath(path) for path in paths]
-    streams, moves = [], []
-    for path, real in zip(paths, real_paths):
-        if not os.path.isdir(os.path.dirname(real)):
-            raise InputError(
-                path,
-                "its folder does not exist",
-                hint=f"create it: mkdir -p {os.path.dirname(real)}",
-            )
-        remove_leftovers(real)
+    for path in paths:
+        _check_folder(path)
+        remove_leftovers(os.path.realpath(path))
+    replacements: list[Replacement] = []
+    streams: list[IO[bytes]] = []
     try:
-        with contextlib.ExitStack() as opened:
-            for path, real in zip(paths, real_paths):
-                if os.path.exists(real) and not os.path.isfile(real):
-                    with naming(path):
-                        streams.append(opened.enter_context(open(real, "wb")))
-                    continue
-                moves.append((f"{real}.{os.getpid()}.tmp", real, path))
-                streams.append(opened.enter_context(_temporary_file(*moves[-1])))
+        with contextlib.ExitStack() as stack:
+            for path in paths:
+                target = os.path.realpath(path)
+                if _is_special(target):
+                    stream = _open_special(target, path)
+                else:
+                    replacement = Replacement(f"{target}.{os.getpid()}.tmp", target, path)
+                    replacements.append(replacement)
+                    stream = _open_temporary(replacement)
+                streams.append(stack.enter_context(stream))
             yield streams
             for path, stream in zip(paths, streams):
-                with naming(path):
-                    stream.flush()
-                    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                        os.fsync(stream.fileno())
-        replace_all(moves, absent and os.path.realpath(absent))
+                _flush_to_disk(stream, path)
+        replace_all(replacements, manifest and os.path.realpath(manifest))
     finally:
-        for temporary, *_ in moves:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            _unfinished.discard(temporary)
+        for replacement in replacements:
+            _remove_temporary(replacement.temporary)
 
 
-def _temporary_file(temporary, real, path):
-    """A new file for the content of `real`, with the permissions of the file there, if there is one."""
-    mode = stat.S_IMODE(os.stat(real).st_mode) if os.path.exists(real) else None
-    _unfinished.add(temporary)
-    with naming(path), contextlib.suppress(FileNotFoundError):
-        os.unlink(
-            temporary
-        )  # of a killed process with the same number: its permissions may be others
+def _check_folder(path: str) -> None:
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        hint = f"create it: mkdir -p {folder}"
+        raise InputError(path, "its folder does not exist", hint=hint)
+
+
+def _is_special(target: str) -> bool:
+    """Whether there is something other than a regular file: a pipe, a device, a folder."""
+    return os.path.exists(target) and not os.path.isfile(target)
+
+
+def _open_special(target: str, path: str) -> IO[bytes]:
     with naming(path):
-        raw = _NamedFile(temporary, path, 0o666 if mode is None else mode)
+        return open(target, "wb")
+
+
+def _open_temporary(replacement: Replacement) -> IO[bytes]:
+    """Create the temporary file, with the permissions of the file that it replaces."""
+    mode = None
+    if os.path.exists(replacement.target):
+        mode = stat.S_IMODE(os.stat(replacement.target).st_mode)
+    _temporary_files.add(replacement.temporary)
+    with naming(replacement.path):
+        # A killed process with the same number may have left one, with other permissions.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(replacement.temporary)
+        raw = _NamedFile(replacement, 0o666 if mode is None else mode)
     if mode is not None:
         with contextlib.suppress(OSError):  # file systems without permissions
-            os.fchmod(raw.fileno(), mode)  # whatever the umask is
+            os.fchmod(raw.fileno(), mode)  # os.open subtracts the umask
     return io.BufferedWriter(raw)
 
 
 class _NamedFile(io.FileIO):
-    """A file for writing whose errors name the path that the user gave, not that of the temporary file."""
+    """Temporary file whose errors name the path that the user gave."""
 
-    def __init__(self, temporary, path, mode):
-        super().__init__(temporary, "w", opener=lambda name, flags: os.open(name, flags, mode))
-        self._path = path
+    def __init__(self, replacement: Replacement, mode: int):
+        def open_with_mode(name: str, flags: int) -> int:
+            return os.open(name, flags, mode)
 
-    def write(self, data):
+        super().__init__(replacement.temporary, "w", opener=open_with_mode)
+        self._path = replacement.path
+
+    def write(self, data: bytes) -> int:
         with naming(self._path):
             return super().write(data)
 
 
+def _flush_to_disk(stream: IO[bytes], path: str) -> None:
+    with naming(path):
+        stream.flush()
+        if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            os.fsync(stream.fileno())
+
+
 @contextlib.contextmanager
-def naming(path):
-    """An OSError within names this path."""
+def naming(path: str) -> Iterator[None]:
+    """Context in which an OSError names `path`."""
     try:
         yield
     except OSError as error:
@@ -107,70 +166,84 @@ def naming(path):
         raise
 
 
-def replace_all(moves, absent=None):
-    """Rename temporary files to their places: all of them, or none if one of them cannot be.
+def replace_all(replacements: Sequence[Replacement], manifest: str | None = None) -> None:
+    """Rename temporary files to their targets: all of them, or none if one cannot be renamed.
 
     Parameters
     ----------
-    moves : list of (temporary file, its place, the path to name in an error), in this order.
-    absent : one of the places, of the file that tells what the others are. It is removed first, so that
-        a process that is killed on the way leaves it missing rather than beside files of another run.
+    replacements : sequence of Replacement
+        In the order in which they are renamed.
+    manifest : str, optional
+        The target that describes the others. It is removed first and replaced last, so that a
+        process that is killed in between leaves none, rather than one that describes other files.
     """
-    earlier, replaced = {}, []
-    names = {real: path for _, real, path in moves}
+    earlier = {}  # {target: another name of the file that was there}
+    changed = []  # targets that have been removed or replaced
+    in_order = sorted(replacements, key=lambda replacement: replacement.target == manifest)
     try:
-        for _, real, path in moves if len(moves) > 1 else ():
-            if os.path.exists(real):
-                with naming(path):
-                    earlier[real] = _second_name(real)
-        if absent in earlier:
-            with naming(names[absent]):
-                os.unlink(absent)
-            replaced.append(absent)
-        for temporary, real, path in sorted(moves, key=lambda move: move[1] == absent):
-            with naming(path):
-                os.replace(temporary, real)
-            replaced.append(real)
+        if len(replacements) > 1:  # a single rename fails without having changed anything
+            for replacement in replacements:
+                if os.path.exists(replacement.target):
+                    with naming(replacement.path):
+                        earlier[replacement.target] = _second_name(replacement.target)
+        if manifest in earlier:
+            with naming(in_order[-1].path):
+                os.unlink(manifest)
+            changed.append(manifest)
+        for replacement in in_order:
+            with naming(replacement.path):
+                os.replace(replacement.temporary, replacement.target)
+            changed.append(replacement.target)
     except BaseException:
-        for real in dict.fromkeys(replaced):
-            with contextlib.suppress(OSError):
-                if real in earlier:
-                    os.replace(earlier[real], real)
-                else:
-                    os.unlink(real)
+        for target in dict.fromkeys(changed):  # each once
+            _restore(target, earlier.get(target))
         raise
     finally:
         for kept in earlier.values():
-            with contextlib.suppress(OSError):
-                os.unlink(kept)
-            _unfinished.discard(kept)
+            _remove_temporary(kept)
 
 
-def _second_name(real):
-    """Another name of a file, by which it can be put back; a copy where the file system has no hard links."""
-    kept = f"{real}.old.{os.getpid()}.tmp"
-    _unfinished.add(kept)
+def _second_name(target: str) -> str:
+    """Another name of a file, to restore it by; a copy where hard links are not possible."""
+    kept = f"{target}.old.{os.getpid()}.tmp"
+    _temporary_files.add(kept)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(kept)
     try:
-        os.link(real, kept)
+        os.link(target, kept)
     except OSError:
-        shutil.copy2(real, kept)
+        shutil.copy2(target, kept)
     return kept
 
 
-def remove_leftovers(real):
+def _restore(target: str, earlier: str | None) -> None:
+    """Put the earlier file back; remove the new one if there was none."""
+    with contextlib.suppress(OSError):
+        if earlier is None:
+            os.unlink(target)
+        else:
+            os.replace(earlier, target)
+
+
+def _remove_temporary(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    _temporary_files.discard(path)
+
+
+def remove_leftovers(target: str) -> None:
     """Remove the temporary files for this path that killed processes have left."""
-    for left in glob.glob(glob.escape(real) + ".*.tmp"):
-        pid = left.split(".")[-2]
-        if pid.isdecimal() and os.path.exists("/proc/self") and not os.path.exists(f"/proc/{pid}"):
-            with contextlib.suppress(OSError):  # another user's
-                os.unlink(left)
+    if not os.path.exists("/proc/self"):  # without /proc, living processes are not known
+        return
+    for path in glob.glob(glob.escape(target) + ".*.tmp"):
+        pid = path.split(".")[-2]
+        if pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
+            with contextlib.suppress(OSError):  # another user's file
+                os.unlink(path)
 
 
-def exit_at_once(code):
+def exit_at_once(code: int) -> None:
     """End this process from any of its threads, without leaving temporary files."""
-    for temporary in list(_unfinished):
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+    for path in list(_temporary_files):
+        _remove_temporary(path)
     os._exit(code)

@@ -1,4 +1,6 @@
-"""candgen.output_folder"""
+"""Output folders: created if missing, locked against other runs, checked before the work begins."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -6,37 +8,37 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
 
 from candgen.console import InputError, logger
 from candgen.files import naming
 
-CAP_FOWNER = (
-    1 << 3
-)  # of Linux: may replace other users' files in a sticky folder, as root usually may
+# The Linux capability to replace other users' files in a sticky folder, which root usually has.
+CAP_FOWNER = 1 << 3
 
 
 @contextlib.contextmanager
-def output_folder(folder, replaced=None):
-    """Make a folder, with its parents, and keep other runs from writing there meanwhile.
+def output_folder(folder: str, replaced: str | None = None) -> Iterator[None]:
+    """Create a folder with its parents, and keep other runs from writing there meanwhile.
 
-    The folder itself is locked (flock): nothing is left behind, the lock ends with the process, and
-    whoever only reads is not affected. What was made is removed if nothing has been written to it.
+    The folder itself is locked (flock): no lock file is needed, the lock ends with the process,
+    and processes that read are not affected. Created folders that stay empty are removed at the
+    end.
 
     Parameters
     ----------
-    folder : str.
-    replaced : regular expression, the names of earlier files that must be replaceable; None: none.
+    folder : str
+    replaced : str, optional
+        Regular expression: names of the files that this run will replace.
 
     Raises
     ------
     InputError
-        If another run writes there, or if the folder or an earlier file there cannot be written.
+        If another run writes there, or if an earlier file cannot be replaced.
+    OSError
+        If the folder cannot be created or written to.
     """
-    missing = []
-    parent = os.path.abspath(folder)
-    while not os.path.isdir(parent) and os.path.dirname(parent) != parent:
-        missing.append(parent)
-        parent = os.path.dirname(parent)
+    created = _missing_folders(folder)
     with naming(folder):
         os.makedirs(folder, exist_ok=True)
     with _locked(folder):
@@ -44,67 +46,74 @@ def output_folder(folder, replaced=None):
             _check_writable(folder, replaced)
             yield
         finally:
-            for made in missing:
+            for path in created:
                 with contextlib.suppress(OSError):  # not empty
-                    os.rmdir(made)
+                    os.rmdir(path)
+
+
+def _missing_folders(folder: str) -> list[str]:
+    """The folders that have to be created, innermost first."""
+    missing = []
+    path = os.path.abspath(folder)
+    while not os.path.isdir(path) and os.path.dirname(path) != path:
+        missing.append(path)
+        path = os.path.dirname(path)
+    return missing
 
 
 @contextlib.contextmanager
-def _locked(folder):
+def _locked(folder: str) -> Iterator[None]:
+    """Hold the lock of a folder, where the system and the file system have locks."""
     try:
-        import fcntl
+        import fcntl  # Unix only
 
         descriptor = os.open(folder, os.O_RDONLY)
-    except (
-        ImportError,
-        OSError,
-    ):  # another system than Unix; a folder that may be written to but not listed
+    except (ImportError, OSError):  # a folder may be writable but not readable
         yield
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise InputError(
-            folder,
-            "another run is writing there",
-            hint=("wait until it has ended, or give another folder"),
-        ) from error
-    except OSError as error:  # some network file systems
+        hint = "wait until it has ended, or give another folder"
+        raise InputError(folder, "another run is writing there", hint=hint) from error
+    except OSError as error:  # some network file systems have no locks
         logger.warning(
-            f"{folder} cannot be locked ({error.strerror}): make sure that no other run writes there"
+            f"{folder} cannot be locked ({error.strerror}): make sure that no other run writes "
+            "there"
         )
     try:
         yield
     finally:
-        os.close(descriptor)  # and with it the lock
+        os.close(descriptor)  # releases the lock
 
 
-def _check_writable(folder, replaced):
-    """Whether files can be made there, and those of these names replaced."""
+def _check_writable(folder: str, replaced: str | None) -> None:
+    """Check that files can be created in a folder, and those named `replaced` be replaced."""
     with naming(folder):
         tempfile.TemporaryFile(dir=folder).close()
-        found = os.stat(folder)
-    if not replaced or not found.st_mode & stat.S_ISVTX or _may_replace_all():
+        status = os.stat(folder)
+    # In a folder with the sticky bit only the owners of a file and of the folder may replace it.
+    if not replaced or not status.st_mode & stat.S_ISVTX or _may_replace_any_file():
         return
     for entry in os.scandir(folder):
-        if re.fullmatch(replaced, entry.name) and os.geteuid() not in (
-            found.st_uid,
-            entry.stat().st_uid,
-        ):
+        owners = (status.st_uid, entry.stat().st_uid)
+        if re.fullmatch(replaced, entry.name) and os.geteuid() not in owners:
             raise InputError(
                 entry.path,
-                f"{os.strerror(errno.EPERM)}: it belongs to another user, and its "
-                "folder has the sticky bit",
+                f"{os.strerror(errno.EPERM)}: it belongs to another user, and its folder has the "
+                "sticky bit",
                 hint="remove it, or give another folder",
             )
 
 
-def _may_replace_all():
+def _may_replace_any_file() -> bool:
     """Whether this process may replace other users' files in a sticky folder."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            capabilities = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read(), re.MULTILINE)
-        return bool(int(capabilities[1], 16) & CAP_FOWNER)
-    except (OSError, TypeError):  # not Linux
+            effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read(), re.MULTILINE)
+    except OSError:  # not Linux
+        effective = None
+    if effective is None:
         return os.geteuid() == 0
+    return bool(int(effective[1], 16) & CAP_FOWNER)

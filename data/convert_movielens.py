@@ -3,13 +3,15 @@
     python data/convert_movielens.py --input_dir=ml-100k --output_dir=./data/ml-100k
     python data/convert_movielens.py --input_dir=ml-1m   --output_dir=./data/ml-1m
 
-Reads the unpacked public download: u.data, u.item, u.user (MovieLens-100k) or ratings.dat, movies.dat,
-users.dat (MovieLens-1M). Every rating counts as a click, in order of its timestamp and, where these are
-equal, of the file. Occupation becomes the province, the first three characters of the ZIP code the city,
-gender and decade of age the phone; the decade of release is a film's category, its genres are its tags.
+Reads the unpacked public download: u.data, u.item, u.user (MovieLens-100k) or ratings.dat,
+movies.dat, users.dat (MovieLens-1M). Every rating counts as a click, in order of its timestamp and,
+where these are equal, of the file. Occupation becomes the province, the first three characters of
+the ZIP code the city, gender and decade of age the phone; the decade of release is a film's
+category, its genres are its tags.
 
-train.txt has each user's clicks but the last two, valid.txt all but the last, test.txt all of them, and
-truth.txt the last one, so that each of the three logs ends with what the one before it is to predict.
+train.txt has each user's clicks but the last two, valid.txt all but the last, test.txt all of them,
+and truth.txt the last one, so that each of the three logs ends with what the one before it is to
+predict.
 """
 
 import argparse
@@ -83,7 +85,7 @@ def read_rows(folder, name, separator):
 
 
 def read_100k(folder):
-    """(ratings [(user, movie, timestamp)], {movie: video-info}, {user: profile}) of MovieLens-100k."""
+    """Ratings [(user, movie, timestamp)], video-infos and profiles of MovieLens-100k."""
     ratings = [
         (user, movie, int(time)) for user, movie, _, time in read_rows(folder, "u.data", "\t")
     ]
@@ -100,7 +102,7 @@ def read_100k(folder):
 
 
 def read_1m(folder):
-    """(ratings [(user, movie, timestamp)], {movie: video-info}, {user: profile}) of MovieLens-1M."""
+    """Ratings [(user, movie, timestamp)], video-infos and profiles of MovieLens-1M."""
     ratings = [
         (user, movie, int(time)) for user, movie, _, time in read_rows(folder, "ratings.dat", "::")
     ]
@@ -155,14 +157,15 @@ def main():
         write_logs(args.output_dir, *read(args.input_dir))
     except OSError as error:
         print(
-            f"convert_movielens.py: {error.filename}: {error.strerror}; give the folder that holds u.data or "
-            "ratings.dat",
+            f"convert_movielens.py: {error.filename}: {error.strerror}; "
+            "give the folder that holds u.data or ratings.dat",
             file=sys.stderr,
         )
         return 2
     except (KeyError, ValueError, IndexError) as error:
         print(
-            f"convert_movielens.py: {args.input_dir}: not as MovieLens has it ({error!r}); download it again",
+            f"convert_movielens.py: {args.input_dir}: not as MovieLens has it ({error!r}); "
+            "download it again",
             file=sys.stderr,
         )
         return 2

@@ -1,17 +1,19 @@
-"""The sample log: writes data.tar with train.txt, test.txt and infer.txt, the same bytes on every machine.
+"""Writes the sample log, data.tar with train.txt, test.txt and infer.txt, the same on all machines.
 
     python data/make_data.py            # writes data/data.tar
     python data/make_data.py --check    # exit code 1 if data/data.tar is not what this script makes
 
-A mock, made to be worth learning from. Videos belong to categories and most to a series; popularity falls as a
-power of the rank. A user has a few interests (categories) of which one is active and changes now and then, so that
-early clicks tell less than late ones. A click is, most likely first: the next of the current series, a popular
-video of the active interest, or any popular video. Province, phone and interests go together loosely. In between
-stand the oddities of real logs: unknown values, users with one click or none, rare videos, one very long history,
-names in several scripts.
+A mock, made to be worth learning from. Videos belong to categories and most to a series; popularity
+falls as a power of the rank. A user has a few interests (categories) of which one is active and
+changes now and then, so that early clicks tell less than late ones. A click is, most likely first:
+the next of the current series, a popular video of the active interest, or any popular video.
+Province, phone and interests go together loosely. In between stand the oddities of real logs:
+unknown values, users with one click or none, rare videos, one very long history, names in several
+scripts.
 
-train.txt has the clicks of most users but their last; test.txt has whole histories of some of them, and of users
-that training never saw; infer.txt has users of both kinds, and a few without any click.
+train.txt has the clicks of most users but their last; test.txt has whole histories of some of them,
+and of users that training never saw; infer.txt has users of both kinds, and a few without any
+click.
 """
 
 import argparse
@@ -63,7 +65,7 @@ TITLES = ["日出", "Café", "Über-uns", "Привет", "λόγος", "show:li
 
 
 class Catalogue:
-    """All videos: `info[v]` is the video-info of video v, `weight[v]` its popularity, `category[v]`, `following[v]`."""
+    """All videos: of video v `info[v]`, popularity `weight[v]`, `category[v]`, `following[v]`."""
 
     def __init__(self, rng):
         order = shuffled(rng, range(VIDEOS))
@@ -114,7 +116,7 @@ class Chooser:
 
 
 def shuffled(rng, values):
-    """`values` in random order, by random() alone: its stream is the same in every version of Python."""
+    """`values` in random order, by random() alone, which is the same in all Python versions."""
     values = list(values)
     for last in range(len(values) - 1, 0, -1):
         other = int(rng.random() * (last + 1))
@@ -123,7 +125,7 @@ def shuffled(rng, values):
 
 
 def make_history(rng, catalogue, interests, length, repeats=False):
-    """`length` videos of a user with some interests, oldest first; the same video twice only if `repeats`."""
+    """`length` videos of a user, oldest first; the same video twice only if `repeats`."""
     history, seen, active = [], set(), interests[0]
     while len(history) < length:
         if rng.random() < CHANGE_OF_INTEREST:
@@ -203,7 +205,7 @@ def make_logs():
 
 
 def make_tar(logs):
-    """The bytes of data.tar: a gzip tar without anything that depends on when and where it is made."""
+    """The bytes of data.tar: a gzip tar that does not depend on time and machine."""
     packed = io.BytesIO()
     with (
         gzip.GzipFile("", "wb", 9, packed, mtime=0) as stream,

@@ -1,1 +1,1 @@
-"""Logs of clicks -> dictionaries, arrays and batches. Imports no paddle."""
+"""Logs of clicks: dictionaries, encoded logs, batches. Imports no paddle."""

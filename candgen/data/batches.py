@@ -1,168 +1,264 @@
-"""candgen.data.batches"""
+"""Histories cut into segments, and segments gathered into batches of arrays.
 
-from typing import NamedTuple
+The sequence of a line with n known clicks is [<unk>, c1, ..., cn]: position 0 is `<unk>`, position
+p is click p. A *segment* is a run of consecutive positions of one line; each of its last `targets`
+positions predicts the click that follows it, from itself and the positions of the segment before
+it. Training windows that begin at position 0 are prefixes of one another, so that one segment with
+several targets covers them all; every other window is a segment with a single target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from candgen.data.dictionary import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS
-from candgen.data.items import ragged_indices
+from candgen.data.encoding import EncodedLog
+from candgen.data.ragged import positions_within, ragged_indices
 
 import numpy as np
 
 
-class Segments(NamedTuple):
-    """S stretches: positions start .. start + length - 1 of a line; the last `targets` of them predict."""
+@dataclass(frozen=True)
+class Segments:
+    """S segments of the lines of a log.
+
+    Attributes
+    ----------
+    line : int64 array [S]
+        Line of the log.
+    start : int64 array [S]
+        First position.
+    length : int64 array [S]
+        Number of positions: start .. start + length - 1.
+    targets : int64 array [S]
+        How many of the last positions predict the click that follows.
+    """
 
     line: np.ndarray
     start: np.ndarray
     length: np.ndarray
     targets: np.ndarray
 
-    def take(self, index):
-        """The stretches at `index`, in that order."""
-        return Segments(*(column[index] for column in self))
+    def __len__(self) -> int:
+        return len(self.line)
+
+    def take(self, indices: np.ndarray) -> Segments:
+        """The segments at `indices` (int, or a bool mask), in that order."""
+        return Segments(
+            self.line[indices], self.start[indices], self.length[indices], self.targets[indices]
+        )
 
 
-def cut_segments(lengths, window_size, stride):
-    """Histories as stretches in which every click is a target once; a target sees window_size - hop positions or more.
+def cut_segments(lengths: np.ndarray, window_size: int, stride: int) -> Segments:
+    """Cut histories into overlapping segments in which every click is a target exactly once.
 
-    The first stretch of a line predicts from all its positions, each later one from its last `hop` (the last one
-    from what is left).
+    The first segment of a line has a target after each of its positions; each later one begins
+    `stride` positions further and has targets after its last `stride` positions (the last segment
+    of a line: after those that remain), so that a target sees at least window_size - stride + 1
+    positions, or all.
 
     Parameters
     ----------
-    lengths : int [L], known clicks per line.
-    window_size : int, positions in a stretch at most.
-    hop : int, at most window_size.
+    lengths : int array [L]
+        Known clicks of each line.
+    window_size : int
+        Largest number of positions of a segment.
+    stride : int
+        At most `window_size`.
 
     Returns
     -------
-    Stretches, ordered by line, then by target; sum(targets) == sum(lengths).
+    Segments
+        Ordered by line, then by target; sum(targets) == sum(lengths).
+
+    Examples
+    --------
+    7 clicks, window_size 4, stride 2; the positions that predict are in brackets, position p
+    predicts click p + 1:
+
+        start 0, length 4, targets 4:  [0 1 2 3]
+        start 2, length 4, targets 2:       2 3 [4 5]
+        start 4, length 3, targets 1:           4 5 [6]
     """
-    prefix = np.minimum(lengths, window_size)
-    rows = (lengths > 0) + -(-(lengths - prefix) // stride)
-    line = np.repeat(np.arange(len(lengths)), rows)
-    number = np.arange(rows.sum()) - np.repeat(
-        np.cumsum(rows) - rows, rows
-    )  # 0, 1, 2, ... in each line
-    first_target = np.where(number > 0, window_size + (number - 1) * stride, 0)
-    start = np.where(number > 0, first_target + stride - window_size, 0)
+    beyond_first = np.maximum(lengths - window_size, 0)
+    further_segments = np.ceil(beyond_first / stride).astype(np.int64)
+    segments_per_line = np.where(lengths > 0, 1 + further_segments, 0)
+    line = np.repeat(np.arange(len(lengths)), segments_per_line)
+    number = positions_within(segments_per_line)  # of the segment in its line: 0, 1, 2, ...
+    start = number * stride
+    # A segment ends at position start + window_size - 1, the one before it `stride` earlier.
+    first_target = np.where(number > 0, start + window_size - stride, 0)
     length = np.minimum(lengths[line] - start, window_size)
-    return Segments(line, start, length, length - (first_target - start))
+    targets = start + length - first_target
+    return Segments(line, start, length, targets)
 
 
-def sliding_windows(lengths, window_size):
-    """Every training window of every line; those from position 0 of a line share one stretch."""
-    return cut_segments(lengths, window_size, 1)
+def sliding_windows(lengths: np.ndarray, window_size: int) -> Segments:
+    """Every training window of every line: each target sees window_size positions, or all."""
+    return cut_segments(lengths, window_size, stride=1)
 
 
-def sequence_segments(lengths, window_size):
-    """Overlapping stretches, so that one LSTM pass does for all the targets of half a window."""
-    return cut_segments(lengths, window_size, max(1, window_size // 2))
+def sequence_segments(lengths: np.ndarray, window_size: int) -> Segments:
+    """Overlapping segments: one pass of the LSTM serves the targets of half a window."""
+    return cut_segments(lengths, window_size, stride=max(1, window_size // 2))
 
 
-def without_context_targets(segments, context):
-    """Stretches without the targets that are among the first `context` clicks of their line, int [L]."""
-    targets = np.minimum(
-        segments.targets, segments.start + segments.length - context[segments.line]
-    )
-    return segments._replace(targets=targets).take(targets > 0)
+# The choices of --instances
+INSTANCES = {"window": sliding_windows, "sequence": sequence_segments}
 
 
-def next_click_windows(lengths, window_size):
-    """One window a line: the one that the click after the first `lengths` clicks would have."""
-    length = np.minimum(lengths + 1, window_size)
-    return Segments(np.arange(len(lengths)), lengths + 1 - length, length, np.ones_like(length))
+def without_context_targets(segments: Segments, context: np.ndarray) -> Segments:
+    """Segments without the targets that are among the first `context` clicks of their line.
+
+    Parameters
+    ----------
+    segments : Segments
+    context : int array [L]
+        Clicks of each line that are from an earlier log.
+    """
+    # Position p predicts click p + 1: targets of positions from `context` on are new clicks.
+    end = segments.start + segments.length
+    targets = np.minimum(segments.targets, end - context[segments.line])
+    return replace(segments, targets=targets).take(targets > 0)
 
 
-def make_batch(log, segments, with_targets=True, history_mask=None):
-    """Gather the arrays of S stretches of a log with N targets together, padded with `<unk>` at the end.
+def next_click_windows(lengths: np.ndarray, window_size: int) -> Segments:
+    """One window a line: the one of the click that would follow the first `lengths` clicks."""
+    positions = lengths + 1  # with <unk>
+    length = np.minimum(positions, window_size)
+    return Segments(np.arange(len(lengths)), positions - length, length, np.ones_like(length))
+
+
+def make_batch(
+    log: EncodedLog,
+    segments: Segments,
+    with_targets: bool = True,
+    history_mask: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Gather the arrays of S segments with N targets together, padded with `<unk>` at the end.
 
     Parameters
     ----------
     log : EncodedLog
-    stretches : Stretches of at most T positions.
-    with_targets : bool, whether to look up the clicks that follow; False to infer.
-    bare : bool [S], of which all is hidden but the user id: their targets look back on `<unk>` alone, as if they were
-        first clicks, of unknown province, city and phone (`Reader.encode_users`); none if None.
+    segments : Segments
+        S of them, of at most T positions.
+    with_targets : bool
+        Whether to look up the clicks that follow; False to infer.
+    history_mask : bool array [S], optional
+        Segments of which everything but the user id is hidden: their targets see `<unk>` alone, as
+        if they were first clicks, of unknown province, city and phone (as `Reader.encode_users`).
 
     Returns
     -------
-    {name: int64 array}
-        each of PROFILE_FEATURES [S].    ITEMS, CATEGORIES : ids [T, S] (time first suits the LSTM).
-        video : [T, S], which of the U distinct videos of the batch stands there.
-        TAGS : [K], tag ids of the distinct videos.    tag_video : [K], the distinct video of each.
-        seen_from : [N], the place in T * S that each target looks back from; stretch : [N], the stretch it is in.
-        clicks, tag_counts : [N, 1], positions and tags up to that place.    target : [N], item ids.
+    dict of str to int64 array
+        each of PROFILE_FEATURES : [S]
+            Ids of the line's profile.
+        ITEMS, CATEGORIES : [T, S]
+            Ids at each position. Time is the first axis, as the LSTM needs it.
+        "video" : [T, S]
+            Which of the U distinct video-infos of the batch is at each position.
+        TAGS : [K]
+            Tag ids of the distinct video-infos, one after the other.
+        "tag_video" : [K]
+            The distinct video-info of each of them.
+        "segment" : [N]
+            The segment of each target.
+        "context_index" : [N]
+            The last position that each target sees, as an index into [T, S] flattened.
+        "clicks", "tag_counts" : [N, 1]
+            Number of positions that each target sees, and of their tags.
+        "target" : [N]
+            Item ids to predict; only with `with_targets`.
     """
-    item, category, tags, tag_offsets = log.videos
-    line, start, length, targets = segments
-    time = np.arange(length.max())[:, None]
-    click = log.offsets[line] + start + time - 1  # [T, S], the click at a position
-    history_mask = np.zeros(len(line), bool) if history_mask is None else history_mask
-    real = (
-        (start + time > 0) & (time < length) & ~history_mask
-    )  # neither <unk> in front nor padding
-    rows = np.where(real, log.clicks[np.where(real, click, 0)] if len(log.clicks) else 0, 0)
+    if history_mask is None:
+        history_mask = np.zeros(len(segments), bool)
+    videos = log.videos
+    rows = _video_rows(log, segments, history_mask)
     distinct, video = np.unique(rows, return_inverse=True)
-    video = video.reshape(rows.shape)  # numpy 2.0 returned it flat
-    counts = np.diff(tag_offsets)[distinct]
-    places, tag_video = ragged_indices(tag_offsets, distinct)
-    segment = np.repeat(np.arange(len(line)), targets)
-    position = np.arange(len(segment)) - np.repeat(np.cumsum(targets) - length, targets)
-    target = (log.offsets[line] + start)[segment] + position  # which of the clicks it is
-    position[history_mask[segment]] = 0
+    video = video.reshape(rows.shape)  # flat in numpy 2.0
+    tag_indices, tag_video = ragged_indices(videos.tag_offsets, distinct)
+
+    segment = np.repeat(np.arange(len(segments)), segments.targets)  # of each target
+    # The last `targets` positions of a segment, counted from its start.
+    first = (segments.length - segments.targets)[segment]
+    position = first + positions_within(segments.targets)
+    context_position = np.where(history_mask[segment], 0, position)
+    tag_counts = videos.tag_offsets[distinct + 1] - videos.tag_offsets[distinct]
+    tags_so_far = np.cumsum(tag_counts[video], axis=0)  # [T, S]
+
     batch = {
-        feature: np.where(history_mask & (feature != "user_id"), 0, log.profile[line, column])
+        feature: log.profile[segments.line, column]
         for column, feature in enumerate(PROFILE_FEATURES)
     }
-    batch.update(
-        {
-            ITEMS: item[rows],
-            CATEGORIES: category[rows],
-            "video": video,
-            TAGS: tags[places],
-            "tag_video": tag_video,
-            "context_index": position * len(line) + segment,
-            "segment": segment,
-            "clicks": position[:, None] + 1,
-            "tag_counts": np.cumsum(counts[video], axis=0)[position, segment][:, None],
-        }
-    )
+    for feature in PROFILE_FEATURES:
+        if feature != "user_id":
+            batch[feature] = np.where(history_mask, 0, batch[feature])
+    batch[ITEMS] = videos.item[rows]
+    batch[CATEGORIES] = videos.category[rows]
+    batch["video"] = video
+    batch[TAGS] = videos.tags[tag_indices]
+    batch["tag_video"] = tag_video
+    batch["segment"] = segment
+    batch["context_index"] = context_position * len(segments) + segment
+    batch["clicks"] = context_position[:, None] + 1
+    batch["tag_counts"] = tags_so_far[context_position, segment][:, None]
     if with_targets:
-        batch["target"] = item[log.clicks[target]]
+        # Position p is followed by click p + 1, which is element p of the line's clicks.
+        first_click = log.offsets[segments.line] + segments.start
+        batch["target"] = videos.item[log.clicks[first_click[segment] + position]]
     return batch
 
 
-def share_rows(parts, tables):
-    """Ids of the parts of a batch -> places among the distinct ids that all of them need of a table.
+def _video_rows(log: EncodedLog, segments: Segments, history_mask: np.ndarray) -> np.ndarray:
+    """Rows of `log.videos` at each position, int32 [T, S]; 0: `<unk>`, in front or as padding."""
+    step = np.arange(segments.length.max())[:, None]  # [T, 1], from the start of the segment
+    position = segments.start + step  # [T, S]
+    is_click = (position > 0) & (step < segments.length) & ~history_mask
+    rows = np.zeros(position.shape, log.clicks.dtype)
+    # Position p is click p of its line, element p - 1 of the line's clicks.
+    click = log.offsets[segments.line] + position - 1
+    rows[is_click] = log.clicks[click[is_click]]
+    return rows
+
+
+def share_rows(
+    parts: Sequence[dict[str, np.ndarray]], tables: Mapping[str, Sequence[str]]
+) -> dict[str, np.ndarray]:
+    """Look up each row of a table once: replace ids by indices into the distinct ids of all parts.
 
     Parameters
     ----------
-    parts : list of {name: array}; their arrays of ids are replaced.
-    tables : {table: [names of the arrays with ids of its rows]}
+    parts : sequence of dict of str to int array
+        Parts of a batch; their arrays of ids are replaced.
+    tables : dict of str to sequence of str
+        Names of the arrays that hold ids of each table.
 
     Returns
     -------
-    {table: int64 [distinct]}, so that each row is looked up, and updated, once.
+    dict of str to int64 array
+        The distinct ids of each table, in ascending order.
     """
-    distinct = {}
+    distinct_ids = {}
     for table, names in tables.items():
-        where = [(part, name) for part in parts for name in names]
-        ids = [part[name] for part, name in where]
-        distinct[table], places = np.unique(
-            np.concatenate([each.ravel() for each in ids]), return_inverse=True
+        arrays = [part[name] for part in parts for name in names]
+        distinct, indices = np.unique(
+            np.concatenate([ids.ravel() for ids in arrays]), return_inverse=True
         )
-        for (part, name), each, place in zip(
-            where, ids, np.split(places, np.cumsum([each.size for each in ids])[:-1])
-        ):
-            part[name] = place.reshape(each.shape)
-    return distinct
+        distinct_ids[table] = distinct
+        begin = 0
+        for part in parts:
+            for name in names:
+                shape = part[name].shape
+                end = begin + part[name].size
+                part[name] = indices[begin:end].reshape(shape)
+                begin = end
+    return distinct_ids
 
 
-def shuffled_batches(segments, steps, rng):
-    """Yield the stretches in random order, in `steps` batches of as many stretches each, give or take one; every target
-    comes exactly once."""
-    for chosen in np.array_split(rng.permutation(len(segments.line)), steps):
-        yield segments.take(chosen)
-
-
-INSTANCES = {"window": sliding_windows, "sequence": sequence_segments}
+def shuffled_batches(
+    segments: Segments, steps: int, rng: np.random.Generator
+) -> Iterator[Segments]:
+    """Yield the segments in random order, in `steps` batches whose sizes differ by one at most."""
+    for indices in np.array_split(rng.permutation(len(segments)), steps):
+        yield segments.take(indices)

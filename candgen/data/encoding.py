@@ -1,71 +1,101 @@
-"""candgen.data.encoding"""
+"""Logs as arrays of ids."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
 
 from candgen.archives import fingerprint
+from candgen.data.items import VideoColumns
+from candgen.data.ragged import positions_within
 
 import numpy as np
 
 
-class EncodedLog(NamedTuple):
-    """L lines with C clicks on known videos, as arrays.
+@dataclass(frozen=True)
+class EncodedLog:
+    """L lines of a log with C clicks on known videos.
 
-    users : list of L raw user ids.     profile : int64 [L, P], in the order of PROFILE_FEATURES
-    clicks : int32 [C], rows of `videos`, line after line.   offsets : int64 [L + 1] into clicks
-    last_item : int64 [L], the line's last click: item id, 0 for an unknown video, -1 for no click at all.
-    context : int64 [L], how many of the line's known clicks are those of an earlier log (`Reader.look_back`).
-    videos : columns of a `VideoTable`.
+    Attributes
+    ----------
+    users : list of str [L]
+        User ids as they are in the log.
+    profile : int64 array [L, P]
+        Ids of the profile, in the order of PROFILE_FEATURES.
+    clicks : int32 array [C]
+        Rows of `videos`, line after line.
+    offsets : int64 array [L + 1]
+        Line l has the clicks offsets[l] .. offsets[l + 1] - 1.
+    last_item : int64 array [L]
+        Item id of the line's last click; 0 for an unknown video, -1 for a line without clicks.
+    context : int64 array [L]
+        How many of the line's first clicks are from an earlier log (`Reader.prepend_context`).
+    videos : VideoColumns or None
+        The distinct video-infos that `clicks` refers to; None while a log is being read.
     """
 
-    users: list
+    users: list[str]
     profile: np.ndarray
     clicks: np.ndarray
     offsets: np.ndarray
     last_item: np.ndarray
     context: np.ndarray
-    videos: tuple
+    videos: VideoColumns | None
 
     @property
-    def lengths(self):
-        """Known clicks per line, int64 [L]."""
+    def lengths(self) -> np.ndarray:
+        """Known clicks of each line, int64 [L]."""
         return np.diff(self.offsets)
 
     @property
-    def new_clicks(self):
-        """How many known clicks are the log's own."""
+    def new_clicks(self) -> int:
+        """Number of known clicks that are not from an earlier log."""
         return len(self.clicks) - int(self.context.sum())
 
-    def before_last(self):
-        """Known clicks per line that precede the line's last click, int64 [L]."""
+    def before_last(self) -> np.ndarray:
+        """Known clicks of each line that precede the line's last click, int64 [L]."""
         return self.lengths - (self.last_item > 0)
 
-    def items(self, line, count=None):
-        """Item ids of the first `count` (all) clicks of a line, int64 [count]."""
-        start, end = self.offsets[line], self.offsets[line + 1]
-        return self.videos[0][self.clicks[start : end if count is None else start + count]]
+    def items(self, line: int, count: int | None = None) -> np.ndarray:
+        """Item ids of the first `count` clicks of a line, int64 [count]; of all clicks if None."""
+        start = self.offsets[line]
+        end = self.offsets[line + 1] if count is None else start + count
+        return self.videos.item[self.clicks[start:end]]
 
-    def own_clicks(self):
-        """Rows of the known clicks that are the log's own, those of `context` left out; int32 [new_clicks]."""
+    def own_clicks(self) -> np.ndarray:
+        """Rows of the clicks that are not from an earlier log, int32 [new_clicks]."""
         if not self.context.any():
             return self.clicks
-        place = np.arange(len(self.clicks)) - np.repeat(
-            self.offsets[:-1] + self.context, self.lengths
-        )
-        return self.clicks[place >= 0]
+        position = positions_within(self.lengths)
+        return self.clicks[position >= np.repeat(self.context, self.lengths)]
 
-    def fingerprint(self):
-        """SHA-256 of all of it: users, profiles, clicks and what is known of the videos."""
-        return fingerprint("\n".join(self.users), *self[1:6], *self.videos)
+    def lines_fingerprint(self) -> str:
+        """SHA-256 of users, profiles and clicks."""
+        return fingerprint("\n".join(self.users), *self._arrays())
+
+    def fingerprint(self) -> str:
+        """SHA-256 of users, profiles, clicks and what is known of the videos."""
+        return fingerprint("\n".join(self.users), *self._arrays(), *self.videos.arrays())
+
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        return self.profile, self.clicks, self.offsets, self.last_item, self.context
 
 
-def joined(logs, videos):
-    """Some `EncodedLog`s of one reader, as one, with the columns of its videos."""
+def concatenate_logs(logs: Sequence[EncodedLog], videos: VideoColumns) -> EncodedLog:
+    """Several logs of one reader as one, with the video-infos that the reader knows by now."""
     lengths = np.concatenate([log.lengths for log in logs])
-    users = list(chain.from_iterable(log.users for log in logs))
-    profile, clicks, last, context = (
-        np.concatenate(columns)
-        for columns in zip(*((log.profile, log.clicks, log.last_item, log.context) for log in logs))
+    return EncodedLog(
+        users=list(chain.from_iterable(log.users for log in logs)),
+        profile=np.concatenate([log.profile for log in logs]),
+        clicks=np.concatenate([log.clicks for log in logs]),
+        offsets=offsets_of(lengths),
+        last_item=np.concatenate([log.last_item for log in logs]),
+        context=np.concatenate([log.context for log in logs]),
+        videos=videos,
     )
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return EncodedLog(users, profile, clicks, offsets, last, context, videos)
+
+
+def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Offsets of rows of these lengths, one after the other, int64 [len(lengths) + 1]."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from candgen.data.items import ItemAttributes, ragged_indices
+from candgen.data.items import ItemAttributes
+from candgen.data.ragged import ragged_indices
 from candgen.model.layers import VIDEO_TABLE
 
 import numpy as np

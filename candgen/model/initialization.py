@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from candgen.console import InputError
 from candgen.data.dictionary import CLICK_FEATURES, FEATURES, ITEMS, log_frequencies
+from candgen.model.network import EmbeddingNetwork
 from candgen.options import MAX_WIDTH
 
 import numpy as np
@@ -19,7 +22,7 @@ SMALL_TABLE_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}
 RELU_GAIN = 5
 
 
-def embedding_dims(network_class, user_dim: int, tie_embeddings: bool) -> dict[str, int]:
+def embedding_dims(network_class: type, user_dim: int, tie_embeddings: bool) -> dict[str, int]:
     """Widths of the tables of a network; tied videos are as wide as the user vector.
 
     Raises
@@ -41,7 +44,14 @@ def embedding_dims(network_class, user_dim: int, tie_embeddings: bool) -> dict[s
     return dims
 
 
-def build_network(network_class, config, dropout: float, item_freq, kind: str, seed: int):
+def build_network(
+    network_class: type,
+    config: Any,
+    dropout: float,
+    item_freq: list[float] | np.ndarray,
+    kind: str,
+    seed: int,
+) -> EmbeddingNetwork:
     """A network with its initial parameters.
 
     Parameters
@@ -70,7 +80,9 @@ def build_network(network_class, config, dropout: float, item_freq, kind: str, s
     return network
 
 
-def initialize(network, item_freq, kind: str = "popularity") -> None:
+def initialize(
+    network: EmbeddingNetwork, item_freq: list[float] | np.ndarray, kind: str = "popularity"
+) -> None:
     """Set the initial parameters of a network, by paddle's generator.
 
     Parameters

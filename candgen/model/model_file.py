@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any, Callable
 
 from candgen.archives import fingerprint, read_archive, write_archive
 from candgen.console import InputError, describe_error
@@ -58,7 +59,7 @@ class Model:
         }
 
 
-def save_model(path: str, network, item_freq) -> None:
+def save_model(path: str, network: Any, item_freq: list[float] | np.ndarray) -> None:
     """Write a model.
 
     Parameters
@@ -121,7 +122,7 @@ def _has_output_layer(parameters, item_freq, num_videos) -> bool:
     )
 
 
-def restore_network(model: Model, config_type, network_class):
+def restore_network(model: Model, config_type: type, network_class: Callable[[str], type]) -> Any:
     """The network of a model, ready to infer.
 
     Parameters

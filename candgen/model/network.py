@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 
 from candgen.data.dictionary import CATEGORIES, ITEMS, TAGS
-from candgen.data.items import ragged_indices
+from candgen.data.ragged import ragged_indices
 from candgen.model.cold_items import place_cold_items
 from candgen.model.layers import VIDEO_TABLE, embedding_table
 

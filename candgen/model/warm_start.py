@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 from candgen.archives import read_archive
 from candgen.console import InputError, describe_error, logger
@@ -81,7 +82,12 @@ def load_earlier_run(
 
 
 def warm_start(
-    trainer, path: str, feature_dict_path: str, optimizer: str, feature_dict: dict, item_freq
+    trainer: Any,
+    path: str,
+    feature_dict_path: str,
+    optimizer: str,
+    feature_dict: dict,
+    item_freq: list[float] | np.ndarray,
 ) -> None:
     """Start a trainer where an earlier run ended.
 
@@ -164,7 +170,13 @@ def previous_ids(earlier: dict, feature_dict: dict) -> dict[str, np.ndarray]:
     return ids
 
 
-def carry_over(initial, earlier, dictionaries, freqs, attributes) -> dict[str, np.ndarray]:
+def carry_over(
+    initial: dict[str, np.ndarray],
+    earlier: dict[str, np.ndarray],
+    dictionaries: tuple[dict, dict],
+    freqs: tuple,
+    attributes: ItemAttributes,
+) -> dict[str, np.ndarray]:
     """Parameters and moments of an earlier run, by another dictionary.
 
     Rows of tables go by name, with the optimizer's moments. A new user starts as the `<unk>` user,

@@ -98,7 +98,7 @@ class CooccurrenceBaseline:
 
 def _weighted_pairs(log, num_videos):
     """Pairs of videos of one line with the sum of 1 / distance: int64 [P], int64 [P], float [P]."""
-    items = log.videos[0][log.clicks[:COUNTED_CLICKS]]
+    items = log.videos.item[log.clicks[:COUNTED_CLICKS]]
     line = np.repeat(np.arange(len(log.users)), log.lengths)[: len(items)]
     keys = []  # of pairs: first * num_videos + second
     weights = []

@@ -40,14 +40,17 @@ def add_batch_size(parser: argparse.ArgumentParser) -> None:
         type=number_type(int, 1),
         default=2048,
         help="users that are read, computed and written together, rounded up to a multiple of "
-        f"{USER_BLOCK}; does not change the result (%(default)s)",
+        f"{USER_BLOCK}; does not change the result (default: %(default)s)",
     )
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the scripts that print lists of videos."""
     parser.add_argument(
-        "--top_n", type=number_type(int, 1), default=30, help="videos per user (%(default)s)"
+        "--top_n",
+        type=number_type(int, 1),
+        default=30,
+        help="videos per user (default: %(default)s)",
     )
     add_item_filters(parser)
     add_popularity(parser)
@@ -80,7 +83,7 @@ def add_popularity(parser: argparse.ArgumentParser) -> None:
         default=1.0,
         metavar="F",
         help="multiply the video biases by F: below 1 popular videos rank lower, and others are "
-        "recommended more often (%(default)s)",
+        "recommended more often (default: %(default)s)",
     )
 
 

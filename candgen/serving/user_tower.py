@@ -11,7 +11,7 @@ from types import ModuleType
 
 from candgen.console import InputError, describe_error
 from candgen.data.dictionary import CATEGORIES, ITEMS, LOG_COLUMNS, PROFILE_FEATURES, TAGS
-from candgen.files import naming, remove_leftovers, replace_all
+from candgen.files import Replacement, naming, remove_leftovers, replace_all
 from candgen.model import layers
 from candgen.model.layers import VIDEO_TABLE
 from candgen.model.model_file import Model
@@ -197,11 +197,11 @@ def export(
             os.makedirs(temporary)
             UserTower(network, base_class).save(temporary, model.fingerprints())
             shutil.copy(feature_dict_path, os.path.join(temporary, DICTIONARY_FILE))
-        moves = []
+        replacements = []
         for name in os.listdir(temporary):
             target = os.path.join(folder, name)
             remove_leftovers(target)
-            moves.append((os.path.join(temporary, name), target, target))
-        replace_all(moves, absent=os.path.join(folder, INPUTS_FILE))
+            replacements.append(Replacement(os.path.join(temporary, name), target, target))
+        replace_all(replacements, manifest=os.path.join(folder, INPUTS_FILE))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

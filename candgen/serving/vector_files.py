@@ -166,7 +166,7 @@ def write_vectors(path: str | None, model: Model, blocks: Iterable[Block]) -> No
         return
     file_format = vector_format(path)
     beside = metadata_path(path)
-    with atomic_write_set([path, beside], absent=beside) as [stream, metadata]:
+    with atomic_write_set([path, beside], manifest=beside) as [stream, metadata]:
         file_format.write(path, stream, blocks, model.nce_w.shape[1] + 2)
         metadata.write(json.dumps(model.fingerprints(), indent=1).encode())
 

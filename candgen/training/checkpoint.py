@@ -10,10 +10,12 @@ import re
 import signal
 import sys
 import time
+from typing import Any
 
 from candgen.archives import read_archive, write_archive
 from candgen.console import InputError, describe_error, logger
 from candgen.files import atomic_write
+from candgen.model.model_file import save_model
 from candgen.training.report import EXPLODED
 
 import numpy as np
@@ -42,7 +44,14 @@ class Checkpointer:
     seconds : float, that they took.
     """
 
-    def __init__(self, folder: str, identity: dict, item_freq, minutes: float, ranks):
+    def __init__(
+        self,
+        folder: str,
+        identity: dict,
+        item_freq: list[float] | np.ndarray,
+        minutes: float,
+        ranks: Any,
+    ):
         self.rows: list[dict] = []
         self.batches = 0
         self.total_loss = 0.0
@@ -76,7 +85,7 @@ class Checkpointer:
         """Begin to measure the seconds of the next step, reading of its batch included."""
         self._clock = time.perf_counter()
 
-    def after_step(self, trainer, loss: float, num_targets: int) -> None:
+    def after_step(self, trainer: Any, loss: float, num_targets: int) -> None:
         """Count a step. Write a checkpoint if it is time, and stop if a signal has come.
 
         Raises
@@ -98,7 +107,7 @@ class Checkpointer:
         self.stop_if_requested()
         self.restart_clock()
 
-    def end_pass(self, trainer) -> None:
+    def end_pass(self, trainer: Any) -> None:
         """Write the checkpoint of a finished pass, whose row has been appended to `rows`."""
         self.batches = 0
         self.total_loss = 0.0
@@ -113,7 +122,7 @@ class Checkpointer:
             logger.info(f"stopped by {self._signal.name}; --resume continues")
             sys.exit(128 + self._signal)
 
-    def write(self, trainer) -> None:
+    def write(self, trainer: Any) -> None:
         """Write the checkpoint."""
         if self._ranks.rank:
             return
@@ -132,7 +141,7 @@ class Checkpointer:
         self._written_at = time.monotonic()
         self._write_seconds = self._written_at - started
 
-    def resume(self, trainer) -> bool:
+    def resume(self, trainer: Any) -> bool:
         """Continue from the checkpoint; False if there is none.
 
         Raises
@@ -181,6 +190,25 @@ class Checkpointer:
         if self.rows and not self._ranks.rank:
             write_metrics(self._folder, self.rows)
             remove_earlier_models(self._folder, self.rows)
+
+
+def save_pass(
+    folder: str, network: Any, item_freq: list[float] | np.ndarray, rows: list[dict], is_best: bool
+) -> None:
+    """Write the model of the last row, model_best.tar.gz if it is the best, and metrics.jsonl.
+
+    Nothing that --resume needs is removed: all of this is repeated if the process is killed before
+    the checkpoint of this pass is written.
+    """
+    save_model(os.path.join(folder, model_name(rows[-1])), network, item_freq)
+    best_path = os.path.join(folder, "model_best.tar.gz")
+    if is_best:
+        save_model(best_path, network, item_freq)
+    elif len(rows) == 1:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(best_path)
+            logger.info("removed model_best.tar.gz of an earlier run")
+    write_metrics(folder, rows)
 
 
 def write_metrics(folder: str, rows: list[dict]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from candgen.console import InputError, describe_error
 from candgen.data.dictionary import CATEGORIES, ITEMS
@@ -58,7 +59,7 @@ class Dashboard:
             if isinstance(value, (int, float)):
                 self._writer.add_scalar(name.replace("@", "_at_"), value, step)
 
-    def add_videos(self, feature_dict: dict, categories: np.ndarray, network) -> None:
+    def add_videos(self, feature_dict: dict, categories: np.ndarray, network: Any) -> None:
         """Write the vectors of the most clicked videos, and close the dashboard.
 
         Parameters

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Callable
+
 from candgen.data.batches import next_click_windows
 from candgen.data.encoding import EncodedLog
-from candgen.serving.baselines import CooccurrenceBaseline, popularity
+from candgen.serving.baselines import BASELINES
 from candgen.serving.evaluation import evaluate_model, evaluate_ranking
 from candgen.serving.topn import TopN
 from candgen.training.trainer import Trainer
@@ -50,7 +53,11 @@ def last_click_loss(trainer: Trainer, log: EncodedLog, batch_size: int, seed: in
 
 
 def baseline_metrics(
-    training_log: EncodedLog, log: EncodedLog, item_freq, with_rules: bool, run
+    training_log: EncodedLog,
+    log: EncodedLog,
+    item_freq: list[float] | np.ndarray,
+    names: Iterable[str],
+    run: Callable,
 ) -> dict:
     """Metrics of the baselines on the last clicks of a log.
 
@@ -58,19 +65,17 @@ def baseline_metrics(
     ----------
     training_log : where co-occurrence is counted.
     item_freq : list of float [videos]
-    with_rules : whether to include the co-occurrence baseline.
+    names : of `BASELINES`.
     run : function like ``map``, on several threads and ranks.
 
     Returns
     -------
     {baseline_metric: value}
     """
-    rankings = {"popularity_": popularity(item_freq)}
-    if with_rules:
-        rankings["rules_"] = CooccurrenceBaseline(training_log, item_freq).ranking_of(log)
-    num_videos = len(item_freq) - 1
     values = {}
-    for prefix, ranking in rankings.items():
+    num_videos = len(item_freq) - 1
+    for name in names:
+        ranking = BASELINES[name](training_log, log, item_freq)
         metrics, _ = evaluate_ranking(ranking, log, num_videos, run)
-        values.update({prefix + name: value for name, value in metrics.items()})
+        values.update({f"{name}_{metric}": value for metric, value in metrics.items()})
     return values

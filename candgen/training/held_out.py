@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from typing import Any
 
 from candgen.console import logger
 from candgen.data.dictionary import NO_VALUE
 from candgen.data.encoding import EncodedLog
-from candgen.data.log_files import log_files, named
+from candgen.data.log_files import log_files, log_name
 from candgen.training.report import MIN_USERS
 
 import numpy as np
@@ -43,7 +44,7 @@ def _line_keys(log, lines):
 
 
 def warn_of_held_out(
-    name: str, paths: list[str], log: EncodedLog, train_paths: list[str], training
+    name: str, paths: list[str], log: EncodedLog, train_paths: list[str], training: Any
 ) -> None:
     """Warn if metrics on a held-out log say little.
 
@@ -54,7 +55,7 @@ def warn_of_held_out(
     train_paths : of the training log.
     training : reader.TrainingLog; its first block is compared.
     """
-    path = named(paths)
+    path = log_name(paths)
     clicked = int((log.last_item >= 0).sum())
     known = int((log.last_item > 0).sum())
     same_files = {os.path.realpath(file) for file in log_files(paths)}

@@ -1,64 +1,18 @@
-"""Flags and presets of train.py. Imports no paddle."""
+"""The command line of train.py. Imports no paddle."""
 
 from __future__ import annotations
 
 import argparse
 import os
 
-from candgen.data.batches import INSTANCES
 from candgen.data.log_files import log_files
 from candgen.environment import launched
-from candgen.options import (
-    MAX_WIDTH,
-    PATHS,
-    add_device,
-    add_max_bad_lines,
-    add_max_user_clicks,
-    argument_parser,
-    folder_type,
-    number_type,
-    path_type,
-)
-from candgen.serving.metrics import METRICS
-from candgen.training.dashboard import MAX_VIDEOS
+from candgen.options import argument_parser
+from candgen.training import flags
+from candgen.training.presets import PRESETS
 
 USAGE = """train.py --train_set_path LOG ... --test_set_path LOG ... --model_output_dir DIR
                 --feature_dict FILE --item_freq FILE [--preset best] [flags below]"""
-
-PRESETS = {
-    "classic": {},
-    "best": {
-        "network": "DirectModel",
-        "dnn_layer_dims": (512, 64),
-        "tie_embeddings": True,
-        "content": True,
-        "instances": "sequence",
-        "loss": "ranking_nce",
-        "num_negatives": 2048,
-        "shared_negatives": True,
-        "table_rate": 3.0,
-        "user_dropout": 0.9,
-        "dropout": 0.5,
-        "num_passes": 8,
-    },
-    "v0.10": {
-        "initial_values": "v0.10",
-        "optimizer": "adagrad",
-        "learning_rate": 0.1,
-        "l2_rate": 0.001,
-        "batch_size": 50,
-        "user_dropout": 0.0,
-        "history_dropout": 0.0,
-        "num_passes": 1,
-    },
-}
-
-SWITCH = argparse.BooleanOptionalAction
-POSITIVE_INT = number_type(int, 1)
-POSITIVE_FLOAT = number_type(float, 0, above=True)
-NOT_NEGATIVE = number_type(float, 0)
-SHARE = number_type(float, 0, 1)
-WIDTH = number_type(int, 1, MAX_WIDTH)
 
 
 def parse_args(doc: str, argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
@@ -75,19 +29,19 @@ def parse_args(doc: str, argv: list[str] | None = None) -> tuple[argparse.Namesp
     fixed : names of the settings that may not change when the run is resumed.
     """
     preset_parser = argument_parser("", add_help=False)
-    add_preset(preset_parser)
+    flags.add_preset(preset_parser)
     preset = preset_parser.parse_known_args(argv)[0].preset
     parser = argument_parser(doc, usage=USAGE)
-    fixed = RecordedFlags()
-    add_important_flags(parser.add_argument_group("the flags that matter first"), fixed)
-    add_data_flags(parser.add_argument_group("data"), fixed)
-    add_output_flags(parser.add_argument_group("output"), fixed)
-    add_network_flags(parser.add_argument_group("network (a preset gives defaults)"), fixed)
-    add_optimization_flags(
+    fixed = flags.RecordedFlags()
+    flags.add_important_flags(parser.add_argument_group("the flags that matter first"), fixed)
+    flags.add_data_flags(parser.add_argument_group("data"), fixed)
+    flags.add_output_flags(parser.add_argument_group("output"), fixed)
+    flags.add_network_flags(parser.add_argument_group("network (a preset gives defaults)"), fixed)
+    flags.add_optimization_flags(
         parser.add_argument_group("optimization (a preset gives defaults)"), fixed
     )
-    add_nightly_flags(parser.add_argument_group("nightly runs"), fixed)
-    add_process_flags(parser.add_argument_group("processes and devices"), fixed)
+    flags.add_nightly_flags(parser.add_argument_group("nightly runs"), fixed)
+    flags.add_process_flags(parser.add_argument_group("processes and devices"), fixed)
     parser.set_defaults(**PRESETS[preset])
     args = parser.parse_args(argv)
     check_combinations(parser, args)
@@ -95,376 +49,7 @@ def parse_args(doc: str, argv: list[str] | None = None) -> tuple[argparse.Namesp
     return args, fixed.names
 
 
-class RecordedFlags:
-    """Adds flags to a group, and records the settings that `--resume` requires to be equal."""
-
-    def __init__(self):
-        self.names: list[str] = []
-
-    def add(self, group, flag: str, **options) -> None:
-        """Add a flag that may not change when a run is resumed."""
-        self.names.append(group.add_argument(flag, **options).dest)
-
-
-def add_preset(parser) -> None:
-    """The flag --preset."""
-    parser.add_argument(
-        "--preset",
-        choices=PRESETS,
-        default="classic",
-        help="defaults of the settings below, which --help after it shows: classic is the network "
-        "of the original example, best gives the best recommendations, v0.10 trains as the "
-        "example of that version did (default: %(default)s)",
-    )
-
-
-def add_important_flags(group, fixed: RecordedFlags) -> None:
-    """The flags that every run needs."""
-    group.add_argument(
-        "--train_set_path",
-        **PATHS,
-        required=True,
-        metavar="LOG",
-        help="training log: files, folders of part files or patterns (- for standard input)",
-    )
-    group.add_argument(
-        "--test_set_path",
-        **PATHS,
-        required=True,
-        metavar="LOG",
-        help="test log, whose last clicks are predicted",
-    )
-    group.add_argument(
-        "--model_output_dir",
-        type=folder_type,
-        required=True,
-        metavar="DIR",
-        help="folder for models and metrics, created if missing",
-    )
-    add_preset(group)
-    group.add_argument(
-        "--num_passes",
-        type=POSITIVE_INT,
-        default=10,
-        metavar="N",
-        help="passes over the log (default: %(default)s)",
-    )
-
-
-def add_data_flags(group, fixed: RecordedFlags) -> None:
-    """Flags of what is read."""
-    group.add_argument(
-        "--feature_dict",
-        type=path_type,
-        required=True,
-        metavar="FILE",
-        help="feature_dict.pkl of data_processor.py",
-    )
-    group.add_argument(
-        "--item_freq",
-        type=path_type,
-        required=True,
-        metavar="FILE",
-        help="item_freq.pkl of data_processor.py",
-    )
-    group.add_argument(
-        "--valid_set_path",
-        **PATHS,
-        metavar="LOG",
-        help="validation log, by whose last clicks the best pass is chosen (model_best.tar.gz)",
-    )
-    group.add_argument(
-        "--context_set_path",
-        **PATHS,
-        metavar="LOG",
-        help="log of earlier clicks, which are not trained on: those of a user are put in front "
-        "of the user's clicks in the training log",
-    )
-    fixed.add(
-        group,
-        "--catalogue_path",
-        **PATHS,
-        metavar="FILE",
-        help="video-infos, as given to data_processor.py: videos without a click get the "
-        "vectors of videos with the same tags and category",
-    )
-    fixed.add(
-        group,
-        "--shuffle_lines",
-        type=POSITIVE_INT,
-        default=500_000,
-        metavar="N",
-        help="lines of the training log that are read and shuffled together; a longer log is read "
-        "in each pass, N lines in memory at a time (default: %(default)s)",
-    )
-    add_max_user_clicks(group)
-    fixed.names.append("max_user_clicks")
-    add_max_bad_lines(group)
-
-
-def add_output_flags(group, fixed: RecordedFlags) -> None:
-    """Flags of what is written and reported."""
-    fixed.add(
-        group,
-        "--select_metric",
-        choices=METRICS,
-        metavar="METRIC",
-        help=f"metric by which the best pass is chosen and compared with baselines: one of "
-        f"{', '.join(METRICS)} (default: ndcg@10, or seen_kept_ndcg@10 where most last clicks are "
-        "on videos that the user has clicked before)",
-    )
-    group.add_argument(
-        "--patience",
-        type=POSITIVE_INT,
-        metavar="N",
-        help="stop after N passes without a better one on --valid_set_path; passes do not count "
-        "while its metric is 0",
-    )
-    group.add_argument(
-        "--rules",
-        action=SWITCH,
-        default=True,
-        help="compare with co-occurrence rules too, counted in the first --shuffle_lines, which "
-        "takes a while on a large test log (default: %(default)s)",
-    )
-    group.add_argument(
-        "--resume",
-        action="store_true",
-        help="continue from the checkpoint in --model_output_dir, or run further --num_passes; "
-        "start from the beginning if there is none",
-    )
-    group.add_argument(
-        "--checkpoint_minutes",
-        type=NOT_NEGATIVE,
-        default=10.0,
-        metavar="MINUTES",
-        help="time between checkpoints within a pass; there is one after each pass "
-        "(default: %(default)s)",
-    )
-    group.add_argument(
-        "--visualdl_dir",
-        type=folder_type,
-        metavar="DIR",
-        help=f"folder for VisualDL: loss, learning rate, metrics, vectors of the {MAX_VIDEOS} most "
-        "clicked videos (pip install visualdl; visualdl --logdir=DIR)",
-    )
-
-
-def add_network_flags(group, fixed: RecordedFlags) -> None:
-    """Flags of the network and its instances."""
-    fixed.add(
-        group,
-        "--network",
-        default="DNNmodel",
-        metavar="CLASS",
-        help="class of network_conf.py (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--window_size",
-        type=POSITIVE_INT,
-        default=20,
-        metavar="N",
-        help="positions that a target looks back on at most (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--dnn_layer_dims",
-        type=WIDTH,
-        nargs=2,
-        default=(256, 31),
-        metavar=("HIDDEN", "USER"),
-        help="widths of the two ReLU layers (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--lstm_dim",
-        type=WIDTH,
-        default=64,
-        metavar="N",
-        help="width of the LSTM (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--tie_embeddings",
-        action=SWITCH,
-        default=False,
-        help="one table for clicked and recommended videos, as wide as the user vector "
-        "(default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--content",
-        action=SWITCH,
-        default=False,
-        help="a video's vector is its own row plus the mean of its tags' and category's vectors, "
-        "stored as one vector; needs --tie_embeddings (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--initial_values",
-        choices=["popularity", "v0.10"],
-        default="popularity",
-        help="start as a popularity ranking, or as the v0.10 example did (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--instances",
-        choices=sorted(INSTANCES),
-        default="window",
-        help="window: each window on its own; sequence: histories in overlapping segments, each "
-        "click a target once (default: %(default)s)",
-    )
-
-
-def add_optimization_flags(group, fixed: RecordedFlags) -> None:
-    """Flags of the loss, the optimizer and the regularization."""
-    fixed.add(
-        group,
-        "--loss",
-        default="nce",
-        metavar="NAME",
-        help="loss of network_conf.py: nce (noise-contrastive estimation) or ranking_nce (its "
-        "ranking form, a sampled softmax) (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--num_negatives",
-        type=POSITIVE_INT,
-        default=5,
-        metavar="K",
-        help="noise samples (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--shared_negatives",
-        action=SWITCH,
-        default=False,
-        help="draw them once for each batch, not for each target (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--batch_size",
-        type=POSITIVE_INT,
-        metavar="N",
-        help="instances per step (default: 512; on a log of fewer than 51,200 clicks as many as "
-        "make 100 steps a pass, at least 32; v0.10: 50)",
-    )
-    fixed.add(
-        group,
-        "--optimizer",
-        choices=["adam", "adagrad"],
-        default="adam",
-        help="(default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--learning_rate",
-        type=POSITIVE_FLOAT,
-        default=0.002,
-        metavar="RATE",
-        help="at the start; it falls to a tenth along a cosine (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--table_rate",
-        type=POSITIVE_FLOAT,
-        default=1.0,
-        metavar="F",
-        help="learning rate of the embedding tables, relative to the other layers "
-        "(default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--l2_rate",
-        type=NOT_NEGATIVE,
-        default=0.0,
-        metavar="RATE",
-        help="L2 regularization of all parameters, with adagrad (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--user_dropout",
-        type=SHARE,
-        default=0.5,
-        metavar="SHARE",
-        help="share of training segments whose user id is hidden (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--history_dropout",
-        type=SHARE,
-        default=0.05,
-        metavar="SHARE",
-        help="share of training segments of which all but the user id is hidden, which trains "
-        "recommendations from the id alone (default: %(default)s)",
-    )
-    fixed.add(
-        group,
-        "--dropout",
-        type=number_type(float, 0, 0.99),
-        default=0.0,
-        metavar="SHARE",
-        help="share of the inputs of the ReLU layers and of the direct path set to 0 in training "
-        "(default: %(default)s)",
-    )
-
-
-def add_nightly_flags(group, fixed: RecordedFlags) -> None:
-    """Flags of a run that continues or replaces an earlier model."""
-    fixed.add(
-        group,
-        "--init_model_path",
-        type=path_type,
-        metavar="FILE",
-        help="checkpoint.tar.gz or model of an earlier run to start from: what both dictionaries "
-        "know is carried over, with the optimizer's state; --num_passes then starts again from "
-        "zero",
-    )
-    group.add_argument(
-        "--init_feature_dict",
-        type=path_type,
-        metavar="FILE",
-        help="feature_dict.pkl of --init_model_path",
-    )
-    group.add_argument(
-        "--compare_with",
-        type=path_type,
-        metavar="FILE",
-        help="earlier model to compare the new one with at the end, on the same test log; "
-        "model_best.tar.gz is written only then",
-    )
-    group.add_argument(
-        "--compare_feature_dict",
-        type=path_type,
-        metavar="FILE",
-        help="feature_dict.pkl of --compare_with",
-    )
-    group.add_argument(
-        "--min_ratio",
-        type=NOT_NEGATIVE,
-        default=0.0,
-        metavar="F",
-        help="with --compare_with: exit with code 3, and without model_best.tar.gz, if "
-        "--select_metric is below F times the earlier model's, or is 0 (default: %(default)s)",
-    )
-
-
-def add_process_flags(group, fixed: RecordedFlags) -> None:
-    """Flags of the random seed, the device and the threads."""
-    fixed.add(
-        group,
-        "--seed",
-        type=number_type(int, 0),
-        default=0,
-        metavar="N",
-        help="random seed (default: %(default)s)",
-    )
-    add_device(group)
-    fixed.names.append("device")
-
-
-def check_combinations(parser, args) -> None:
+def check_combinations(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End with a usage error if flags do not go together."""
     if args.l2_rate and args.optimizer != "adagrad":
         parser.error("--l2_rate needs --optimizer=adagrad: Adam has none for sparse tables")
@@ -488,7 +73,7 @@ def check_combinations(parser, args) -> None:
             )
 
 
-def check_inputs(parser, args) -> None:
+def check_inputs(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End with a usage error if a log cannot be read as often as it is needed."""
     if args.max_user_clicks and not all_files(args.train_set_path):
         parser.error("--max_user_clicks reads the training log twice: give regular files")

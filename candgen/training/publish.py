@@ -7,6 +7,7 @@ import dataclasses
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable
 
 from candgen.console import logger
 from candgen.data.dictionary import ITEMS, UNKNOWN
@@ -42,7 +43,12 @@ class SavedEvaluation:
 
 
 def evaluate_saved_model(
-    evaluate_model, network, model: Model, log: EncodedLog, num_clicks: int, threads: int
+    evaluate_model: Callable,
+    network: Any,
+    model: Model,
+    log: EncodedLog,
+    num_clicks: int,
+    threads: int,
 ) -> SavedEvaluation:
     """Evaluate a model that was read from its file.
 
@@ -80,7 +86,7 @@ def changed_share(before: np.ndarray, now: np.ndarray) -> float:
 
 
 def refusal(before: float, now: float, min_ratio: float, path: str) -> str | None:
-    """Why a model is not published, by its metric and that of the model at `path`; None if it is."""
+    """Why a model is not published, by its metric and that of the model at `path`; or None."""
     if min_ratio and not now:
         return "is 0, which --min_ratio cannot compare"
     if now < min_ratio * before:

@@ -15,6 +15,7 @@ import secrets
 import socket
 import threading
 import time
+from typing import Callable
 
 from candgen.console import logger
 from candgen.files import exit_at_once
@@ -44,7 +45,7 @@ class RankLinks:
         """Whether there is a connection yet."""
         return bool(self._sockets)
 
-    def connect(self, broadcast_object_list) -> None:
+    def connect(self, broadcast_object_list: Callable) -> None:
         """Connect rank 0 with all others.
 
         Parameters

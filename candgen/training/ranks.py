@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
+from concurrent.futures import Executor
 from typing import Any, Callable
 
 from candgen.console import InputError, describe_error, logger, user_error
@@ -48,7 +48,8 @@ class Ranks(contextlib.AbstractContextManager):
         )
         self._initialize()
         if self.rank:
-            sys.stdout = self._resources.enter_context(open(os.devnull, "w"))  # noqa: SIM115
+            nowhere = self._resources.enter_context(open(os.devnull, "w"))  # noqa: SIM115
+            self._resources.enter_context(contextlib.redirect_stdout(nowhere))
 
     def _initialize(self):
         """Set up paddle's process group and the connections beside it."""
@@ -148,13 +149,13 @@ class Ranks(contextlib.AbstractContextManager):
             self._call(self._distributed.broadcast_object_list, box, 0)
         return box[0]
 
-    def broadcast_parameters(self, network) -> None:
+    def broadcast_parameters(self, network: Any) -> None:
         """Give all ranks the parameters of the first: initial values may differ in rounding."""
         if self.world > 1:
             for parameter in network.parameters():
                 self._call(self._distributed.broadcast, parameter, 0)
 
-    def distributed_map(self, pool) -> Callable:
+    def distributed_map(self, pool: Executor) -> Callable:
         """A function like ``pool.map`` that spreads the work over the ranks too."""
 
         def run(work, items):

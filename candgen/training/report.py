@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -11,6 +12,14 @@ from candgen.serving.baselines import BASELINES
 LINE_METRICS = ("recall@10", "ndcg@10", "recall@50")  # in the line of a pass
 MIN_USERS = 50  # in a test log; fewer are too few to judge a network by
 EXPLODED = "lower --learning_rate; the models of earlier passes are as they were"
+
+
+def print_settings(settings: dict) -> None:
+    """Print every setting of the run to stderr."""
+    with contextlib.suppress(OSError):
+        for name, value in settings.items():
+            print(f"{name}: {value}", file=sys.stderr)
+        sys.stderr.flush()
 
 
 def pass_line(row: dict) -> str:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable
+from typing import Any, Callable
 
 from candgen.archives import fingerprint
 from candgen.console import InputError
@@ -36,6 +36,7 @@ from candgen.data.batches import Segments, make_batch, share_rows
 from candgen.data.encoding import EncodedLog
 from candgen.data.items import ItemAttributes
 from candgen.model.layers import VIDEO_TABLE, to_tensors
+from candgen.model.network import EmbeddingNetwork
 from candgen.training.ranks import Ranks
 from candgen.training.report import EXPLODED
 
@@ -112,7 +113,14 @@ class Trainer:
     lr_scheduler : paddle.optimizer.lr.LRScheduler
     """
 
-    def __init__(self, network, sampler, settings, total_steps, ranks=None):
+    def __init__(
+        self,
+        network: EmbeddingNetwork,
+        sampler: Any,
+        settings: TrainerSettings,
+        total_steps: int,
+        ranks: Ranks | None = None,
+    ):
         self.network = network
         self.settings = settings
         self.ranks = ranks or Ranks()
@@ -182,7 +190,14 @@ class Trainer:
         rngs = rng.spawn(len(micro_batches))
         return PreparedBatch(num_targets, distinct, micro_batches[of_this_rank], rngs[of_this_rank])
 
-    def split_batch(self, log, segments, history_mask, user_mask, negatives) -> list[dict]:
+    def split_batch(
+        self,
+        log: EncodedLog,
+        segments: Segments,
+        history_mask: np.ndarray,
+        user_mask: np.ndarray,
+        negatives: np.ndarray,
+    ) -> list[dict]:
         """Micro-batches of a batch of S segments with N targets, as many for each thread and rank.
 
         Parameters
@@ -275,7 +290,9 @@ class Trainer:
                 copy.copy_(original, True)
         return replicas
 
-    def reduce_gradients(self, loss: float, leaves: list[dict[str, paddle.Tensor]]):
+    def reduce_gradients(
+        self, loss: float, leaves: list[dict[str, paddle.Tensor]]
+    ) -> tuple[float, dict[str, paddle.Tensor], list[paddle.Tensor]]:
         """Sums of the loss and of the gradients over micro-batches and ranks.
 
         Returns
@@ -295,7 +312,12 @@ class Trainer:
         loss, sums = self.ranks.all_reduce(loss, row_gradients + dense_gradients)
         return loss, dict(zip(names, sums)), sums[len(names) :]
 
-    def apply_gradients(self, rows, row_gradients, dense_gradients) -> None:
+    def apply_gradients(
+        self,
+        rows: dict[str, paddle.Tensor],
+        row_gradients: dict[str, paddle.Tensor],
+        dense_gradients: list[paddle.Tensor],
+    ) -> None:
         """Update all parameters, and advance the learning rate.
 
         Parameters

@@ -369,7 +369,7 @@ def test_no_place_for_models(small, folder):
     assert (result.returncode, result.stdout) == (2, "") and line.startswith(
         f"train.py: {folder}"
     ), result.stderr
-    assert line.endswith("check the path, its rights and the free space")
+    assert line.endswith("check the path, its permissions and the free space")
 
 
 def test_out_of_memory(small):

@@ -24,6 +24,7 @@ from candgen.archives import fingerprint
 from candgen.data.batches import sequence_segments, shuffled_batches, sliding_windows
 from candgen.data.dictionary import CATEGORIES, FEATURES, ITEMS, TAGS
 from candgen.data.encoding import EncodedLog
+from candgen.data.items import VideoColumns
 from candgen.model.initialization import initialize
 from candgen.training.trainer import Trainer
 
@@ -44,7 +45,7 @@ def random_log(rng, users=2000):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     videos = SIZES[ITEMS]
     tag_offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 4, videos))])
-    columns = (
+    columns = VideoColumns(
         np.arange(videos),
         rng.integers(0, SIZES[CATEGORIES], videos),
         rng.integers(0, SIZES[TAGS], tag_offsets[-1]),

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import re
+from dataclasses import replace
 
 import data_processor
 import network_conf
@@ -12,6 +13,7 @@ from candgen.archives import write_archive
 from candgen.console import InputError
 from candgen.data.batches import sequence_segments, shuffled_batches, sliding_windows
 from candgen.data.dictionary import FEATURES, load_feature_dict, load_item_freq
+from candgen.data.encoding import concatenate_logs
 from candgen.model.initialization import initialize
 from candgen.model.layers import tensors
 from candgen.serving.metrics import METRICS
@@ -26,7 +28,7 @@ from candgen.training.report import best_of, out_of_patience
 from candgen.training.run import evaluate, resolve_defaults, train_pass
 from candgen.training.trainer import MICRO_BATCH_SEGMENTS, Trainer
 from conftest import feature_dict_of, log_text, output_of, run, run_ok, small_log, train_command
-from reader import Reader
+from reader import Reader, UserLine
 
 import numpy as np
 import paddle
@@ -350,11 +352,13 @@ def log_of(*histories):
         {video: id_ for id_, video in enumerate(videos, 1)}
     )
     reader = Reader(feature_dict)
-    log = reader._log(
-        [[f"u{number}", "", "", "", ""] for number in range(len(histories))],
-        [[reader._videos[f"{video}:a:b"] for video in history] for history in histories],
-    )
-    return log._replace(videos=reader._videos.columns())
+    lines = [
+        UserLine(
+            [f"u{number}", "", "", "", ""], [reader._videos[f"{video}:a:b"] for video in history]
+        )
+        for number, history in enumerate(histories)
+    ]
+    return concatenate_logs([reader._encode_lines(lines)], reader._videos.columns())
 
 
 def settled(clicks, held_out, **settings):
@@ -417,8 +421,8 @@ def test_lines_that_are_in_both_logs(tmp_path):
     assert shared(training, u="abc?", NULL="ab") == (0, 0)
     assert shared(training, u="?abc") == (1, 1)
     assert shared(log_of_users(tmp_path, NULL="abcde"), NULL="abcde") == (1, 1)
-    later = training._replace(
-        context=np.array([1, 0, 0, 0, 0])
+    later = replace(
+        training, context=np.array([1, 0, 0, 0, 0])
     )  # u's first click is of --context_set_path
     assert shared(later, u="abc") == (0, 1) and shared(later, u="bc") == (1, 1)
 

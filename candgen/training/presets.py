@@ -1,0 +1,29 @@
+"""Presets of train.py: named defaults of its flags."""
+
+PRESETS = {
+    "classic": {},
+    "best": {
+        "network": "DirectModel",
+        "dnn_layer_dims": (512, 64),
+        "tie_embeddings": True,
+        "content": True,
+        "instances": "sequence",
+        "loss": "ranking_nce",
+        "num_negatives": 2048,
+        "shared_negatives": True,
+        "table_rate": 3.0,
+        "user_dropout": 0.9,
+        "dropout": 0.5,
+        "num_passes": 8,
+    },
+    "v0.10": {
+        "initial_values": "v0.10",
+        "optimizer": "adagrad",
+        "learning_rate": 0.1,
+        "l2_rate": 0.001,
+        "batch_size": 50,
+        "user_dropout": 0.0,
+        "history_dropout": 0.0,
+        "num_passes": 1,
+    },
+}

@@ -7,14 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-import train
-from candgen.training.ranks import Ranks
+
 from conftest import run, run_ok, train_command
+
 import pytest
 from test_resume import checkpoint_of, files_of
-
 
 FLAGS = "--num_passes=3 --batch_size=256 --dropout=0.2 --valid_set_path=log.txt"
 

@@ -2,11 +2,7 @@
 
 import json
 import math
-import os
-import pickle
-import pty
-import re
-from candgen.archives import read_archive
+
 from candgen.data.dictionary import load_feature_dict
 from conftest import (
     COMMANDS,
@@ -14,12 +10,10 @@ from conftest import (
     clicked,
     lists_of,
     metrics_of_ranks,
-    run,
     run_ok,
-    small_log,
-    train_command,
     without_last_clicks,
 )
+
 import numpy as np
 import pytest
 

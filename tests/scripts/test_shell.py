@@ -1,28 +1,15 @@
 """TODO"""
 
-import json
-import math
 import os
-import pickle
 import pty
 import re
-from candgen.archives import read_archive
-from candgen.data.dictionary import load_feature_dict
+
 from conftest import (
-    COMMANDS,
-    MODEL,
-    clicked,
-    lists_of,
-    metrics_of_ranks,
     run,
     run_ok,
     small_log,
     train_command,
-    without_last_clicks,
 )
-import numpy as np
-import pytest
-
 
 SMALL = "--model_path=output/model/model_pass_00001.tar.gz --feature_dict=output/feature_dict.pkl"
 

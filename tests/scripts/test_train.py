@@ -1,36 +1,16 @@
 """TODO"""
 
-import argparse
-import contextlib
 import json
 import re
+
 import data_processor
-import network_conf
 import train
-from candgen.archives import write_archive
-from candgen.console import InputError
-from candgen.data.batches import sequence_segments, shuffled_batches, sliding_windows
-from candgen.data.dictionary import FEATURES, load_feature_dict, load_item_freq
-from candgen.model.initialization import initialize
-from candgen.model.layers import tensors
 from candgen.serving.metrics import METRICS
-from candgen.serving.user_vectors import user_vectors
-from candgen.training.checkpoint import Checkpointer
-from candgen.training.dashboard import Dashboard
-from candgen.training.held_out import shared_lines
-from candgen.training.options import PRESETS
-from candgen.training.publish import changed_share, refusal
-from candgen.training.ranks import Ranks
-from candgen.training.report import best_of, out_of_patience
-from candgen.training.run import evaluate, resolve_defaults, train_pass
-from candgen.training.trainer import MICRO_BATCH_SEGMENTS, Trainer
-from conftest import feature_dict_of, log_text, output_of, run, run_ok, small_log, train_command
-from reader import Reader
+from conftest import output_of, run, run_ok, small_log, train_command
+
 import numpy as np
-import paddle
 import pytest
 from test_network_conf import members_of
-
 
 QUICK = "--batch_size=512"  # a dozen steps a pass of the small log
 
@@ -371,27 +351,6 @@ def test_clicks_of_a_user_are_limited(small):
 
 
 # MOREIMPORTS
-import json
-import math
-import os
-import pickle
-import pty
-import re
-from candgen.archives import read_archive
-from candgen.data.dictionary import load_feature_dict
-from conftest import (
-    COMMANDS,
-    MODEL,
-    clicked,
-    lists_of,
-    metrics_of_ranks,
-    run,
-    run_ok,
-    small_log,
-    train_command,
-    without_last_clicks,
-)
-import numpy as np
 import pytest
 
 
@@ -460,24 +419,6 @@ def test_validation_log_and_warning(small):
 
 
 # MOREIMPORTS
-import contextlib
-import gzip
-import json
-import os
-import pickle
-import re
-import shutil
-import signal
-import subprocess
-import sys
-from candgen.archives import read_archive, write_archive
-from candgen.data.batches import make_batch, sliding_windows
-from candgen.data.dictionary import dictionary_fingerprint, load_feature_dict
-from candgen.data.logs import BadLines
-from candgen.serving.vector_files import write_vectors
-from conftest import ROOT, run, run_ok, small_log, train_command
-from reader import Reader
-import numpy as np
 import pytest
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/bots.py --train_set_path=./data/train.txt --test_set_path=./data/test.txt
 
-Takes the first --users lines of the training log and adds --bots users with --clicks clicks each, on videos of the log
-drawn uniformly at random, like a program that fetches every page. Trains on the log with and without them, with and
-without the limit, and on the log of the users alone with one click per line; tests on the same test log. Prints
-Markdown.
+Takes the first --users lines of the training log and adds --bots users with --clicks clicks each,
+on videos of the log drawn uniformly at random, like a program that fetches every page. Trains on
+the log with and without them, with and without the limit, and on the log of the users alone with
+one click per line; tests on the same test log. Prints Markdown.
 """
 
 from __future__ import annotations

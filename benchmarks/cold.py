@@ -1,11 +1,13 @@
-"""Quality for videos with few clicks: recall@10 of such targets, their share of the lists, their coverage.
+"""Quality for videos with few clicks: recall@10, share of the lists, coverage.
 
-    python benchmarks/cold.py --train_set_path=./data/beauty/train.txt.gz --test_set_path=./data/beauty/test.txt.gz \\
-        --feature_dict=output/quality/beauty/feature_dict.pkl MODEL.tar.gz OTHER_MODEL.tar.gz ...
+    python benchmarks/cold.py --train_set_path=./data/beauty/train.txt.gz \\
+        --test_set_path=./data/beauty/test.txt.gz \\
+        --feature_dict=output/quality/beauty/feature_dict.pkl \\
+        MODEL.tar.gz OTHER_MODEL.tar.gz ...
 
-Prints a Markdown table; its rows are videos by their number of clicks in the training log. The lists are the ten best
-videos of each test user, earlier clicks removed. A target without a click in the training log is not in the dictionary:
-a miss.
+Prints a Markdown table; its rows are videos by their number of clicks in the training log. The
+lists are the ten best videos of each test user, earlier clicks removed. A target without a click in
+the training log is not in the dictionary: a miss.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
 """Quality of offline recommendations: lists from the user id alone, and similar videos.
 
-    python benchmarks/mining.py --train_set_path=./data/ml-100k/train.txt --test_set_path=./data/ml-100k/test.txt \\
-        --feature_dict=output/quality/ml-100k/feature_dict.pkl output/quality/ml-100k/*/model_pass_00009.tar.gz
+    python benchmarks/mining.py --train_set_path=./data/ml-100k/train.txt \\
+        --test_set_path=./data/ml-100k/test.txt \\
+        --feature_dict=output/quality/ml-100k/feature_dict.pkl \\
+        output/quality/ml-100k/*/model_pass_00009.tar.gz
 
-Prints a Markdown row for each model. Lists from the id alone: recall@30 of each test line's last click, as infer_user.py
-serves them, and with the user's earlier clicks removed, next to the most clicked videos. Similar videos: recall@10 of
-the last click among the videos most similar to the click before it, by `item_vector.py --similar` and by co-occurrence
-in the training log (CooccurrenceBaseline), that click removed.
+Prints a Markdown row for each model. Lists from the id alone: recall@30 of each test line's last
+click, as infer_user.py serves them, and with the user's earlier clicks removed, next to the most
+clicked videos. Similar videos: recall@10 of the last click among the videos most similar to the
+click before it, by `item_vector.py --similar` and by co-occurrence in the training log
+(CooccurrenceBaseline), that click removed.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
-"""Warm start compared with training on everything, and videos without clicks: a table of docs/quality.md.
+"""Warm start against training on everything, and videos without clicks (docs/quality.md).
 
     python benchmarks/nightly.py --log_dir=./data/ml-100k
     python benchmarks/nightly.py --log_dir=./data/beauty --preset=classic
     python benchmarks/nightly.py --log_dir=./data/beauty --held_out=0.05
 
---log_dir holds train.txt and test.txt (or .txt.gz). Each user's history is cut: the first four fifths of the clicks are
-the earlier log, the others the new part. Rows: the model of the earlier log; passes over the new part that start from
-it, without and with --context_set_path, the earlier log; a cold model, five passes over everything. With --held_out,
-that share of the videos loses all clicks in the training log and is given as a catalogue.
+--log_dir holds train.txt and test.txt (or .txt.gz). Each user's history is cut: the first four
+fifths of the clicks are the earlier log, the others the new part. Rows: the model of the earlier
+log; passes over the new part that start from it, without and with --context_set_path, the earlier
+log; a cold model, five passes over everything. With --held_out, that share of the videos loses all
+clicks in the training log and is given as a catalogue.
 
-Prints Markdown, on the last clicks of the test log: metrics, the share of new videos in the lists of ten and among the
-targets, and recall@10 of such targets.
+Prints Markdown, on the last clicks of the test log: metrics, the share of new videos in the lists
+of ten and among the targets, and recall@10 of such targets.
 """
 
 from __future__ import annotations

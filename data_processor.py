@@ -23,7 +23,6 @@ from collections.abc import Iterator, Mapping
 
 from candgen.console import InputError, logger, run_script
 from candgen.data.counting import count_log
-from candgen.data.counting_processes import checked_line
 from candgen.data.counts import Counts, merge_counts
 from candgen.data.dictionary import (
     FEATURES,
@@ -39,7 +38,7 @@ from candgen.data.dictionary import (
 )
 from candgen.data.log_files import log_files
 from candgen.data.log_warnings import warn_of_colons, warn_of_odd_counts
-from candgen.data.logs import BadLines, read_catalogue, read_log, split_video_info
+from candgen.data.logs import BadLines, checked_line, read_catalogue, read_log, split_video_info
 from candgen.files import atomic_write
 from candgen.options import (
     PATHS,

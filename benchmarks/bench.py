@@ -1,13 +1,16 @@
-"""Ours against PyTorch, polars, faiss and numpy on the same work: `make bench`, or parts of it by name.
+"""Ours against PyTorch, polars, faiss and numpy on the same work: `make bench`, or parts by name.
 
-    python benchmarks/bench.py [preprocess train_window train_sequence infer user_vector tower item_vector archive start
-                                flat ranks exchange]
+    python benchmarks/bench.py [preprocess train_window train_sequence infer user_vector tower
+                                item_vector archive start flat ranks exchange]
 
-Makes its own logs (benchmarks/make_log.py), checks that both sides compute the same, runs ours and the peer in turn,
-and prints a Markdown row for each comparison: medians, the smallest and largest round in brackets, and the ratio of
-the medians, above 1 when ours is better. Ours is the whole command as users type it; a peer has all cores and is timed
-without its imports and preparations, unless a row says otherwise. Wants two free cores and nothing else running.
+Generates its own logs (benchmarks/make_log.py), checks that both sides compute the same, runs ours
+and the peer in turn, and prints a Markdown row for each comparison: medians, the smallest and the
+largest round in parentheses, and the ratio of the medians, above 1 when ours is better. Ours is the
+whole command as users type it. A peer has all cores and is timed without its imports and
+preparation, unless a row says otherwise. Needs two free cores and no other load.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -21,9 +24,19 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 
-from peers import AT_A_TIME, ENVIRONMENT, REQUESTS, fixed_noise, load, stretches_of
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from candgen.archives import read_archive, write_archive
+from candgen.data.dictionary import (
+    FEATURES,
+    ITEMS,
+    dictionary_fingerprint,
+    load_feature_dict,
+    load_item_freq,
+)
+from candgen.serving.simple_lsh import unconverted_users
+from peers import AT_A_TIME, ENVIRONMENT, REQUESTS, WINDOW_SIZE, fixed_noise, load, segments_of
+from reader import Reader
 
 import numpy as np
 
@@ -40,10 +53,9 @@ SCRIPTS = (
 )
 
 
-# ---------------------------------------------------------------- commands and rows
 def output(*command, keep=True):
-    """What a command prints."""
-    done = subprocess.run(
+    """Run a command with Python; what it prints."""
+    result = subprocess.run(
         [sys.executable, *map(str, command)],
         stdout=subprocess.PIPE if keep else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -51,13 +63,13 @@ def output(*command, keep=True):
         env=ENVIRONMENT,
         text=True,
     )
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
-    return done.stdout
+    if result.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{result.stderr}")
+    return result.stdout
 
 
 def seconds(*command):
-    """Wall time of a command, what it prints thrown away."""
+    """Wall time of a command, its output discarded."""
     return timed(output, *command, keep=False)
 
 
@@ -70,15 +82,14 @@ def timed(work, *arguments, **named):
 
 def peer(*arguments):
     """The JSON object that a peer prints; it must have used all cores."""
-    found = json.loads(output(PEERS, *arguments))
-    assert found.get("threads", os.cpu_count()) == os.cpu_count(), (
-        f"{arguments[0]} has {found['threads']} threads"
-    )
-    return found
+    facts = json.loads(output(PEERS, *arguments))
+    threads = facts.get("threads", os.cpu_count())
+    assert threads == os.cpu_count(), f"{arguments[0]} has {threads} threads"
+    return facts
 
 
 def memory_of(*command):
-    """Peak memory in MB of a command and all its processes together, looked at every hundredth of a second."""
+    """Peak memory in MB of a command and all its processes, sampled every 10 ms."""
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         stdout=subprocess.DEVNULL,
@@ -88,58 +99,69 @@ def memory_of(*command):
     )
     peak = 0
     while process.poll() is None:
-        total, waiting = 0, [process.pid]
-        while waiting:
-            pid = waiting.pop()
-            try:
-                waiting += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-                total += int(
-                    Path(f"/proc/{pid}/smaps_rollup").read_text().split("Pss:")[1].split()[0]
-                )
-            except (OSError, IndexError):
-                continue
-        peak = max(peak, total)
+        peak = max(peak, proportional_memory(process.pid))
         time.sleep(0.01)
     return peak / 1024
 
 
+def proportional_memory(pid):
+    """Proportional memory (PSS) in kB of a process and its children; 0 if it has ended."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        own = int(Path(f"/proc/{pid}/smaps_rollup").read_text().split("Pss:")[1].split()[0])
+    except (OSError, IndexError):
+        return 0
+    return own + sum(proportional_memory(child) for child in children)
+
+
 def in_turn(args, *sides):
-    """What each side gives in each round, a list a side."""
+    """Results of each side in each round, a list for each side."""
     return zip(*[[side() for side in sides] for _ in range(args.rounds)])
 
 
 def compare(args, name, ours, theirs):
-    """Run both in turn, functions that give seconds, and print the row."""
+    """Run two functions that return seconds in turn, and print the row."""
     print_row(name, *in_turn(args, ours, theirs))
 
 
+def spread(values):
+    """The median, and smallest and largest if there are several."""
+    median = f"{statistics.median(values):.4g}"
+    if len(values) == 1:
+        return median
+    return f"{median} ({min(values):.4g} to {max(values):.4g})"
+
+
 def print_row(name, ours, theirs, higher_is_better=False):
-    """Medians, smallest and largest of two lists; the ratio of the medians, above 1 when ours is better."""
-    medians = [statistics.median(values) for values in (ours, theirs)]
-    ratio = medians[0] / medians[1] if higher_is_better else medians[1] / medians[0]
-    cells = [
-        f"{median:.4g} ({min(values):.4g} to {max(values):.4g})"
-        if len(values) > 1
-        else f"{median:.4g}"
-        for median, values in zip(medians, (ours, theirs))
-    ]
+    """Print medians, smallest and largest of two lists, and the ratio of the medians."""
+    ours_median, theirs_median = statistics.median(ours), statistics.median(theirs)
+    ratio = ours_median / theirs_median
+    if not higher_is_better:
+        ratio = 1 / ratio
+    cells = [spread(ours), spread(theirs)]
     print(f"| {name} | {' | '.join(cells)} | {ratio:.2f} |", flush=True)
 
 
 def compare_training(args, name, ours, theirs):
-    """Two rows of instances/s, from functions that give those of each pass; one may be all that there is."""
+    """Two rows of instances/s, of the first and of later passes.
+
+    Parameters
+    ----------
+    name : of the rows, with {} for the passes.
+    ours, theirs : functions that return the instances/s of each pass; there may be one pass only.
+    """
     ours, theirs = in_turn(args, ours, theirs)
-    for which, rate in (
-        ("first pass, reading included", lambda rates: rates[0]),
-        ("later passes", lambda rates: statistics.median(rates[1:] or rates)),
-    ):
-        print_row(
-            name.format(which), [*map(rate, ours)], [*map(rate, theirs)], higher_is_better=True
-        )
+    passes = {
+        "first pass, reading included": lambda rates: rates[0],
+        "later passes": lambda rates: statistics.median(rates[1:] or rates),
+    }
+    for which, rate in passes.items():
+        row = [rate(rates) for rates in ours], [rate(rates) for rates in theirs]
+        print_row(name.format(which), *row, higher_is_better=True)
 
 
-# ---------------------------------------------------------------- logs, dictionaries and models
 def make_log(args, users, videos=100_000):
+    """A log of the work folder, generated if it is missing."""
     path = args.work_dir / f"log-{users}-{videos}.txt"
     if not path.exists():
         output(
@@ -160,7 +182,7 @@ def one_user(args):
 
 
 def folder_of(args, log):
-    """Folder with the dictionary and the frequencies of a log, and a model."""
+    """Folder with the dictionary and the frequencies of a log, and an untrained model."""
     folder = args.work_dir / log.stem
     if not (folder / "item_freq.pkl").exists():
         output(
@@ -174,8 +196,6 @@ def folder_of(args, log):
 
 def million_videos(args):
     """Folder of a dictionary and a model with a million videos."""
-    from utils import FEATURES, ITEMS
-
     folder = args.work_dir / "million"
     if not folder.exists():
         folder.mkdir()
@@ -187,36 +207,38 @@ def million_videos(args):
 
 
 def with_model(folder):
-    """The folder, a model in it that was not trained; its lists are as different from user to user as trained ones."""
-    if not (folder / "model.tar.gz").exists():
-        import network_conf as conf
+    """Add an untrained model, whose lists differ between users as those of a trained one do."""
+    path = folder / "model.tar.gz"
+    if path.exists():
+        return folder
+    import network_conf
+    from candgen.model.initialization import initialize
+    from candgen.model.model_file import save_model
 
-        import utils
-
-        feature_dict = utils.load_feature_dict(folder / "feature_dict.pkl")
-        item_freq = utils.load_item_freq(folder / "item_freq.pkl", feature_dict)
-        network = conf.DNNmodel(
-            conf.ModelConfig(
-                {name: len(values) for name, values in feature_dict.items()},
-                conf.DNNmodel.embedding_dims,
-                utils.dictionary_fingerprint(feature_dict),
-            )
-        )
-        conf.initialize(network, item_freq)
-        shape = network.nce_w.weight.shape
-        network.nce_w.weight.set_value(
-            np.random.default_rng(0).normal(0, 0.3, shape).astype(np.float32)
-        )
-        conf.save_model(folder / "model.tar.gz", network, item_freq)
+    feature_dict = load_feature_dict(str(folder / "feature_dict.pkl"))
+    item_freq = load_item_freq(str(folder / "item_freq.pkl"), feature_dict)
+    config = network_conf.ModelConfig(
+        dictionary_sizes={name: len(values) for name, values in feature_dict.items()},
+        embedding_dims=network_conf.DNNmodel.embedding_dims,
+        dictionary_fingerprint=dictionary_fingerprint(feature_dict),
+        window_size=WINDOW_SIZE,
+    )
+    network = network_conf.DNNmodel(config)
+    initialize(network, item_freq)
+    weights = network.nce_w.weight
+    normal = np.random.default_rng(0).normal(0, 0.3, weights.shape)
+    weights.set_value(normal.astype(np.float32))
+    save_model(str(path), network, item_freq)
     return folder
 
 
 def flags(folder):
+    """Flags of the model of a folder."""
     return f"--model_path={folder}/model.tar.gz", f"--feature_dict={folder}/feature_dict.pkl"
 
 
-# ---------------------------------------------------------------- the comparisons
 def preprocess(args):
+    """Counting, against polars; both count the same."""
     log = make_log(args, 200_000)
     ours = (
         "data_processor.py",
@@ -240,7 +262,7 @@ def preprocess(args):
 
 
 def train_command(args, *settings, videos=100_000, users=5000):
-    """Command for PASSES passes of train.py, unless the settings say otherwise; it writes to the folder `trained`."""
+    """Command for PASSES passes of train.py, with further settings; it writes to `trained`."""
     folder = folder_of(args, make_log(args, 50_000, videos))
     return (
         "train.py",
@@ -256,15 +278,16 @@ def train_command(args, *settings, videos=100_000, users=5000):
 
 
 def train(args, *settings, launcher=(), **sizes):
-    """Instances per second of each pass of train.py; the first reads the log as well."""
+    """Instances/s of each pass of train.py; the first one includes reading."""
     output(*launcher, *train_command(args, *settings, **sizes))
     rows = (args.work_dir / "trained" / "metrics.jsonl").read_text().splitlines()
     return [json.loads(row)["instances_per_second"] for row in rows]
 
 
 def train_against_torch(args, mode, batch_size, negatives, *shared):
+    """Rows of training; the cost of the first batch is the same on both sides."""
     log, folder = make_log(args, 5000), folder_of(args, make_log(args, 50_000))
-    our_cost = first_cost(log, folder, mode, batch_size, negatives, shared)
+    our_cost = first_cost(log, folder, mode, batch_size, negatives, bool(shared))
 
     def ours():
         return train(
@@ -276,143 +299,144 @@ def train_against_torch(args, mode, batch_size, negatives, *shared):
         )
 
     def theirs():
-        found = peer("torch_train", log, folder, mode, batch_size, negatives, *shared)
-        assert math.isclose(found["first_cost"], our_cost, rel_tol=1e-5), (
-            f"costs: {our_cost}, {found['first_cost']}"
-        )
-        return [found["rate"]]
+        facts = peer("torch_train", log, folder, mode, batch_size, negatives, *shared)
+        their_cost = facts["first_cost"]
+        assert math.isclose(their_cost, our_cost, rel_tol=1e-5), f"costs: {our_cost}, {their_cost}"
+        return [facts["rate"]]
 
-    compare_training(
-        args,
+    name = (
         f"training, {mode}, batches of {batch_size}, {negatives} negatives, instances/s, {{}} "
-        f"(PyTorch {metadata.version('torch')})",
-        ours,
-        theirs,
+        f"(PyTorch {metadata.version('torch')})"
     )
+    compare_training(args, name, ours, theirs)
 
 
-def trainer_of(log, folder, negatives, shared):
-    """(train.py's Trainer of a folder's model, the encoded log)."""
-    import network_conf as conf
-    from reader import Reader
-    from train import Trainer
+class FixedNoise:
+    """A sampler that draws the noise of `peers.torch_train`."""
 
-    metadata, parameters, item_freq, feature_dict = load(folder)
-    network = conf.DNNmodel(conf.ModelConfig(**metadata))
-    network.set_arrays(parameters)
-    settings = SimpleNamespace(
-        threads=2,
-        loss="nce",
-        optimizer="adam",
-        learning_rate=0.002,
+    def __init__(self, sampler, negatives, num_videos):
+        self.log_probability = sampler.log_probability
+        self._noise = fixed_noise(negatives, num_videos)
+
+    def draw(self, shape, rng):
+        """The same noise for every target, int64 of `shape`."""
+        return np.broadcast_to(self._noise, shape)
+
+
+def trainer_of(log, folder, negatives, shared, fixed=False):
+    """A Trainer of a folder's model, and the encoded log; `fixed` noise is that of the peer."""
+    import network_conf
+    from candgen.training.trainer import Trainer, TrainerSettings
+
+    model = load(folder)
+    network = network_conf.DNNmodel(network_conf.ModelConfig(**model.metadata))
+    network.set_arrays(model.parameters)
+    sampler = network_conf.NoiseSampler(model.item_freq)
+    if fixed:
+        sampler = FixedNoise(sampler, negatives, len(model.item_freq))
+    settings = TrainerSettings(
+        loss=network_conf.nce_loss,
         num_negatives=negatives,
-        shared_negatives=bool(shared),
-        table_rate=1.0,
+        shared_negatives=shared,
+        user_dropout=0.0,
+        history_dropout=0.0,
     )
-    [encoded] = Reader(feature_dict).encode(str(log))
-    return Trainer(settings, network, item_freq, steps=1), encoded
+    [encoded] = Reader(model.feature_dict).encode(str(log))
+    return Trainer(network, sampler, settings, total_steps=1), encoded
 
 
 def first_cost(log, folder, mode, batch_size, negatives, shared):
-    """The cost that the Trainer finds for the batch, the parameters and the noise of `peers.torch_train`."""
-    trainer, encoded = trainer_of(log, folder, negatives, shared)
-    noise = fixed_noise(negatives, len(trainer.network.nce_b.weight))
-    trainer._noise.draw = lambda shape, _: np.broadcast_to(noise, shape)
-    segments = next(stretches_of(encoded, mode, batch_size))
-    return trainer.cost(*trainer.prepare(encoded, segments, np.random.default_rng(0)))
+    """Cost of the batch, the parameters and the noise of `peers.torch_train`."""
+    trainer, encoded = trainer_of(log, folder, negatives, shared, fixed=True)
+    segments = next(segments_of(encoded, mode, batch_size))
+    batch = trainer.prepare(encoded, segments, np.random.default_rng(0), training=False)
+    return trainer.evaluate_loss(batch)
 
 
 def train_window(args):
+    """Training by windows, against PyTorch."""
     train_against_torch(args, "window", 512, 5)
 
 
 def train_sequence(args):
+    """Training by sequences, against PyTorch."""
     train_against_torch(args, "sequence", 2048, 64, "shared")
     train_against_torch(args, "sequence", 512, 64, "shared")
 
 
 def infer(args):
+    """Lists, against PyTorch and faiss; the first user gets the same videos."""
     log = make_log(args, 50_000)
     folder = folder_of(args, log)
-    output(
-        "user_vector.py",
-        f"--infer_set_path={log}",
-        *flags(folder),
-        f"--output_path={folder}/users.npz",
-    )
+    log_flag = f"--infer_set_path={log}"
+    output("user_vector.py", log_flag, *flags(folder), f"--output_path={folder}/users.npz")
     vectors = np.load(folder / "users.npz")["vectors"]
-    np.save(
-        folder / "users.npy", (vectors[:, 1:-1] / vectors[:, :1]).astype(np.float32)
-    )  # [1, u, 0] / norm -> u
-    command = ("infer.py", f"--infer_set_path={log}", *flags(folder))
-    first = output(*command).partition("\n")[0].split("\t")[1]
-    ids = load(folder)[3]["history_clicked_items"]
-    ours = [ids[pair.rsplit(":", 1)[0]] for pair in first.split(",")]
+    np.save(folder / "users.npy", unconverted_users(vectors))
+    command = ("infer.py", log_flag, *flags(folder))
+    first_list = output(*command).partition("\n")[0].split("\t")[1]
+    video_ids = load(folder).feature_dict[ITEMS]
+    ours = [video_ids[pair.rsplit(":", 1)[0]] for pair in first_list.split(",")]
     for name, package in (("torch_infer", "torch"), ("faiss", "faiss-cpu")):
-        assert peer(name, log, folder)["ids"] == ours, f"{name} finds other videos"
+        assert peer(name, log, folder)["ids"] == ours, f"{name} lists other videos"
+        row = (
+            f"infer.py, 50,000 users, {len(video_ids) - 1} videos, s "
+            f"({name} {metadata.version(package)})"
+        )
         compare(
             args,
-            f"infer.py, 50,000 users, {len(ids) - 1} videos, s ({name} {metadata.version(package)})",
+            row,
             lambda: seconds(*command),
             lambda name=name: peer(name, log, folder)["seconds"],
         )
 
 
 def user_vector(args):
+    """User vectors, against PyTorch; the first ones are equal."""
     log = make_log(args, 50_000)
     folder = folder_of(args, log)
-    ours = ("user_vector.py", f"--infer_set_path={log}", *flags(folder))
-    first = np.array(output(*ours).partition("\n")[0].split(","), float)
+    command = ("user_vector.py", f"--infer_set_path={log}", *flags(folder))
+    first = np.array([output(*command).partition("\n")[0].split(",")], float)
     theirs = ("torch_user_vector", log, folder)
-    assert np.allclose(first[1:-1] / first[0], peer(*theirs)["first"], atol=1e-5), (
-        "the vectors differ"
-    )
-    rows = in_turn(
+    their_first = peer(*theirs)["first"]
+    assert np.allclose(unconverted_users(first)[0], their_first, atol=1e-5), "the vectors differ"
+    ours, scripts, work = in_turn(
         args,
-        lambda: seconds(*ours),
+        lambda: seconds(*command),
         lambda: seconds(PEERS, *theirs),
         lambda: peer(*theirs)["seconds"],
     )
-    ours, *theirs = rows
-    for what, values in zip(
-        ("a whole script with our reader and savetxt", "the same without its imports"), theirs
-    ):
-        print_row(
-            f"user_vector.py, 50,000 users, s (PyTorch {metadata.version('torch')}, {what})",
-            ours,
-            values,
-        )
+    row = f"user_vector.py, 50,000 users, s (PyTorch {metadata.version('torch')}, {{}})"
+    print_row(row.format("a whole script with our reader and savetxt"), ours, scripts)
+    print_row(row.format("the same without its imports"), ours, work)
 
 
 def tower(args):
-    """A live service: the exported user tower against PyTorch, one user at a time and AT_A_TIME together."""
+    """A live service: the exported user tower against PyTorch, one user or AT_A_TIME together."""
     log = make_log(args, 50_000)
     folder = folder_of(args, log)
     output("user_vector.py", f"--export_dir={folder}", *flags(folder))
-    ours, theirs = zip(
-        *[
-            (
-                json.loads(output(PEERS, "tower", log, folder)),
-                json.loads(output(PEERS, "torch_tower", log, folder)),
-            )
-            for _ in range(args.rounds)
-        ]
+    ours, theirs = in_turn(
+        args,
+        lambda: json.loads(output(PEERS, "tower", log, folder)),
+        lambda: json.loads(output(PEERS, "torch_tower", log, folder)),
     )
     assert np.allclose(ours[0]["first"], theirs[0]["first"], atol=1e-5), "the vectors differ"
-    for what, name in (
-        (f"one user, ms, median of {REQUESTS}", "p50"),
-        ("one user, ms, 99th percentile", "p99"),
-        (f"{AT_A_TIME} users together, users/s", "rate"),
-    ):
+    figures = {
+        "p50": f"one user, ms, median of {REQUESTS}",
+        "p99": "one user, ms, 99th percentile",
+        "rate": f"{AT_A_TIME} users together, users/s",
+    }
+    for name, description in figures.items():
         print_row(
-            f"user tower, {what} (PyTorch {metadata.version('torch')})",
-            [side[name] for side in ours],
-            [side[name] for side in theirs],
+            f"user tower, {description} (PyTorch {metadata.version('torch')})",
+            [facts[name] for facts in ours],
+            [facts[name] for facts in theirs],
             higher_is_better=name == "rate",
         )
 
 
 def item_vector(args):
+    """Video vectors, against numpy.savetxt."""
     folder = million_videos(args)
     compare(
         args,
@@ -424,14 +448,11 @@ def item_vector(args):
 
 def archive(args):
     """Saving and loading 1 GB of parameters, against writing and reading as many bytes."""
-    from utils import read_archive, write_archive
-
     rng = np.random.default_rng(0)
     arrays = {f"table_{width}": rng.random((2_600_000, width), np.float32) for width in (64, 31, 1)}
-    data, path, plain = (
-        rng.bytes(sum(value.nbytes for value in arrays.values())),
-        *(args.work_dir / name for name in ("large.tar.gz", "large.bin")),
-    )
+    data = rng.bytes(sum(value.nbytes for value in arrays.values()))
+    path = str(args.work_dir / "large.tar.gz")
+    plain = args.work_dir / "large.bin"
 
     def write():
         with open(plain, "wb") as stream:
@@ -460,6 +481,7 @@ def archive(args):
 
 
 def start(args):
+    """Time of --help, and of infer.py for one user."""
     for script in SCRIPTS:
         taken = [seconds(script, "--help") for _ in range(args.rounds)]
         print(f"| {script} --help, s | {statistics.median(taken):.2f} | | |", flush=True)
@@ -477,6 +499,7 @@ def start(args):
 
 
 def flat(args):
+    """Whether speed depends on the number of videos or of passes."""
     compare_training(
         args,
         "training, window, instances/s with a million videos, {} (with ten thousand)",
@@ -486,10 +509,8 @@ def flat(args):
     for videos in (100_000, 1_000_000):
         peak = memory_of(*train_command(args, videos=videos))
         size = (args.work_dir / "trained" / "model_pass_00000.tar.gz").stat().st_size / 1e6
-        print(
-            f"| training, window, peak MB with {videos:,} videos (MB of parameters) | {peak:.0f} | {size:.0f} | |",
-            flush=True,
-        )
+        name = f"training, window, peak MB with {videos:,} videos (MB of parameters)"
+        print(f"| {name} | {peak:.0f} | {size:.0f} | |", flush=True)
     rates = train(args, "--num_passes=20", users=1000)
     print_row(
         "training, instances/s of passes 18 to 20 (of passes 2 to 4)",
@@ -507,19 +528,20 @@ def ranks(args):
         "--nproc_per_node=2",
         f"--log_dir={args.work_dir}/ranks",
     )
-    for mode, batch_size, *flags in (
-        ("window", 4096),
-        ("window", 512),
-        ("sequence", 4096, "--loss=ranking_nce", "--shared_negatives", "--num_negatives=512"),
-    ):
-        settings = (
+    runs = [
+        ("window", 4096, []),
+        ("window", 512, []),
+        ("sequence", 4096, ["--loss=ranking_nce", "--shared_negatives", "--num_negatives=512"]),
+    ]
+    for mode, batch_size, loss_flags in runs:
+        settings = [
             "--threads=1",
             "--device=cpu",
             "--num_passes=2",
             f"--instances={mode}",
             f"--batch_size={batch_size}",
-            *flags,
-        )
+            *loss_flags,
+        ]
         compare_training(
             args,
             f"training, {mode}, batches of {batch_size}, two ranks, instances/s, {{}} (one rank)",
@@ -529,24 +551,19 @@ def ranks(args):
 
 
 def exchange(args):
-    """What a step exchanges between ranks: gradients of the rows that its batch needs, and of the dense layers."""
+    """Bytes that ranks exchange in a step: gradients of the needed rows and of the dense layers."""
     log, folder = make_log(args, 5000), folder_of(args, make_log(args, 50_000))
     for mode, negatives, shared in (("window", 5, False), ("sequence", 512, True)):
         trainer, encoded = trainer_of(log, folder, negatives, shared)
-        dense, tables = (
-            sum(each.size for each in trainer.network.dense_parameters()),
-            trainer.network.tables(),
-        )
+        dense = sum(parameter.size for parameter in trainer.network.dense_parameters())
+        widths = {name: table.weight.shape[1] for name, table in trainer.network.tables().items()}
         for batch_size in (512, 4096, 32_768):
-            _, distinct, *_ = trainer.prepare(
-                encoded, next(stretches_of(encoded, mode, batch_size)), np.random.default_rng(0)
-            )
-            numbers = dense + sum(
-                len(ids) * tables[name].weight.shape[1] for name, ids in distinct.items()
-            )
-            print(
-                f"| gradients of a step, {mode}, {batch_size} instances, MB | {4 * numbers / 1e6:.1f} | | |"
-            )
+            segments = next(segments_of(encoded, mode, batch_size))
+            batch = trainer.prepare(encoded, segments, np.random.default_rng(0))
+            rows = sum(len(ids) * widths[name] for name, ids in batch.distinct.items())
+            megabytes = 4 * (dense + rows) / 1e6
+            name = f"gradients of a step, {mode}, {batch_size} instances, MB"
+            print(f"| {name} | {megabytes:.1f} | | |")
 
 
 COMPARISONS = {
@@ -578,25 +595,20 @@ def main():
         "--work_dir",
         type=lambda path: Path(path).resolve(),
         default="output/bench",
-        help="where logs and models go; what is there already is used again",
+        help="folder for logs and models; existing ones are used again",
     )
     args = parser.parse_args()
     unknown = set(args.names) - COMPARISONS.keys()
     if unknown:
         parser.error(f"no comparison is called {', '.join(sorted(unknown))}")
     if os.getloadavg()[0] > 1:
-        print(
-            "warning: other work is running, which slows PyTorch's waiting threads most",
-            file=sys.stderr,
-        )
+        print("warning: other processes are running, which slows PyTorch most", file=sys.stderr)
     args.work_dir.mkdir(parents=True, exist_ok=True)
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
-        processor = next(
-            line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")
-        )
+        models = [line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")]
     print(
-        f"{processor}, {os.cpu_count()} cores; Python {platform.python_version()}, numpy {np.__version__}, "
-        f"paddlepaddle {metadata.version('paddlepaddle')}\n"
+        f"{models[0]}, {os.cpu_count()} cores; Python {platform.python_version()}, "
+        f"numpy {np.__version__}, paddlepaddle {metadata.version('paddlepaddle')}\n"
     )
     print("| What (peer) | Ours | Peer | Ratio |\n|---|---|---|---|", flush=True)
     for name in args.names or COMPARISONS:

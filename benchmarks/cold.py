@@ -1,11 +1,16 @@
-"""What a model does for videos with few clicks: recall@10 of such targets, their share and coverage in the lists.
+"""Quality for videos with few clicks: recall@10, share of the lists, coverage.
 
-    python benchmarks/cold.py --train_set_path=./data/beauty/train.txt.gz --test_set_path=./data/beauty/test.txt.gz \\
-        --feature_dict=output/quality/beauty/feature_dict.pkl MODEL.tar.gz OTHER_MODEL.tar.gz ...
+    python benchmarks/cold.py --train_set_path=./data/beauty/train.txt.gz \\
+        --test_set_path=./data/beauty/test.txt.gz \\
+        --feature_dict=output/quality/beauty/feature_dict.pkl \\
+        MODEL.tar.gz OTHER_MODEL.tar.gz ...
 
-Rows are videos by their clicks in the training log. Lists are the ten best for each test user, earlier clicks removed.
-A target without any click in the training log is not in its dictionary: a miss.
+Prints a Markdown table; its rows are videos by their number of clicks in the training log. The
+lists are the ten best videos of each test user, earlier clicks removed. A target without a click in
+the training log is not in the dictionary: a miss.
 """
+
+from __future__ import annotations
 
 import argparse
 import sys
@@ -13,15 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import infer
-from candgen.model.model_file import load_model, start_network
+import network_conf
+from candgen.data.dictionary import load_feature_dict
+from candgen.model.layers import use_device
+from candgen.model.model_file import load_model
 from candgen.serving.evaluation import evaluate_model
 from candgen.serving.topn import TopN
 from reader import Reader
 
 import numpy as np
 
-CLASSES = {
+# {name of a row: fewest and most clicks in the training log}
+CLICK_RANGES = {
     "0": (0, 0),
     "1-4": (1, 4),
     "5-9": (5, 9),
@@ -30,48 +38,67 @@ CLASSES = {
 }
 
 
-def top_lists(args, path, log, pool):
-    """Ten best videos of each line with a click, from what precedes the last one, int64 [L, 10]."""
-    args.model_path = path
-    metadata, parameters, _, _ = load_model(args)
-    top_n = TopN(parameters["nce_w"], parameters["nce_b"])
-    return evaluate_model(start_network(args, metadata, parameters), top_n, log, pool.map)[1]
+def best_videos(model_path, feature_dict_path, log, pool):
+    """The ten best videos of each line with a click, for its last click, int64 [lines, 10]."""
+    model = load_model(model_path, feature_dict_path)
+    network = network_conf.load_network(model)
+    _, ids = evaluate_model(network, TopN(model.nce_w, model.nce_b), log, pool.map)
+    return ids
 
 
-def main():
+def cells_of(in_range, target, lists):
+    """Cells of a row: recall@10, share of the lists and coverage, for each model.
+
+    Parameters
+    ----------
+    in_range : bool [videos], the videos of the row.
+    target : int64 [lines], last clicks; 0 for an unknown video.
+    lists : of each model int64 [lines, 10]; 0 for none.
+    """
+    is_hit = [(ids == target[:, None]).any(1) & (target > 0) for ids in lists]
+    recall = [hit[in_range[target]].mean() for hit in is_hit]
+    share = [(in_range[ids] & (ids > 0)).mean() for ids in lists]
+    num_videos = max(in_range[1:].sum(), 1)
+    coverage = [in_range[np.unique(ids[ids > 0])].sum() / num_videos for ids in lists]
+    return [f"{value:.4f}" for value in (*recall, *share, *coverage)]
+
+
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name in ("--train_set_path", "--test_set_path", "--feature_dict"):
-        parser.add_argument(name, required=True)
+    parser.add_argument("--train_set_path", required=True)
+    parser.add_argument("--test_set_path", required=True)
+    parser.add_argument("--feature_dict", required=True)
     parser.add_argument("--device")
-    parser.add_argument("models", nargs="+")
-    args = parser.parse_args()
-    reader = Reader(infer.utils.load_feature_dict(args.feature_dict))
-    [train], [test] = reader.encode(args.train_set_path), reader.encode(args.test_set_path)
-    clicks = np.bincount(train.videos.item[train.clicks], minlength=test.videos.item.max() + 1)
-    clicks[0] = 0  # <unk>: a video outside the dictionary
+    parser.add_argument("models", nargs="+", help="model_pass_*.tar.gz")
+    return parser.parse_args(argv)
+
+
+def main():
+    args = parse_args()
+    use_device(args.device)
+    reader = Reader(load_feature_dict(args.feature_dict))
+    [train] = reader.encode(args.train_set_path)
+    [test] = reader.encode(args.test_set_path)
+    clicks = np.bincount(train.videos.item[train.clicks], minlength=int(test.videos.item.max()) + 1)
     target = test.last_item[test.last_item >= 0]
     with ThreadPoolExecutor(2) as pool:
-        lists = [top_lists(args, path, test, pool) for path in args.models]
-    names = " | ".join(
-        f"{title}: {Path(path).parent.name}"
-        for title in ("recall@10", "share of lists", "coverage@10")
+        lists = [best_videos(path, args.feature_dict, test, pool) for path in args.models]
+
+    columns = [
+        f"{metric}: {Path(path).parent.name}"
+        for metric in ("recall@10", "share of lists", "coverage@10")
         for path in args.models
-    )
-    print(
-        f"| clicks in training | videos | targets | {names} |\n|---{'|---' * (2 + 3 * len(lists))}|"
-    )
-    for name, (least, most) in CLASSES.items():
-        chosen = (clicks >= least) & (clicks <= most)
-        chosen[0] = least == 0
-        of_class = chosen[target]
-        hits = [(ids == target[:, None]).any(1) & (target > 0) for ids in lists]
-        cells = [f"{hit[of_class].mean():.4f}" for hit in hits]
-        cells += [f"{(chosen[ids] & (ids > 0)).mean():.4f}" for ids in lists]
-        videos = chosen[1:].sum()
-        cells += [f"{chosen[np.unique(ids[ids > 0])].sum() / max(videos, 1):.4f}" for ids in lists]
-        print(f"| {name} | {videos} | {of_class.sum()} | {' | '.join(cells)} |")
+    ]
+    print(f"| clicks in training | videos | targets | {' | '.join(columns)} |")
+    print("|---" * (3 + len(columns)) + "|")
+    for name, (fewest, most) in CLICK_RANGES.items():
+        in_range = (clicks >= fewest) & (clicks <= most)
+        in_range[0] = fewest == 0  # <unk>: targets outside the dictionary
+        cells = cells_of(in_range, target, lists)
+        num_videos, num_targets = in_range[1:].sum(), in_range[target].sum()
+        print(f"| {name} | {num_videos} | {num_targets} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

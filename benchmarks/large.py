@@ -1,18 +1,23 @@
-"""A million videos and five million users: time, peak memory and sizes of files of each step, as Markdown.
+"""A million videos and five million users: time, peak memory and file sizes of each step.
 
     python benchmarks/large.py --work_dir=/data/large [--users=5000000] [--videos=1000000]
 
-Makes a log (mean of 6 clicks a user) and a folder of four parts that are that log; counts both; trains one pass over a
-tenth of the users with all parameters; top-30 for 100,000 users; both exports; trains on the folder for --seconds and
-watches memory. Wants some 20 GB of disk.
+Generates a log (mean of 6 clicks per user) and a folder of four parts, each of which is that log.
+Counts both; trains one pass over a tenth of the users with all parameters; makes lists of 30 for
+100,000 users; exports both kinds of vectors; trains on the folder for --seconds and measures
+memory. Prints Markdown. Needs some 20 GB of disk space.
 """
 
+from __future__ import annotations
+
 import argparse
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 from bench import ROOT, output
@@ -35,7 +40,7 @@ def size(path):
 
 
 def resident(pid):
-    """MB of memory of a process and all its children; what they share counts for each."""
+    """MB of memory of a process and all its children; shared memory counts for each of them."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -45,31 +50,80 @@ def resident(pid):
 
 
 def measured(name, *command, made=None, seconds=None):
-    """Print the row of a command: seconds, peak MB, GB of what it made.
+    """Print the row of a command: seconds, peak MB, GB of its files.
 
-    One that is ended after some `seconds` has the peak of each quarter of them.
+    Parameters
+    ----------
+    made : path of the files that the command writes.
+    seconds : kill the command after this time, and print the peak of each quarter of it.
     """
     process = subprocess.Popen(
         [sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.DEVNULL
     )
-    started, peaks = time.perf_counter(), [0.0] * (4 if seconds else 1)
+    started = time.perf_counter()
+    peaks = [0.0] * (4 if seconds else 1)
     while process.poll() is None:
-        passed = time.perf_counter() - started
-        if seconds and passed >= seconds:
+        elapsed = time.perf_counter() - started
+        if seconds and elapsed >= seconds:
             process.send_signal(signal.SIGKILL)
             break
-        quarter = int(4 * passed / seconds) if seconds else 0
+        quarter = int(4 * elapsed / seconds) if seconds else 0
         peaks[quarter] = max(peaks[quarter], resident(process.pid))
         time.sleep(0.2)
     process.wait()
-    taken = (
-        f"{time.perf_counter() - started:.0f}" if seconds or not process.returncode else "failed"
-    )
+    is_complete = seconds or not process.returncode
+    taken = f"{time.perf_counter() - started:.0f}" if is_complete else "failed"
+    peak = ", ".join(f"{peak:.0f}" for peak in peaks)
     written = f"{size(made):.2f}" if made else "-"
-    print(
-        f"| {name} | {taken} | {', '.join(f'{peak:.0f}' for peak in peaks)} | {written} |",
-        flush=True,
+    print(f"| {name} | {taken} | {peak} | {written} |", flush=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Logs:
+    """The logs of the work folder.
+
+    Attributes
+    ----------
+    whole : the log.
+    parts : folder of four hard links to it.
+    tenth : its first tenth.
+    served : 100,000 lines.
+    tested : 1,000 lines.
+    """
+
+    whole: Path
+    parts: Path
+    tenth: Path
+    served: Path
+    tested: Path
+
+
+def make_logs(folder, users, videos):
+    """Generate the logs; an existing log is used again."""
+    logs = Logs(
+        folder / "log.txt",
+        folder / "parts",
+        folder / "tenth.txt",
+        folder / "some.txt",
+        folder / "few.txt",
     )
+    logs.parts.mkdir(parents=True, exist_ok=True)
+    if not logs.whole.exists():
+        output(
+            "benchmarks/make_log.py",
+            f"--users={users}",
+            f"--videos={videos}",
+            "--mean_history=6",
+            f"--output_path={logs.whole}",
+        )
+    for number in range(4):
+        part = logs.parts / f"part-{number:05d}"
+        if not part.exists():
+            os.link(logs.whole, part)  # a symbolic link would be the same file given twice
+    for path, lines in ((logs.tenth, users // 10), (logs.served, 100_000), (logs.tested, 1000)):
+        with logs.whole.open() as whole, path.open("w") as stream:
+            stream.writelines(islice(whole, lines))
+    return logs
 
 
 def main():
@@ -82,38 +136,23 @@ def main():
     parser.add_argument("--seconds", type=float, default=1500)
     args = parser.parse_args()
     folder = args.work_dir
-    log, parts, tenth, some, few = (
-        folder / name for name in ("log.txt", "parts", "tenth.txt", "some.txt", "few.txt")
-    )
-    parts.mkdir(parents=True, exist_ok=True)
-    if not log.exists():
-        output(
-            "benchmarks/make_log.py",
-            f"--users={args.users}",
-            f"--videos={args.videos}",
-            "--mean_history=6",
-            f"--output_path={log}",
-        )
-    for number in range(4):
-        if not (parts / f"part-{number:05d}").exists():
-            (parts / f"part-{number:05d}").symlink_to(log)
-    for path, lines in ((tenth, args.users // 10), (some, 100_000), (few, 1000)):
-        with log.open() as whole, path.open("w") as stream:
-            stream.writelines(line for line, _ in zip(whole, range(lines)))
+    logs = make_logs(folder, args.users, args.videos)
+    gigabytes = size(logs.whole)
     print("| step | seconds | peak MB | GB written |\n|---|---|---|---|")
-    counted, limit = folder / "counted", "--feat_appear_limit=1"
+    counted = folder / "counted"
+    limit = "--feat_appear_limit=1"
     measured(
-        f"data_processor.py, {size(log):.1f} GB",
+        f"data_processor.py, {gigabytes:.1f} GB",
         "data_processor.py",
-        f"--train_set_path={log}",
+        f"--train_set_path={logs.whole}",
         f"--output_dir={counted}",
         limit,
         made=counted,
     )
     measured(
-        f"data_processor.py, {4 * size(log):.1f} GB in four parts",
+        f"data_processor.py, {4 * gigabytes:.1f} GB in four parts",
         "data_processor.py",
-        f"--train_set_path={parts}",
+        f"--train_set_path={logs.parts}",
         f"--output_dir={folder}/counted-parts",
         limit,
     )
@@ -125,8 +164,8 @@ def main():
     measured(
         "train.py, one pass over a tenth of the users, model and checkpoint",
         "train.py",
-        f"--train_set_path={tenth}",
-        f"--test_set_path={few}",
+        f"--train_set_path={logs.tenth}",
+        f"--test_set_path={logs.tested}",
         f"--model_output_dir={trained}",
         *dictionary,
         *TRAIN,
@@ -134,11 +173,13 @@ def main():
     )
     print((trained / "metrics.jsonl").read_text(), file=sys.stderr)
     model = (f"--model_path={trained}/model_pass_00000.tar.gz", dictionary[0])
-    measured("infer.py, top 30 of 100,000 users", "infer.py", f"--infer_set_path={some}", *model)
+    measured(
+        "infer.py, top 30 of 100,000 users", "infer.py", f"--infer_set_path={logs.served}", *model
+    )
     measured(
         "user_vector.py, 100,000 users",
         "user_vector.py",
-        f"--infer_set_path={some}",
+        f"--infer_set_path={logs.served}",
         *model,
         f"--output_path={folder}/users.npz",
         made=folder / "users.npz",
@@ -151,10 +192,10 @@ def main():
         made=folder / "videos.npz",
     )
     measured(
-        f"train.py, {4 * size(log):.1f} GB in four parts, ended in its first pass",
+        f"train.py, {4 * gigabytes:.1f} GB in four parts, ended in its first pass",
         "train.py",
-        f"--train_set_path={parts}",
-        f"--test_set_path={few}",
+        f"--train_set_path={logs.parts}",
+        f"--test_set_path={logs.tested}",
         f"--model_output_dir={folder}/streamed",
         *dictionary,
         *TRAIN,

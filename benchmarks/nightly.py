@@ -1,27 +1,34 @@
-"""Tomorrow's log, and videos that nobody has clicked on: a warm start against training on everything.
+"""Warm start against training on everything, and videos without clicks (docs/quality.md).
 
     python benchmarks/nightly.py --log_dir=./data/ml-100k
     python benchmarks/nightly.py --log_dir=./data/beauty --preset=classic
     python benchmarks/nightly.py --log_dir=./data/beauty --held_out=0.05
 
---log_dir holds train.txt and test.txt (or .txt.gz). Each user's history is cut: the first four fifths of the clicks are
-the log of before, the others the new part. Rows: the model of before; some passes over the new part from there, without
-and with --context_set_path, the log of before; a cold one, five passes over everything. With --held_out that share of
-the videos loses all clicks in the training log and is given as a catalogue. Prints Markdown, on the last clicks of the
-test log: metrics, share of new videos in the lists of ten and among the targets, recall@10 of such targets.
+--log_dir holds train.txt and test.txt (or .txt.gz). Each user's history is cut: the first four
+fifths of the clicks are the earlier log, the others the new part. Rows: the model of the earlier
+log; passes over the new part that start from it, without and with --context_set_path, the earlier
+log; a cold model, five passes over everything. With --held_out, that share of the videos loses all
+clicks in the training log and is given as a catalogue.
+
+Prints Markdown, on the last clicks of the test log: metrics, the share of new videos in the lists
+of ten and among the targets, and recall@10 of such targets.
 """
 
+from __future__ import annotations
+
 import argparse
+import dataclasses
 import gzip
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from candgen.data.dictionary import ITEMS
-from candgen.model.model_file import load_model, start_network
+import network_conf
+from candgen.data.dictionary import ITEMS, LOG_COLUMNS
+from candgen.model.layers import use_device
+from candgen.model.model_file import load_model
 from candgen.serving.evaluation import evaluate_model
 from candgen.serving.topn import TopN
 from reader import Reader
@@ -30,78 +37,180 @@ import numpy as np
 from quality import ROOT, log_of
 
 METRICS = ("recall@10", "ndcg@10", "recall@50", "coverage@10")
+COLD_PASSES = 5
+LIMIT = "--feat_appear_limit=1"
+HISTORY = LOG_COLUMNS.index("history")
 
 
-def lines_of(path):
-    """[[columns, [video-info, ...]], ...] of a log."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as stream:
+@dataclasses.dataclass(frozen=True)
+class UserLine:
+    """A line of a log: its columns, and the video-infos of its history."""
+
+    columns: list[str]
+    infos: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What all runs have in common.
+
+    Attributes
+    ----------
+    log_dir : folder of the logs.
+    folder : where logs, dictionaries and models go.
+    preset, seed : of train.py.
+    """
+
+    log_dir: Path
+    folder: Path
+    preset: str
+    seed: int
+
+    def count(self, dictionary, logs, *flags):
+        """Make the folder of a dictionary from some logs by data_processor.py."""
+        run(
+            "data_processor.py",
+            "--train_set_path",
+            *logs,
+            f"--output_dir={self.folder / dictionary}",
+            LIMIT,
+            *flags,
+        )
+
+    def train(self, output, log, dictionary, passes, *flags):
+        """Train on a log by train.py; returns the path of the last model."""
+        folder = self.folder
+        run(
+            "train.py",
+            f"--train_set_path={log}",
+            f"--test_set_path={log_of(self.log_dir, 'test')}",
+            f"--seed={self.seed}",
+            f"--model_output_dir={folder / output}",
+            f"--feature_dict={folder / dictionary}/feature_dict.pkl",
+            f"--item_freq={folder / dictionary}/item_freq.pkl",
+            "--no-rules",
+            f"--preset={self.preset}",
+            f"--num_passes={passes}",
+            *flags,
+        )
+        return folder / output / f"model_pass_{passes - 1:05d}.tar.gz"
+
+    def print_row(self, name, model_path, dictionary, new_videos):
+        """Evaluate a model on the test log; `new_videos` is a set of names."""
+        test_log = log_of(self.log_dir, "test")
+        model = load_model(str(model_path), f"{self.folder / dictionary}/feature_dict.pkl")
+        network = network_conf.load_network(model)
+        [log] = Reader(model.feature_dict).encode(str(test_log))
+        with ThreadPoolExecutor(2) as pool:
+            metrics, ids = evaluate_model(network, TopN(model.nce_w, model.nce_b), log, pool.map)
+
+        video_ids = model.feature_dict[ITEMS]
+        is_new_video = np.array([video in new_videos for video in video_ids])
+        targets = [video_of(line.infos[-1]) for line in read_log(test_log) if line.infos]
+        target_ids = np.array([video_ids.get(target, 0) for target in targets])
+        is_new_target = np.array([target in new_videos for target in targets])
+        is_hit = (ids == target_ids[:, None]).any(1) & (target_ids > 0)
+        figures = [metrics[metric] for metric in METRICS]
+        figures += [is_new_video[ids].mean(), is_new_target.mean()]
+        figures.append(is_hit[is_new_target].mean() if is_new_target.any() else 0)
+        print(f"| {name} | {' | '.join(f'{value:.4f}' for value in figures)} |", flush=True)
+
+
+def video_of(info):
+    """The video-id of a video-info."""
+    return info.rsplit(":", 2)[0]
+
+
+def read_log(path):
+    """The lines of a log, list of UserLine."""
+    open_log = gzip.open if path.suffix == ".gz" else open
+    with open_log(path, "rt", encoding="utf-8") as stream:
         rows = [line.rstrip("\n").split("\t") for line in stream]
-    return [[columns, [] if columns[3] == "NULL" else columns[3].split(";")] for columns in rows]
+    return [
+        UserLine(row, [] if row[HISTORY] == "NULL" else row[HISTORY].split(";")) for row in rows
+    ]
 
 
 def write_log(path, lines):
-    path.write_text(
-        "".join(
-            "\t".join([*columns[:3], ";".join(infos) or "NULL", columns[4]]) + "\n"
-            for columns, infos in lines
-        ),
-        encoding="utf-8",
-    )
+    """Write a log with the histories of some lines."""
+    with open(path, "w", encoding="utf-8") as stream:
+        for line in lines:
+            columns = list(line.columns)
+            columns[HISTORY] = ";".join(line.infos) or "NULL"
+            stream.write("\t".join(columns) + "\n")
 
 
 def run(script, *flags):
+    """Run a script of the project."""
     command = [sys.executable, ROOT / script, *flags]
     print("$", " ".join(map(str, command)), file=sys.stderr)
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
-def train(args, folder, output, log, dictionary, passes, *flags):
-    """Train and return the path of the last model."""
-    run(
-        "train.py",
-        f"--train_set_path={log}",
-        f"--test_set_path={log_of(args.log_dir, 'test')}",
-        f"--seed={args.seed}",
-        f"--model_output_dir={folder}/{output}",
-        f"--feature_dict={folder}/{dictionary}/feature_dict.pkl",
-        "--no-rules",
-        f"--item_freq={folder}/{dictionary}/item_freq.pkl",
-        f"--preset={args.preset}",
-        f"--num_passes={passes}",
-        *flags,
-    )
-    return folder / output / f"model_pass_{passes - 1:05d}.tar.gz"
-
-
-def row(args, name, model, dictionary, new, pool):
-    """A row of the table; `new` are names of videos."""
-    side = SimpleNamespace(
-        model_path=str(model), feature_dict=f"{dictionary}/feature_dict.pkl", device=None
-    )
-    metadata, parameters, _, feature_dict = load_model(side)
-    [log] = Reader(feature_dict).encode(log_of(args.log_dir, "test"))
-    metrics, ids = evaluate_model(
-        start_network(side, metadata, parameters),
-        TopN(parameters["nce_w"], parameters["nce_b"]),
-        log,
-        pool.map,
-    )
-    is_new = np.array([video in new for video in feature_dict[ITEMS]])
-    targets = [
-        infos[-1].rsplit(":", 2)[0] for _, infos in lines_of(log_of(args.log_dir, "test")) if infos
+def compare_catalogue(experiment, lines, share, passes):
+    """Rows with and without a catalogue; `share` of the videos lose all clicks in training."""
+    folder = experiment.folder
+    infos = sorted({info for line in lines for info in line.infos})
+    videos = sorted({video_of(info) for info in infos})
+    rng = np.random.default_rng(experiment.seed)
+    new_videos = set(rng.choice(videos, int(share * len(videos)), replace=False).tolist())
+    kept = [
+        UserLine(line.columns, [info for info in line.infos if video_of(info) not in new_videos])
+        for line in lines
     ]
-    wanted = np.array([feature_dict[ITEMS].get(target, 0) for target in targets])
-    among = np.array([target in new for target in targets])
-    hits = (ids == wanted[:, None]).any(1) & (wanted > 0)
+    log, catalogue = folder / "kept.txt", folder / "catalogue.txt"
+    write_log(log, kept)
+    catalogue.write_text("\n".join(infos), encoding="utf-8")
+    for name, flags in {"without": [], "with": [f"--catalogue_path={catalogue}"]}.items():
+        experiment.count(name, [log], *flags)
+        model = experiment.train(f"{name}-model", log, name, passes, *flags)
+        experiment.print_row(f"{name} a catalogue", model, name, new_videos)
+
+
+def compare_warm_start(experiment, lines, passes, warm_passes, warm_rate):
+    """Rows of the earlier model, of warm starts from it, and of a cold model."""
+    folder = experiment.folder
+    earlier_log, new_log = folder / "before.txt", folder / "new.txt"
+    cuts = [4 * len(line.infos) // 5 for line in lines]
+    earlier = [UserLine(line.columns, line.infos[:cut]) for line, cut in zip(lines, cuts)]
+    new = [UserLine(line.columns, line.infos[cut:]) for line, cut in zip(lines, cuts)]
+    write_log(earlier_log, earlier)
+    write_log(new_log, new)
+    experiment.count("before", [earlier_log])
+    base_dictionary = f"--base_feature_dict={folder}/before/feature_dict.pkl"
+    experiment.count("now", [earlier_log, new_log], base_dictionary)
+    experiment.count("cold", [earlier_log, new_log])
+
+    earlier_videos = {video_of(info) for line in earlier for info in line.infos}
+    clicked = [video_of(info) for line in new for info in line.infos]
+    new_videos = set(clicked) - earlier_videos
+    new_share = np.mean([video in new_videos for video in clicked])
     print(
-        f"| {name} | {' | '.join(f'{metrics[metric]:.4f}' for metric in METRICS)} | {is_new[ids].mean():.4f} | "
-        f"{among.mean():.4f} | {hits[among].mean() if among.any() else 0:.4f} |",
-        flush=True,
+        f"{len(new_videos)} new videos, {new_share:.4f} of the clicks of the new part",
+        file=sys.stderr,
     )
 
+    model = experiment.train("before-model", earlier_log, "before", passes)
+    experiment.print_row("before", model, "before", new_videos)
+    warm_flags = [
+        f"--learning_rate={warm_rate}",
+        f"--init_model_path={folder}/before-model/checkpoint.tar.gz",
+        f"--init_feature_dict={folder}/before/feature_dict.pkl",
+    ]
+    variants = {
+        "alone": [],
+        "with the clicks before it": [f"--context_set_path={earlier_log}"],
+    }
+    for name, flags in variants.items():
+        model = experiment.train("warm-model", new_log, "now", warm_passes, *warm_flags, *flags)
+        row = f"warm, {warm_passes} passes over the new part {name}"
+        experiment.print_row(row, model, "now", new_videos)
+    log = log_of(experiment.log_dir, "train")
+    model = experiment.train("cold-model", log, "cold", COLD_PASSES)
+    experiment.print_row("cold, five passes over everything", model, "cold", new_videos)
 
-def main():
+
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -109,120 +218,43 @@ def main():
         "--log_dir", required=True, type=Path, help="folder of train.txt and test.txt, or .txt.gz"
     )
     parser.add_argument(
-        "--work_dir", default="output/nightly", type=Path, help="where logs and models go"
+        "--work_dir", default="output/nightly", type=Path, help="folder for logs and models"
     )
     parser.add_argument("--preset", default="best", help="of train.py")
-    parser.add_argument("--passes", default=8, type=int, help="of the model of before")
+    parser.add_argument("--passes", default=8, type=int, help="of the earlier model")
     parser.add_argument(
         "--warm_rate", default=0.001, type=float, help="learning rate of the warm start"
     )
     parser.add_argument(
-        "--warm_passes", default=3, type=int, help="over the new part, of the warm start"
+        "--warm_passes", default=3, type=int, help="of the warm start, over the new part"
     )
     parser.add_argument(
         "--held_out", default=0.0, type=float, help="share of the videos without clicks in training"
     )
     parser.add_argument("--seed", default=0, type=int)
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main():
+    args = parse_args()
+    use_device(None)
     folder = args.work_dir / f"{args.log_dir.name}-{args.preset}"
     folder.mkdir(parents=True, exist_ok=True)
-    lines, limit = lines_of(log_of(args.log_dir, "train")), "--feat_appear_limit=1"
-    print(
-        f"| {args.log_dir.name}, {args.preset} | {' | '.join(METRICS)} | new videos in lists | among targets | their "
-        f"recall@10 |\n|---{'|---' * (len(METRICS) + 3)}|",
-        flush=True,
-    )
-    with ThreadPoolExecutor(2) as pool:
-        if args.held_out:
-            infos = sorted({info for _, history in lines for info in history})
-            videos = sorted({info.rsplit(":", 2)[0] for info in infos})
-            rng = np.random.default_rng(args.seed)
-            new = set(rng.choice(videos, int(args.held_out * len(videos)), replace=False).tolist())
-            write_log(
-                folder / "kept.txt",
-                [
-                    [columns, [info for info in history if info.rsplit(":", 2)[0] not in new]]
-                    for columns, history in lines
-                ],
-            )
-            (folder / "catalogue.txt").write_text("\n".join(infos), encoding="utf-8")
-            for name, flags in (
-                ("without", ()),
-                ("with", (f"--catalogue_path={folder}/catalogue.txt",)),
-            ):
-                run(
-                    "data_processor.py",
-                    f"--train_set_path={folder}/kept.txt",
-                    f"--output_dir={folder}/{name}",
-                    limit,
-                    *flags,
-                )
-                model = train(
-                    args, folder, f"{name}-model", f"{folder}/kept.txt", name, args.passes, *flags
-                )
-                row(args, f"{name} a catalogue", model, folder / name, new, pool)
-            return
-        cut = [(columns, infos, 4 * len(infos) // 5) for columns, infos in lines]
-        write_log(
-            folder / "before.txt", [(columns, infos[:place]) for columns, infos, place in cut]
-        )
-        write_log(folder / "new.txt", [(columns, infos[place:]) for columns, infos, place in cut])
-        logs = [f"{folder}/before.txt", f"{folder}/new.txt"]
-        run(
-            "data_processor.py",
-            f"--train_set_path={logs[0]}",
-            f"--output_dir={folder}/before",
-            limit,
-        )
-        run(
-            "data_processor.py",
-            "--train_set_path",
-            *logs,
-            f"--output_dir={folder}/now",
-            limit,
-            f"--base_feature_dict={folder}/before/feature_dict.pkl",
-        )
-        run("data_processor.py", "--train_set_path", *logs, f"--output_dir={folder}/cold", limit)
-        seen = [
-            {info.rsplit(":", 2)[0] for _, infos in lines_of(Path(log)) for info in infos}
-            for log in logs
-        ]
-        new = seen[1] - seen[0]
-        clicks = [
-            info.rsplit(":", 2)[0] in new for _, infos in lines_of(Path(logs[1])) for info in infos
-        ]
-        print(
-            f"{len(new)} new videos, {np.mean(clicks):.4f} of the clicks of the new part",
-            file=sys.stderr,
-        )
-        before = train(args, folder, "before-model", logs[0], "before", args.passes)
-        row(args, "before", before, folder / "before", new, pool)
-        for name, flags in (
-            ("alone", ()),
-            ("with the clicks before it", (f"--context_set_path={logs[0]}",)),
-        ):
-            warm = train(
-                args,
-                folder,
-                "warm-model",
-                logs[1],
-                "now",
-                args.warm_passes,
-                f"--learning_rate={args.warm_rate}",
-                f"--init_model_path={folder}/before-model/checkpoint.tar.gz",
-                f"--init_feature_dict={folder}/before/feature_dict.pkl",
-                *flags,
-            )
-            row(
-                args,
-                f"warm, {args.warm_passes} passes over the new part {name}",
-                warm,
-                folder / "now",
-                new,
-                pool,
-            )
-        cold = train(args, folder, "cold-model", str(log_of(args.log_dir, "train")), "cold", 5)
-        row(args, "cold, five passes over everything", cold, folder / "cold", new, pool)
+    experiment = Experiment(args.log_dir, folder, args.preset, args.seed)
+    lines = read_log(log_of(args.log_dir, "train"))
+    columns = [
+        f"{args.log_dir.name}, {args.preset}",
+        *METRICS,
+        "new videos in lists",
+        "among targets",
+        "their recall@10",
+    ]
+    print(f"| {' | '.join(columns)} |")
+    print("|---" * len(columns) + "|", flush=True)
+    if args.held_out:
+        compare_catalogue(experiment, lines, args.held_out, args.passes)
+    else:
+        compare_warm_start(experiment, lines, args.passes, args.warm_passes, args.warm_rate)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The same work done by others: polars, PyTorch, faiss. Each prints a JSON object with the seconds of the work itself.
+"""The peers of bench.py: the same work in polars, PyTorch and faiss.
 
     python benchmarks/peers.py polars LOG
     python benchmarks/peers.py torch_train LOG FOLDER window|sequence BATCH_SIZE NEGATIVES [shared]
@@ -6,51 +6,51 @@
     python benchmarks/peers.py tower|torch_tower LOG FOLDER
     python benchmarks/peers.py savetxt FOLDER
 
-FOLDER holds feature_dict.pkl and model.tar.gz; for `tower`, which is ours, an exported user tower too. Imports and
-preparations come before the clock. All cores are used.
+Each prints a JSON object with the seconds of the work itself. FOLDER holds feature_dict.pkl and
+model.tar.gz; for `tower`, which is ours, also an exported user tower. Imports and preparation are
+not timed. All cores are used.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-ENVIRONMENT = dict(
-    os.environ
-)  # of the commands that bench.py starts: what follows is for this process
+ENVIRONMENT = dict(os.environ)  # of the commands that bench.py starts, without the changes below
 CORES = os.cpu_count()
 if __name__ == "__main__":
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(CORES)  # before utils.py sets 1: a peer is one process that gets all
+        os.environ[name] = str(CORES)  # candgen would set 1: a peer is one process with all cores
 from candgen.data.batches import (
+    INSTANCES,
     make_batch,
     next_click_windows,
-    sequence_segments,
     shuffled_batches,
-    sliding_windows,
 )
-from candgen.data.dictionary import FEATURES
+from candgen.data.dictionary import FEATURES, ITEMS, LOG_COLUMNS
 from candgen.model.model_file import load_model
+from candgen.serving.simple_lsh import simple_lsh_users, simple_lsh_videos
 from reader import Reader
 
 import numpy as np
 
-WINDOW_SIZE, TOP_N, AT_ONCE = 20, 30, 512
-REQUESTS, AT_A_TIME = 2000, 50  # of a live service: users, and how many of them may come together
+WINDOW_SIZE = 20
+TOP_N = 30
+AT_ONCE = 512  # users
+REQUESTS = 2000  # users of a live service
+AT_A_TIME = 50  # users of one request, at most
 
 
 def load(folder):
-    """What `infer.load_model` gives."""
-    return load_model(
-        SimpleNamespace(
-            model_path=f"{folder}/model.tar.gz", feature_dict=f"{folder}/feature_dict.pkl"
-        )
-    )
+    """The model of a folder."""
+    return load_model(f"{folder}/model.tar.gz", f"{folder}/feature_dict.pkl")
 
 
 def load_torch():
@@ -61,21 +61,20 @@ def load_torch():
     return torch
 
 
-def stretches_of(log, mode, batch_size):
-    """Yield the stretches of each batch of a pass, always the same: the first is what both sides compute a cost of."""
-    segments = (sliding_windows if mode == "window" else sequence_segments)(
-        log.lengths, WINDOW_SIZE
-    )
-    return shuffled_batches(segments, -(-len(log.clicks) // batch_size), np.random.default_rng(0))
+def segments_of(log, mode, batch_size):
+    """Yield the segments of each batch of a pass, always the same; the first batch is compared."""
+    segments = INSTANCES[mode](log.lengths, WINDOW_SIZE)
+    steps = math.ceil(len(log.clicks) / batch_size)
+    return shuffled_batches(segments, steps, np.random.default_rng(0))
 
 
 def fixed_noise(negatives, videos):
-    """Noise for that cost: the same samples for every target, so that the order of the targets does not matter."""
+    """Noise of the compared batch: the same for every target, whose order then does not matter."""
     return np.random.default_rng(7).integers(1, videos, negatives)
 
 
 def polars(args):
-    """All seven counts, lazily, with all cores; the strings are split by polars alone."""
+    """All seven counts, lazily, with all cores; polars alone splits the strings."""
     import polars as pl
 
     started = time.perf_counter()
@@ -84,7 +83,7 @@ def polars(args):
         separator="\t",
         has_header=False,
         quote_char=None,
-        new_columns=["user_id", "province", "city", "history", "phone"],
+        new_columns=list(LOG_COLUMNS),
     )
     clicks = (
         log.select("user_id", pl.col("history").str.split(";"))
@@ -97,61 +96,56 @@ def polars(args):
         .unnest("history")
     )
     tags = clicks.select(pl.col("tags").str.split("_")).explode("tags")
-    found = pl.collect_all(
-        [
-            frame.group_by(name).len()
-            for frame, name in (
-                (clicks, "user_id"),
-                (log, "province"),
-                (log, "city"),
-                (log, "phone"),
-                (clicks, "video"),
-                (clicks, "category"),
-                (tags, "tags"),
-            )
-        ]
-    )
+    columns = [  # in the order of FEATURES
+        (clicks, "user_id"),
+        (log, "province"),
+        (log, "city"),
+        (log, "phone"),
+        (clicks, "video"),
+        (clicks, "category"),
+        (tags, "tags"),
+    ]
+    counts = pl.collect_all([frame.group_by(name).len() for frame, name in columns])
+    counts = dict(zip(FEATURES, counts))
     return time.perf_counter() - started, {
-        "values": dict(zip(FEATURES, map(len, found))),
-        "lines": int(found[3]["len"].sum()),
-        "clicks": int(found[4]["len"].sum()),
+        "values": {feature: len(count) for feature, count in counts.items()},
+        "lines": int(counts["phone"]["len"].sum()),
+        "clicks": int(counts[ITEMS]["len"].sum()),
         "threads": pl.thread_pool_size(),
     }
 
 
 def torch_train(args):
-    """The bare step loop over batches that are ready beforehand; noise by torch.multinomial."""
+    """The loop of steps alone, over batches prepared beforehand; noise by torch.multinomial."""
     torch = load_torch()
     import torch_model
 
-    _, parameters, item_freq, feature_dict = load(args.folder)
-    [log] = Reader(feature_dict).encode(args.log)
-    network = torch_model.Network(parameters, item_freq)
-    batches = [make_batch(log, part) for part in stretches_of(log, args.mode, args.batch_size)]
-    batches = [
-        torch_model.window_batch(batch, WINDOW_SIZE)
-        if args.mode == "window"
-        else torch_model.sequence_batch(batch)
-        for batch in batches
-    ]
+    model = load(args.folder)
+    [log] = Reader(model.feature_dict).encode(args.log)
+    network = torch_model.Network(model.parameters, model.item_freq)
+    batches = [make_batch(log, part) for part in segments_of(log, args.mode, args.batch_size)]
+    if args.mode == "window":
+        batches = [torch_model.window_batch(batch, WINDOW_SIZE) for batch in batches]
+    else:
+        batches = [torch_model.sequence_batch(batch) for batch in batches]
     optimizers = network.optimizers(0.002)
 
     def shape(batch):
         return (args.negatives,) if args.shared else (len(batch["target"]), args.negatives)
 
-    noise = torch.from_numpy(fixed_noise(args.negatives, len(item_freq))).expand(shape(batches[0]))
+    noise = torch.from_numpy(fixed_noise(args.negatives, len(model.item_freq)))
+    noise = noise.expand(shape(batches[0]))
     first_cost = float(network.cost(batches[0], noise).detach())
 
     def step(batch):
-        drawn = torch.multinomial(network.noise, int(np.prod(shape(batch))), replacement=True).view(
-            shape(batch)
-        )
-        cost = network.cost(batch, drawn)
+        count = math.prod(shape(batch))
+        drawn = torch.multinomial(network.noise, count, replacement=True)
+        cost = network.cost(batch, drawn.view(shape(batch)))
         cost.backward()
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        return float(cost.detach())  # as a loop that reports its cost would ask for
+        return float(cost.detach())  # as in a loop that reports its cost
 
     for batch in batches[:3]:
         step(batch)
@@ -167,33 +161,33 @@ def torch_train(args):
 
 
 def torch_infer(args):
-    """matmul, softmax, topk in blocks of users, from user vectors that are ready."""
+    """matmul, softmax and topk in blocks of users, from given user vectors."""
     torch = load_torch()
-    _, parameters, _, _ = load(args.folder)
+    model = load(args.folder)
     users = torch.from_numpy(np.load(f"{args.folder}/users.npy"))
-    weights = torch.from_numpy(parameters["nce_w"][1:].T.copy())
-    bias = torch.from_numpy(parameters["nce_b"][0, 1:].copy())
+    weights = torch.from_numpy(model.nce_w[1:].T.copy())
+    bias = torch.from_numpy(model.nce_b[0, 1:].copy())
     started = time.perf_counter()
     with torch.inference_mode():
-        found = [
+        lists = [
             torch.topk(torch.softmax(torch.addmm(bias, block, weights), 1), TOP_N)
             for block in users.split(AT_ONCE)
         ]
     return time.perf_counter() - started, {
-        "ids": (found[0].indices[0] + 1).tolist(),
+        "ids": (lists[0].indices[0] + 1).tolist(),
         "threads": torch.get_num_threads(),
     }
 
 
 def faiss(args):
-    """Exact inner-product search over [b, w], from user vectors that are ready: no probabilities."""
+    """Exact inner-product search over [b, w], from given user vectors; no probabilities."""
     import faiss as engine
 
     engine.omp_set_num_threads(CORES)
-    _, parameters, _, _ = load(args.folder)
+    model = load(args.folder)
     users = np.load(f"{args.folder}/users.npy")
     index = engine.IndexFlatIP(users.shape[1] + 1)
-    index.add(np.hstack([parameters["nce_b"].T, parameters["nce_w"]])[1:])
+    index.add(np.hstack([model.nce_b.T, model.nce_w])[1:])
     queries = np.hstack([np.ones((len(users), 1), np.float32), users])
     started = time.perf_counter()
     _, ids = index.search(queries, TOP_N)
@@ -204,22 +198,20 @@ def faiss(args):
 
 
 def torch_user_vector(args):
-    """All that user_vector.py does: model and log read (by our reader), the network up to the user vector, the text."""
+    """All the work of user_vector.py: model, log (by our reader), user vectors, text."""
     torch = load_torch()
     import torch_model
-    from candgen.serving.simple_lsh import simple_lsh_users
 
     started = time.perf_counter()
-    _, parameters, item_freq, feature_dict = load(args.folder)
-    [log] = Reader(feature_dict).encode(args.log)
-    windows, network = (
-        next_click_windows(log.lengths, WINDOW_SIZE),
-        torch_model.Network(parameters, item_freq),
-    )
+    model = load(args.folder)
+    [log] = Reader(model.feature_dict).encode(args.log)
+    windows = next_click_windows(log.lengths, WINDOW_SIZE)
+    network = torch_model.Network(model.parameters, model.item_freq)
     users = []
     with torch.inference_mode():
         for start in range(0, len(windows.line), AT_ONCE):
-            batch = make_batch(log, windows.take(slice(start, start + AT_ONCE)), with_targets=False)
+            block = windows.take(slice(start, start + AT_ONCE))
+            batch = make_batch(log, block, with_targets=False)
             users.append(network.window_users(torch_model.window_batch(batch, WINDOW_SIZE)))
     users = torch.cat(users).numpy()
     with open(os.devnull, "wb") as stream:
@@ -231,7 +223,14 @@ def torch_user_vector(args):
 
 
 def latencies(run, one, some):
-    """Milliseconds of `run` of each of `one`, the median and the 99th percentile; users/s of `run` of all of `some`."""
+    """Milliseconds of `run` for each request of one user, and users/s for requests of several.
+
+    Parameters
+    ----------
+    run : function of the inputs of a request.
+    one : inputs of one user each.
+    some : inputs of AT_A_TIME users each.
+    """
     for each in one[:20]:
         run(each)
     taken = []
@@ -251,7 +250,7 @@ def latencies(run, one, some):
 
 
 def tower(args):
-    """The exported user tower in paddle.inference, as docs/serve.py has it, from inputs that are ready."""
+    """The exported user tower in paddle.inference, as in docs/serve.py, from prepared inputs."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs"))
     from serve import UserTower
 
@@ -266,48 +265,52 @@ def tower(args):
 
 
 def torch_tower(args):
-    """The same from user windows that are ready, in inference mode; the better of all threads and one."""
+    """The same from prepared windows, in inference mode; the better of all threads and one."""
     torch = load_torch()
     import torch_model
 
-    _, parameters, item_freq, feature_dict = load(args.folder)
-    [log] = Reader(feature_dict).encode(args.log)
-    windows, network = (
-        next_click_windows(log.lengths, WINDOW_SIZE),
-        torch_model.Network(parameters, item_freq),
-    )
+    model = load(args.folder)
+    [log] = Reader(model.feature_dict).encode(args.log)
+    windows = next_click_windows(log.lengths, WINDOW_SIZE)
+    network = torch_model.Network(model.parameters, model.item_freq)
 
     def batches(size):
-        return [
-            torch_model.window_batch(
-                make_batch(log, windows.take(slice(start, start + size)), with_targets=False),
-                WINDOW_SIZE,
-            )
-            for start in range(0, REQUESTS, size)
-        ]
+        blocks = [windows.take(slice(start, start + size)) for start in range(0, REQUESTS, size)]
+        of_blocks = [make_batch(log, block, with_targets=False) for block in blocks]
+        return [torch_model.window_batch(batch, WINDOW_SIZE) for batch in of_blocks]
 
-    found = {}
+    best = {}
     with torch.inference_mode():
         for threads in (CORES, 1):
             torch.set_num_threads(threads)
             seconds, facts = latencies(network.window_users, batches(1), batches(AT_A_TIME))
-            found = {
-                name: (max if name == "rate" else min)(value, found.get(name, value))
-                for name, value in facts.items()
-            }
-        return seconds, {**found, "first": network.window_users(batches(AT_A_TIME)[0])[0].tolist()}
+            for name, value in facts.items():
+                better = max if name == "rate" else min
+                best[name] = better(value, best.get(name, value))
+        first = network.window_users(batches(AT_A_TIME)[0])[0]
+        return seconds, {**best, "first": first.tolist()}
 
 
 def savetxt(args):
     """numpy.savetxt of the matrix that item_vector.py prints."""
-    from candgen.serving.simple_lsh import simple_lsh_videos
-
-    _, parameters, _, _ = load(args.folder)
-    vectors = simple_lsh_videos(parameters["nce_w"], parameters["nce_b"])
+    model = load(args.folder)
+    vectors = simple_lsh_videos(model.nce_w, model.nce_b)
     started = time.perf_counter()
     with open(os.devnull, "wb") as stream:
         np.savetxt(stream, vectors, fmt="%.12f", delimiter=",")
     return time.perf_counter() - started, {}
+
+
+PEERS = (
+    polars,
+    torch_train,
+    torch_infer,
+    faiss,
+    torch_user_vector,
+    tower,
+    torch_tower,
+    savetxt,
+)
 
 
 def main():
@@ -315,16 +318,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="peer", required=True)
-    for peer in (
-        polars,
-        torch_train,
-        torch_infer,
-        faiss,
-        torch_user_vector,
-        tower,
-        torch_tower,
-        savetxt,
-    ):
+    for peer in PEERS:
         command = commands.add_parser(peer.__name__)
         command.set_defaults(run=peer)
         if peer is not savetxt:
@@ -332,7 +326,7 @@ def main():
         if peer is not polars:
             command.add_argument("folder")
         if peer is torch_train:
-            command.add_argument("mode", choices=["window", "sequence"])
+            command.add_argument("mode", choices=INSTANCES)
             command.add_argument("batch_size", type=int)
             command.add_argument("negatives", type=int)
             command.add_argument("shared", nargs="?")

@@ -1,13 +1,16 @@
-"""The pictures of the documents, as .svg, from runs that are there.
+"""The figures of the documents as .svg, from existing runs.
 
-    python benchmarks/pictures.py popularity --log=data/ml-100k/test.txt --model=MODEL --feature_dict=DICT
+    python benchmarks/pictures.py popularity --log=data/ml-100k/test.txt --model=MODEL \\
+        --feature_dict=DICT
     python benchmarks/pictures.py videos --log=data/train.txt --model=MODEL --feature_dict=DICT
-    python benchmarks/pictures.py throughput --rows=bench.md        # what benchmarks/bench.py has printed
+    python benchmarks/pictures.py throughput --rows=bench.md    # the output of benchmarks/bench.py
 
-popularity: recall against coverage of a model over infer.py's --popularity. videos: the vectors of the most clicked
-videos in the two dimensions in which they differ most, coloured by category. throughput: the ratios to the peers.
-The learning curves are drawn by quality.py. Needs matplotlib.
+popularity: recall against coverage of a model for values of infer.py --popularity. videos: vectors
+of the most clicked videos, projected onto their first two principal components and colored by
+category. throughput: ratios to the peers. quality.py draws the learning curves. Needs matplotlib.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -15,18 +18,23 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from types import SimpleNamespace
-
-import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from candgen.data.dictionary import CATEGORIES, ITEMS
+from candgen.model.model_file import load_model
+from candgen.serving.simple_lsh import directions
+from reader import Reader
+
+import numpy as np
+
 FACTORS = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5)  # of --popularity
-VIDEOS, CATEGORIES = 1000, 8  # how many are shown
+MAX_VIDEOS = 1000
+MAX_CATEGORIES = 8  # with a color of their own
 
 
 def draw(path, paint, **labels):
-    """A picture by `paint(axes)`; the same picture gives the same file."""
+    """Write a figure that `paint(axes)` draws; equal figures give equal files."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -40,98 +48,77 @@ def draw(path, paint, **labels):
     figure.savefig(path, metadata={"Date": None})
 
 
-def popularity(args):
-    """Metrics of the model by --popularity."""
-    found = [
-        json.loads(
-            subprocess.run(
-                [
-                    sys.executable,
-                    ROOT / "infer.py",
-                    f"--infer_set_path={args.log}",
-                    f"--model_path={args.model}",
-                    f"--feature_dict={args.feature_dict}",
-                    "--evaluate",
-                    f"--popularity={factor}",
-                ],
-                check=True,
-                stdout=subprocess.PIPE,
-            ).stdout
-        )
-        for factor in FACTORS
+def evaluate(args, factor):
+    """Metrics of the model with --popularity=factor."""
+    command = [
+        sys.executable,
+        ROOT / "infer.py",
+        f"--infer_set_path={args.log}",
+        f"--model_path={args.model}",
+        f"--feature_dict={args.feature_dict}",
+        "--evaluate",
+        f"--popularity={factor}",
     ]
-    coverage, recall = ([each[name] for each in found] for name in ("coverage@10", "recall@10"))
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def popularity(args):
+    """Metrics of the model for values of --popularity."""
+    metrics = [evaluate(args, factor) for factor in FACTORS]
+    coverage = [each["coverage@10"] for each in metrics]
+    recall = [each["recall@10"] for each in metrics]
 
     def paint(axes):
         axes.margins(0.1)
         axes.plot(coverage, recall, marker="o", markersize=3)
-        for factor, *place in zip(FACTORS, coverage, recall):
-            axes.annotate(f"{factor:g}", place, xytext=(4, 4), textcoords="offset points")
+        for factor, *point in zip(FACTORS, coverage, recall):
+            axes.annotate(f"{factor:g}", point, xytext=(4, 4), textcoords="offset points")
 
-    draw(
-        args.output_path,
-        paint,
-        xlabel="coverage@10",
-        ylabel="recall@10",
-        title=f"--popularity, {args.title}",
-        ylim=0,
-    )
-    for factor, each in zip(FACTORS, found):
-        print(f"| {factor:g} | {each['recall@10']:.4f} | {each['coverage@10']:.4f} |")
+    title = f"--popularity, {args.title}"
+    draw(args.output_path, paint, xlabel="coverage@10", ylabel="recall@10", title=title, ylim=0)
+    for factor, *values in zip(FACTORS, recall, coverage):
+        print(f"| {factor:g} | {values[0]:.4f} | {values[1]:.4f} |")
 
 
 def videos(args):
-    """Principal components of nce_w, and categories as the log has them."""
-    import infer
-    from candgen.serving.simple_lsh import directions
-    from reader import Reader
-
-    _, parameters, _, feature_dict = infer.load_model(
-        SimpleNamespace(**vars(args), model_path=args.model)
-    )
-    source = Reader(feature_dict)
-    [log] = source.encode(args.log)
-    source.count(log)
-    vectors = directions(parameters["nce_w"][1 : VIDEOS + 1])
+    """Two principal components of nce_w, and the categories in the log."""
+    model = load_model(args.model, args.feature_dict)
+    reader = Reader(model.feature_dict)
+    [log] = reader.encode(args.log)
+    reader.count(log)
+    vectors = directions(model.nce_w[1 : MAX_VIDEOS + 1])
     vectors = vectors - vectors.mean(0)
-    flat = vectors @ np.linalg.svd(vectors, full_matrices=False)[2][:2].T
-    shown = source.categories(len(feature_dict[infer.ITEMS]))[1 : VIDEOS + 1]
-    largest = np.argsort(-np.bincount(shown), kind="stable")[:CATEGORIES]
-    names = list(feature_dict["history_clicked_categories"])
+    _, _, components = np.linalg.svd(vectors, full_matrices=False)
+    points = vectors @ components[:2].T
+    category_of = reader.categories(len(model.feature_dict[ITEMS]))[1 : MAX_VIDEOS + 1]
+    largest = np.argsort(-np.bincount(category_of), kind="stable")[:MAX_CATEGORIES]
+    names = list(model.feature_dict[CATEGORIES])
 
     def paint(axes):
-        others = ~np.isin(shown, largest)
-        axes.scatter(*flat[others].T, s=4, color="lightgrey", label="others")
-        for one in largest:
-            axes.scatter(*flat[shown == one].T, s=6, label=names[one])
+        others = ~np.isin(category_of, largest)
+        axes.scatter(*points[others].T, s=4, color="lightgrey", label="others")
+        for category in largest:
+            axes.scatter(*points[category_of == category].T, s=6, label=names[category])
         axes.legend(fontsize="x-small", markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
 
-    draw(
-        args.output_path, paint, title=f"{len(vectors)} videos, {args.title}", xticks=[], yticks=[]
-    )
+    title = f"{len(vectors)} videos, {args.title}"
+    draw(args.output_path, paint, title=title, xticks=[], yticks=[])
 
 
 def throughput(args):
     """Bars of the last column of a Markdown table."""
     lines = Path(args.rows).read_text(encoding="utf-8").splitlines()
-    rows = [
-        [cell.strip() for cell in line.strip("| ").split("|")]
-        for line in lines
-        if line.startswith("|")
-    ]
-    names, *_, ratios = zip(
-        *(row for row in rows if len(row) == 4 and row[3].replace(".", "").isdigit())
-    )
-    ratios = np.array(ratios, float)
+    table = [line.strip("| ").split("|") for line in lines if line.startswith("|")]
+    rows = [[cell.strip() for cell in row] for row in table if len(row) == 4]
+    rows = [row for row in rows if row[3].replace(".", "").isdigit()]
+    names = [textwrap.fill(row[0], 80) for row in rows]
+    ratios = np.array([row[3] for row in rows], float)
 
     def paint(axes):
-        axes.barh(
-            range(len(ratios)),
-            np.log2(ratios),
-            color=np.where(ratios >= 1, "tab:green", "tab:grey"),
-        )
+        color = np.where(ratios >= 1, "tab:green", "tab:grey")
+        axes.barh(range(len(ratios)), np.log2(ratios), color=color)
         axes.set_xticks(range(-3, 4), ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
-        axes.set_yticks(range(len(ratios)), [textwrap.fill(name, 80) for name in names], fontsize=4)
+        axes.set_yticks(range(len(ratios)), names, fontsize=4)
         axes.invert_yaxis()
 
     draw(args.output_path, paint, xlabel="times as good as the peer")
@@ -145,12 +132,11 @@ def main():
     for picture in (popularity, videos, throughput):
         command = commands.add_parser(picture.__name__)
         command.set_defaults(paint=picture)
-        for flag in (
-            ("--rows",) if picture is throughput else ("--log", "--model", "--feature_dict")
-        ):
+        inputs = ["--rows"] if picture is throughput else ["--log", "--model", "--feature_dict"]
+        for flag in inputs:
             command.add_argument(flag, required=True)
         command.add_argument(
-            "--title", default="preset best", help="what the model is, for the picture"
+            "--title", default="preset best", help="name of the model in the figure"
         )
         command.add_argument("--output_path", default=ROOT / "docs" / f"{picture.__name__}.svg")
     args = parser.parse_args()

@@ -1,15 +1,18 @@
-"""The results tables and learning curves of docs/quality.md: trains every row over several seeds.
+"""Result tables and learning curves of docs/quality.md: trains each row with several seeds.
 
     python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1
     python benchmarks/quality.py --name=beauty --log_dir=./data/beauty --feat_appear_limit=1
     python benchmarks/quality.py --name=sample --log_dir=./data --feat_appear_limit=20
-    python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1 --seeds=1 --ablation
+    python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1 \\
+        --seeds=1 --ablation
 
---log_dir holds train.txt, test.txt and, for --ablation, valid.txt (or .txt.gz). Every row reports its last pass.
---ablation takes one thing at a time out of the preset `best`, and compares on the validation log alone.
-Prints Markdown; without --ablation and --rows writes docs/curves-NAME.svg too (needs matplotlib). Runs follow one after
-the other; models and metrics stay in --work_dir.
+--log_dir holds train.txt, test.txt and, for --ablation, valid.txt (or .txt.gz). Each row reports
+its last pass. --ablation changes one setting of the preset `best` at a time, and compares on the
+validation log only. Prints Markdown; without --ablation and --rows also writes docs/curves-NAME.svg
+(needs matplotlib). Runs one after the other; models and metrics stay in --work_dir.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -22,7 +25,7 @@ from pictures import draw
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = {"v0.10": "--preset=v0.10", "classic": "", "best": "--preset=best"}
-WITHOUT = {  # what takes one thing out of the best preset
+ABLATION = {  # {row: flags that change one setting of `best`}
     "best": "",
     "without the direct path": "--network=DNNmodel",
     "without content": "--no-content",
@@ -34,7 +37,6 @@ WITHOUT = {  # what takes one thing out of the best preset
     "--shuffle_lines=1000": "--shuffle_lines=1000",
     "--dnn_layer_dims 256 31": "--dnn_layer_dims 256 31",
 }
-ABLATION = {name: f"--preset=best {flags}" for name, flags in WITHOUT.items()}
 METRICS = (
     "recall@10",
     "ndcg@10",
@@ -47,16 +49,15 @@ METRICS = (
 
 
 def log_of(folder, name):
-    """Path of a log in a folder, plain or gzip; None if there is none."""
-    return next(
-        (path for path in (folder / f"{name}.txt", folder / f"{name}.txt.gz") if path.exists()),
-        None,
-    )
+    """Path of a log in a folder, plain or gzip; None if it is missing."""
+    paths = [folder / f"{name}.txt", folder / f"{name}.txt.gz"]
+    return next((path for path in paths if path.exists()), None)
 
 
 def train(folder, logs, test, settings, seed):
-    """Run train.py once; returns the objects of its metrics.jsonl."""
-    output = folder / "_".join([*settings.replace("-", "").replace("=", "").split(), str(seed)])
+    """Run train.py; returns the rows of metrics.jsonl."""
+    words = settings.replace("-", "").replace("=", "").split()
+    output = folder / "_".join([*words, str(seed)])
     command = [
         sys.executable,
         ROOT / "train.py",
@@ -84,7 +85,12 @@ def table_row(name, results, prefix=""):
 
 
 def curves(runs):
-    """What paints learning curves: test ndcg@10 by pass, mean over the seeds, popularity as a line."""
+    """A function that plots learning curves: ndcg@10 by pass, mean over the seeds, and baselines.
+
+    Parameters
+    ----------
+    runs : {row: [rows of metrics.jsonl, for each seed]}
+    """
 
     def paint(axes):
         for name, seeds in runs.items():
@@ -94,81 +100,86 @@ def curves(runs):
             ]
             axes.plot(passes, means, marker="o", markersize=3, label=name)
         for baseline, style in (("popularity", "--"), ("rules", ":")):
-            axes.axhline(
-                seeds[0][0][f"{baseline}_ndcg@10"], linestyle=style, color="grey", label=baseline
-            )
+            value = seeds[0][0][f"{baseline}_ndcg@10"]
+            axes.axhline(value, linestyle=style, color="grey", label=baseline)
         axes.legend()
 
     return paint
 
 
-def main():
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--name", required=True, help="of the data set, for the files")
+    parser.add_argument("--name", required=True, help="of the data set, for file names")
     parser.add_argument(
         "--log_dir", required=True, type=Path, help="folder of the logs, .txt or .txt.gz"
     )
     parser.add_argument("--feat_appear_limit", default="20", help="for data_processor.py")
     parser.add_argument(
-        "--work_dir", default="output/quality", type=Path, help="where models and metrics go"
+        "--work_dir", default="output/quality", type=Path, help="folder for models and metrics"
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs per row")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, help="these alone, and no picture")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, help="only these rows, and no figure")
     parser.add_argument(
         "--ablation",
         action="store_true",
-        help="the preset best without one of its settings at a time",
+        help="change one setting of `best` at a time",
     )
-    parser.add_argument("--num_passes", type=int, help="of every run, in place of its preset's")
-    args = parser.parse_args()
+    parser.add_argument("--num_passes", type=int, help="of each run, instead of its preset's")
+    args = parser.parse_args(argv)
     if args.ablation and args.rows:
         parser.error("--ablation has rows of its own: leave --rows out")
-    folder = args.work_dir / args.name
-    subprocess.run(
-        [
-            sys.executable,
-            ROOT / "data_processor.py",
-            f"--train_set_path={log_of(args.log_dir, 'train')}",
-            f"--output_dir={folder}",
-            f"--feat_appear_limit={args.feat_appear_limit}",
-        ],
-        check=True,
-        stdout=sys.stderr,
-    )
-    rows, test = (
-        (ABLATION, "valid")
-        if args.ablation
-        else ({name: ROWS[name] for name in args.rows or ROWS}, "test")
-    )
+    return args
+
+
+def settings_of_rows(args):
+    """{row: flags of train.py}"""
+    if args.ablation:
+        settings = {name: f"--preset=best {flags}" for name, flags in ABLATION.items()}
+    else:
+        settings = {name: ROWS[name] for name in args.rows or ROWS}
     if args.num_passes:
-        rows = {
-            name: f"{settings} --num_passes={args.num_passes}" for name, settings in rows.items()
+        settings = {
+            name: f"{flags} --num_passes={args.num_passes}" for name, flags in settings.items()
         }
+    return settings
+
+
+def print_table(name, runs):
+    """Print the Markdown table of all runs, baselines first."""
+    print(f"| {name} | {' | '.join(METRICS)} | passes | minutes |")
+    print("|---" * (len(METRICS) + 3) + "|")
+    first_run = next(iter(runs.values()))[0]
+    for baseline in ("popularity", "rules"):
+        print(table_row(baseline, [first_run[-1]], baseline + "_"), "- | - |")
+    for row, seeds in runs.items():
+        seconds = [sum(each["seconds"] for each in passes) for passes in seeds]
+        last_passes = [passes[-1] for passes in seeds]
+        minutes = statistics.mean(seconds) / 60
+        print(table_row(row, last_passes), f"{len(seeds[0])} | {minutes:.1f} |")
+
+
+def main():
+    args = parse_args()
+    folder = args.work_dir / args.name
+    command = [
+        sys.executable,
+        ROOT / "data_processor.py",
+        f"--train_set_path={log_of(args.log_dir, 'train')}",
+        f"--output_dir={folder}",
+        f"--feat_appear_limit={args.feat_appear_limit}",
+    ]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    test = "valid" if args.ablation else "test"
     runs = {
         name: [train(folder, args.log_dir, test, settings, seed) for seed in range(args.seeds)]
-        for name, settings in rows.items()
+        for name, settings in settings_of_rows(args).items()
     }
-    print(
-        f"| {args.name} | {' | '.join(METRICS)} | passes | minutes |\n|---{'|---' * (len(METRICS) + 2)}|"
-    )
-    for baseline in ("popularity", "rules"):
-        print(table_row(baseline, [next(iter(runs.values()))[0][-1]], baseline + "_"), "- | - |")
-    for row, seeds in runs.items():
-        minutes = statistics.mean(sum(each["seconds"] for each in passes) for passes in seeds) / 60
-        print(
-            table_row(row, [passes[-1] for passes in seeds]), f"{len(seeds[0])} | {minutes:.1f} |"
-        )
+    print_table(args.name, runs)
     if not args.ablation and not args.rows:
-        draw(
-            ROOT / "docs" / f"curves-{args.name}.svg",
-            curves(runs),
-            xlabel="pass",
-            ylabel="ndcg@10",
-            title=args.name,
-            ylim=0,
-        )
+        path = ROOT / "docs" / f"curves-{args.name}.svg"
+        draw(path, curves(runs), xlabel="pass", ylabel="ndcg@10", title=args.name, ylim=0)
 
 
 if __name__ == "__main__":

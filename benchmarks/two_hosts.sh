@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Two hosts train one model, shown on one machine: two network namespaces with an address each. Needs root and ip.
+# Two hosts train one model, simulated on one machine by two network namespaces with an address each.
+# Needs root and ip.
 #
 #     sudo benchmarks/two_hosts.sh --train_set_path=... --test_set_path=... --model_output_dir=... --feature_dict=... ...
 #
-# The arguments are those of train.py. On real hosts the same command is run on each, without `ip netns exec`.
+# The arguments are those of train.py. On real hosts run the same command on each, without
+# `ip netns exec`.
 # PYTHON names the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."

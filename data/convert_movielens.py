@@ -4,14 +4,15 @@
     python data/convert_movielens.py --input_dir=ml-1m   --output_dir=./data/ml-1m
 
 Reads the unpacked public download: u.data, u.item, u.user (MovieLens-100k) or ratings.dat,
-movies.dat, users.dat (MovieLens-1M). Every rating counts as a click, in order of its timestamp and,
-where these are equal, of the file. Occupation becomes the province, the first three characters of
-the ZIP code the city, gender and decade of age the phone; the decade of release is a film's
-category, its genres are its tags.
+movies.dat, users.dat (MovieLens-1M). Each rating counts as a click, ordered by timestamp; equal
+timestamps keep the order of the file. Occupation becomes the province, the first three characters
+of the ZIP code the city, gender and decade of age the phone. The decade of release is the category
+of a film, its genres are its tags. The columns are those of LOG_COLUMNS in
+candgen/data/dictionary.py.
 
-train.txt has each user's clicks but the last two, valid.txt all but the last, test.txt all of them,
-and truth.txt the last one, so that each of the three logs ends with what the one before it is to
-predict.
+train.txt has the clicks of each user without the last two, valid.txt without the last one, test.txt
+all of them; truth.txt has the last one. The last click of valid.txt is the target of a model trained
+on train.txt; that of test.txt is the final target.
 """
 
 import argparse
@@ -66,7 +67,7 @@ OCCUPATIONS = (
 
 
 def video_info(movie, year, genres):
-    """`MOVIE_1:Y1990s:Animation_Comedy`; an unknown year and a film without genres are NULL."""
+    """A video-info such as `MOVIE_1:Y1990s:Animation_Comedy`; unknown year or genres: NULL."""
     decade = f"Y{int(year) // 10 * 10}s" if year else "NULL"
     return f"MOVIE_{movie}:{decade}:{'_'.join(genres) or 'NULL'}"
 
@@ -77,7 +78,7 @@ def user_profile(gender, age, occupation, zip_code):
 
 
 def read_rows(folder, name, separator):
-    """Yield the fields of each line of a file of the download (Latin-1, as both are)."""
+    """Yield the fields of each line of a file of the download; both downloads are Latin-1."""
     with open(os.path.join(folder, name), encoding="latin-1") as stream:
         for line in stream:
             if line.strip():
@@ -118,21 +119,22 @@ def read_1m(folder):
 
 
 def histories(ratings):
-    """{user: [movie, ...]} by time, users in order of their number."""
+    """{user: [movie, ...]}, movies by time, users by number."""
     by_user = {}
-    for user, movie, _ in sorted(
-        ratings, key=lambda rating: rating[2]
-    ):  # stable: equal times keep their order
+    by_time = sorted(ratings, key=lambda rating: rating[2])  # stable: equal times keep their order
+    for user, movie, _ in by_time:
         by_user.setdefault(user, []).append(movie)
     return {user: by_user[user] for user in sorted(by_user, key=int)}
 
 
 def write_logs(folder, ratings, movies, users):
-    """Write the four files of the module's docstring."""
+    """Write the four files that the docstring of the module describes."""
     os.makedirs(folder, exist_ok=True)
     held_out = {"train.txt": 2, "valid.txt": 1, "test.txt": 0}
     lines = {name: [] for name in (*held_out, "truth.txt")}
     for user, clicked in histories(ratings).items():
+        # The columns of LOG_COLUMNS in candgen/data/dictionary.py, written out: a further one needs
+        # a further property of the users.
         province, city, phone = users[user]
         for name, left_out in held_out.items():
             history = (

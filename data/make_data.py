@@ -1,19 +1,19 @@
-"""Writes the sample log, data.tar with train.txt, test.txt and infer.txt, the same on all machines.
+"""Generate the sample log, data.tar with train.txt, test.txt and infer.txt; equal on all machines.
 
     python data/make_data.py            # writes data/data.tar
-    python data/make_data.py --check    # exit code 1 if data/data.tar is not what this script makes
+    python data/make_data.py --check    # exit code 1 if data/data.tar differs from the generated one
 
-A mock, made to be worth learning from. Videos belong to categories and most to a series; popularity
-falls as a power of the rank. A user has a few interests (categories) of which one is active and
-changes now and then, so that early clicks tell less than late ones. A click is, most likely first:
-the next of the current series, a popular video of the active interest, or any popular video.
-Province, phone and interests go together loosely. In between stand the oddities of real logs:
-unknown values, users with one click or none, rare videos, one very long history, names in several
-scripts.
+The log is synthetic, with a structure that can be learned. Videos belong to categories, and most of
+them to a series; popularity decreases as a power of the rank. A user has a few interests
+(categories), of which one is active and changes from time to time, so late clicks are more
+informative than early ones. A click is on the next video of the current series, on a popular video
+of the active interest, or on any popular video. Province, phone and interests are weakly
+correlated. The log also has the irregularities of real logs: unknown values, users with one click
+or none, rare videos, one very long history, names in several writing systems.
 
-train.txt has the clicks of most users but their last; test.txt has whole histories of some of them,
-and of users that training never saw; infer.txt has users of both kinds, and a few without any
-click.
+train.txt has the clicks of most users without the last one. test.txt has complete histories of some
+of these users, and of users that are not in train.txt. infer.txt has users of both kinds, and a few
+without clicks. The columns are those of LOG_COLUMNS in candgen/data/dictionary.py.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import sys
 import tarfile
 
 SEED = 20160915
-MADE = 1473897600  # time stamp of the files in the archive
+MADE = 1473897600  # timestamp of the files in the archive
 USERS, VIDEOS, CATEGORIES, TAGS = 5200, 1600, 32, 220
 TEST_KNOWN, TEST_NEW, INFER_KNOWN, INFER_NEW, INFER_EMPTY = 1800, 200, 240, 45, 15
 MEAN_CLICKS, MAX_CLICKS, LONG_HISTORY = 33, 300, 3000
@@ -65,7 +65,15 @@ TITLES = ["日出", "Café", "Über-uns", "Привет", "λόγος", "show:li
 
 
 class Catalogue:
-    """All videos: of video v `info[v]`, popularity `weight[v]`, `category[v]`, `following[v]`."""
+    """All videos.
+
+    Attributes
+    ----------
+    info : video-info of each video.
+    weight : popularity of each.
+    category : category of each.
+    following : the next video of the series of each, or None.
+    """
 
     def __init__(self, rng):
         order = shuffled(rng, range(VIDEOS))
@@ -101,7 +109,7 @@ class Catalogue:
 
 
 class Chooser:
-    """Draws from `values` with the given weights, by bisection of their running sum."""
+    """Draws from `values` with given weights, by bisection of the cumulative weights."""
 
     def __init__(self, values, weights):
         self.values, self.reach = list(values), list(itertools.accumulate(weights))
@@ -116,7 +124,7 @@ class Chooser:
 
 
 def shuffled(rng, values):
-    """`values` in random order, by random() alone, which is the same in all Python versions."""
+    """`values` in random order, by random() only, which is the same in all Python versions."""
     values = list(values)
     for last in range(len(values) - 1, 0, -1):
         other = int(rng.random() * (last + 1))
@@ -125,7 +133,7 @@ def shuffled(rng, values):
 
 
 def make_history(rng, catalogue, interests, length, repeats=False):
-    """`length` videos of a user, oldest first; the same video twice only if `repeats`."""
+    """`length` videos of a user, oldest first; a video is repeated often only if `repeats`."""
     history, seen, active = [], set(), interests[0]
     while len(history) < length:
         if rng.random() < CHANGE_OF_INTEREST:
@@ -168,7 +176,11 @@ def make_user(rng, catalogue, number):
 
 
 def line(user, catalogue, clicks=None):
-    """The log line of a user with the first `clicks` (all) of the history."""
+    """The log line of a user with the first `clicks` (all) of the history.
+
+    The columns are those of LOG_COLUMNS in candgen/data/dictionary.py, written out: this script does
+    not follow them, since the archive must not change.
+    """
     user_id, province, city, history, phone = user
     infos = ";".join(catalogue.info[video] for video in history[:clicks]) or "NULL"
     return "\t".join((user_id, province, city, infos, phone)) + "\n"
@@ -225,10 +237,12 @@ def main():
     )
     here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data.tar")
     parser.add_argument(
-        "--output", default=here, help="where to write (data.tar beside this script)"
+        "--output", default=here, help="output file (default: data.tar beside this script)"
     )
     parser.add_argument(
-        "--check", action="store_true", help="compare with what is there, unpacked; write nothing"
+        "--check",
+        action="store_true",
+        help="compare the unpacked content with the existing file; write nothing",
     )
     args = parser.parse_args()
     made = make_tar(make_logs())

@@ -195,6 +195,18 @@ def checkout(folder):
     return folder
 
 
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes a file, log.txt unless named otherwise, and returns its path."""
+
+    def write_file(content, name="log.txt"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write_file
+
+
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory):
     """(folder, [stdout of each of the documented commands]), run verbatim on the sample."""

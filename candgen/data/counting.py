@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 
 from candgen.console import InputError
-from candgen.data.counting_processes import checked_line, count_shares, divide_files
+from candgen.data.counting_processes import count_shares, divide_files
 from candgen.data.counts import Counts
 from candgen.data.log_files import Paths, log_files
-from candgen.data.logs import BadLines, all_bad_lines, read_log
+from candgen.data.logs import BadLines, all_bad_lines, checked_line, read_log
 from candgen.data.text_files import changed_error
 
 

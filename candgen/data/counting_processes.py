@@ -18,7 +18,7 @@ from itertools import chain
 
 from candgen.console import Progress, describe_error, logger
 from candgen.data.counts import Counts
-from candgen.data.logs import LogLine, parse_line, read_log, split_video_info
+from candgen.data.logs import checked_line, parse_line, read_log
 from candgen.data.text_files import GZIP_MAGIC, MAX_LINE, changed_error
 
 CHUNK_BYTES = 1 << 16  # of lines that are counted at a time: they stay in the cache
@@ -118,7 +118,8 @@ def _start_processes(
     ImportError, OSError, RuntimeError
         If semaphores or shared memory are missing, or the limit on processes is reached.
     """
-    _check_threads(len(shares) + 2)
+    # Each process has a thread of its own, the executor two; and some to spare.
+    _check_threads(2 * len(shares) + 4)
     pool = ProcessPoolExecutor(
         len(shares),
         mp_context=multiprocessing.get_context("fork"),
@@ -136,8 +137,8 @@ def _start_processes(
 def _check_threads(count: int) -> None:
     """RuntimeError if this process cannot start `count` threads; processes have the same limit.
 
-    An executor starts one of its threads from within another one, and if that fails its futures
-    are never done.
+    An executor starts one of its threads from within another one; if that fails, it prints a
+    traceback and its futures are never done.
     """
     stop = threading.Event()
     started = []
@@ -210,10 +211,3 @@ def _count_range(counts: Counts, part: FileRange, bar: Progress) -> None:
             lines = [parse_line(each, part.path, None) for each in raw.split(b"\n")]
             counts.add([line for line in lines if line is not None])
             bar.at(position - part.start)
-
-
-def checked_line(line: LogLine) -> LogLine:
-    """The line itself; ValueError if one of its video-infos is malformed."""
-    for info in set(line.infos):
-        split_video_info(info)
-    return line

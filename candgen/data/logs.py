@@ -173,3 +173,10 @@ def split_video_info(info: str) -> tuple[str, str, list[str]]:
     if len(parts) != 3:
         raise ValueError(f"video-info {info[:80]!r} is not video-id:category:tags")
     return parts[0], parts[1], parts[2].split("_")
+
+
+def checked_line(line: LogLine) -> LogLine:
+    """The line itself; ValueError if one of its video-infos is malformed."""
+    for info in set(line.infos):
+        split_video_info(info)
+    return line

@@ -1,23 +1,16 @@
 """TODO"""
 
-import json
-import re
 import shutil
-import urllib.parse
+
 from conftest import (
-    checkout,
-    clicked,
     lists_of,
-    metrics_of_ranks,
     run,
     run_ok,
     small_log,
-    train_command,
-    without_last_clicks,
 )
+
 import numpy as np
 import pytest
-
 
 MODEL = "--model_path=output/model/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
 
@@ -77,27 +70,14 @@ def test_skipping_lines_touches_no_file(small, tmp_path):
     assert (tmp_path / "bad_lines.txt").read_text() == "somebody's\n"
 
 
-#MOREIMPORTS
-import contextlib
-import gzip
-import json
+# MOREIMPORTS
 import os
-import pickle
-import re
-import shutil
-import signal
-import subprocess
-import sys
-from candgen.archives import read_archive, write_archive
-from candgen.data.batches import make_batch, sliding_windows
-from candgen.data.dictionary import dictionary_fingerprint, load_feature_dict
-from candgen.data.logs import BadLines
-from candgen.serving.vector_files import write_vectors
-from conftest import ROOT, run, run_ok, small_log, train_command
-from reader import Reader
-import numpy as np
-import pytest
 
+from candgen.data.batches import make_batch, sliding_windows
+from candgen.data.dictionary import load_feature_dict
+from candgen.data.logs import BadLines
+from conftest import ROOT
+from reader import Reader
 
 MODEL_FLAGS = (
     "--model_path=output/model/model_pass_00001.tar.gz --feature_dict=output/feature_dict.pkl"

@@ -2,8 +2,8 @@
 
 import json
 import re
-import shutil
 import urllib.parse
+
 from conftest import (
     checkout,
     clicked,
@@ -15,9 +15,9 @@ from conftest import (
     train_command,
     without_last_clicks,
 )
+
 import numpy as np
 import pytest
-
 
 MODEL = "--model_path=output/model/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
 

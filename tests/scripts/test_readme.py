@@ -1,4 +1,4 @@
-"""README.md and README.cn.md hold the same commands, flags, figures and links, and agree with the scripts."""
+"""README.md and README.cn.md have the same commands, flags, figures and links."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_every_flag_is_documented(script, capsys):
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_flag_exists(name, capsys):
-    """Documented flags are those of a script, of a program in the other folders, or of paddle's launcher."""
+    """Documented flags are those of a script, of another program here, or of paddle's launcher."""
     known = {"--help"} | LAUNCHER_FLAGS
     for script in SCRIPTS:
         known |= flags_of(script, capsys)
@@ -112,7 +112,7 @@ def test_the_online_recommender_is_docs_serve():
 
 
 def test_the_map_of_the_code_is_complete():
-    """docs/code.md has one line for each module of candgen, and names no file that does not exist."""
+    """docs/code.md has a line for each module, and names no file that does not exist."""
     text = DOCUMENTS["code.md"]
     modules = [path for path in ROOT.glob("candgen/**/*.py") if path.name != "__init__.py"]
     documented = re.findall(r"^\| `([\w/.]+\.py)` \|", text, re.MULTILINE)

@@ -1,25 +1,17 @@
 """TODO"""
 
-import contextlib
 import gzip
 import json
-import os
 import pickle
-import re
-import shutil
-import signal
-import subprocess
-import sys
-from candgen.archives import read_archive, write_archive
-from candgen.data.batches import make_batch, sliding_windows
-from candgen.data.dictionary import dictionary_fingerprint, load_feature_dict
-from candgen.data.logs import BadLines
+
+from candgen.archives import read_archive
+from candgen.data.dictionary import load_feature_dict
 from candgen.serving.vector_files import write_vectors
-from conftest import ROOT, run, run_ok, small_log, train_command
+from conftest import ROOT, run, run_ok, train_command
 from reader import Reader
+
 import numpy as np
 import pytest
-
 
 MODEL_FLAGS = (
     "--model_path=output/model/model_pass_00001.tar.gz --feature_dict=output/feature_dict.pkl"

@@ -1,12 +1,12 @@
 """Pass lines, the best pass, patience, warnings about the result."""
 
 from candgen.serving.baselines import BASELINES
+from candgen.serving.collapse import warn_if_network_collapses
 from candgen.training.report import (
     best_row,
     out_of_patience,
     pass_line,
     report_best_pass,
-    warn_if_network_collapsed,
     warn_if_not_better,
 )
 
@@ -106,6 +106,6 @@ def test_warning_about_baselines(capsys, metric, value, warned):
 )
 def test_warning_about_a_collapsed_network(capsys, vectors, units, users, warned):
     row = {"distinct_users": vectors, "live_units": units}
-    warn_if_network_collapsed(row, users, 31)
+    warn_if_network_collapses(row, users, 31)
     text = f"warning: the network collapses: {vectors} different vectors for {users} test users, "
     assert (text + f"{units} of 31 units" in capsys.readouterr().err) == warned

@@ -84,7 +84,7 @@ def test_every_documented_command(sample):
 
 @pytest.mark.parametrize("log, top_n", [("infer.txt", None), ("test.txt", 30)])
 def test_cosine_order_is_softmax_order_for_every_user(sample, log, top_n):
-    """All videos for the users of infer.txt, the top 30 for those of test.txt, by printed vectors."""
+    """All videos for the users of infer.txt, the top 30 for those of test.txt."""
     folder, outputs = sample
     item_vectors = vectors_of(outputs[-2])
     item_vectors /= np.linalg.norm(item_vectors, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Nightly runs: warm start, earlier clicks, a catalogue, comparison with the earlier model."""
 
 import gzip
 import json
@@ -8,65 +8,68 @@ import shutil
 import sys
 
 from candgen.archives import read_archive
-from candgen.data.dictionary import (
-    FEATURES,
-    ITEMS,
-    load_feature_dict,
-    load_item_freq,
+from candgen.data.dictionary import FEATURES, ITEMS, load_feature_dict, load_item_freq
+from conftest import (
+    ROOT,
+    checkout,
+    clicked,
+    lists_of,
+    metrics_of,
+    run,
+    run_ok,
+    small_log,
+    train_command,
 )
-from conftest import ROOT, clicked, lists_of, run, run_ok, small_log, train_command
 
 import numpy as np
 import pytest
 
 
 @pytest.fixture(scope="module")
-def nights(small):
-    """Folder with a run of yesterday, `old`, and today's log and dictionary, `new`: other users, ten new videos."""
+def nights(best):
+    """The folder of `best`, with a later log in new.txt: other users, ten new videos."""
     text = small_log(120, seed=5).replace("V3", "N3").replace("U", "W", 60)
-    (small / "new.txt").write_text(text, encoding="utf-8")
+    (best / "new.txt").write_text(text, encoding="utf-8")
     run_ok(
-        "python data_processor.py --train_set_path log.txt new.txt --output_dir=new --feat_appear_limit=2 "
-        "--base_feature_dict=output/feature_dict.pkl",
-        small,
+        "python data_processor.py --train_set_path log.txt new.txt --output_dir=new "
+        "--feat_appear_limit=2 --base_feature_dict=output/feature_dict.pkl",
+        best,
     )
-    return small
+    return best
 
 
-def tomorrow(folder, output, flags, preset="classic"):
+NEW_RUN = (
+    "python train.py --train_set_path=new.txt --test_set_path=new.txt --num_passes=1 --no-rules "
+    "--feature_dict=new/feature_dict.pkl --item_freq=new/item_freq.pkl "
+)
+
+
+def later_run(folder, output, flags):
+    """A run on the later log that starts from an earlier run."""
     return run(
-        f"python train.py --train_set_path=new.txt --test_set_path=new.txt --model_output_dir=output/{output} "
-        f"--feature_dict=new/feature_dict.pkl --item_freq=new/item_freq.pkl --preset={preset} --num_passes=1 "
+        f"{NEW_RUN} --model_output_dir=output/{output} "
         f"--init_feature_dict=output/feature_dict.pkl {flags}",
         folder,
     )
 
 
-@pytest.mark.parametrize("preset", ["classic", "best"])
-def test_a_warm_start_goes_on(nights, preset):
-    """After one pass it ranks far better than a cold start; old ids stay; new videos are recommended."""
-    run_ok(train_command(f"output/{preset}-old", f"--preset={preset} --num_passes=4"), nights)
+@pytest.mark.parametrize("preset, earlier", [("classic", "model"), ("best", "best")])
+def test_warm_start(nights, preset, earlier):
+    """After one pass it ranks better than a cold start; ids stay; new videos are recommended."""
     old, new = (load_feature_dict(nights / name / "feature_dict.pkl") for name in ("output", "new"))
-    assert all(
-        new[feature][value] == id_ for feature in FEATURES for value, id_ in old[feature].items()
-    )
-    model = f"output/{preset}-old/checkpoint.tar.gz"
-    result = tomorrow(nights, f"{preset}-warm", f"--init_model_path={model}", preset)
+    for feature in FEATURES:
+        assert all(new[feature][value] == id_ for value, id_ in old[feature].items())
+    flags = f"--preset={preset} --init_model_path=output/{earlier}/checkpoint.tar.gz"
+    result = later_run(nights, f"{preset}-warm", f"{flags} --num_passes=1")
     assert result.returncode == 0, result.stderr
-    assert (
-        f"went on with {len(old['user_id']) - 1} of {len(new['user_id']) - 1} user_id"
-        in result.stderr
+    carried_over = f"carried over {len(old['user_id']) - 1} of {len(new['user_id']) - 1} user_id, "
+    assert carried_over in result.stderr
+    cold = f"--model_output_dir=output/{preset}-cold --preset={preset} --num_passes=1"
+    run_ok(f"{NEW_RUN} {cold}", nights)
+    [warm_row], [cold_row] = (
+        metrics_of(nights / "output" / f"{preset}-{name}") for name in ("warm", "cold")
     )
-    run_ok(
-        "python train.py --train_set_path=new.txt --test_set_path=new.txt --feature_dict=new/feature_dict.pkl "
-        f"--item_freq=new/item_freq.pkl --model_output_dir=output/{preset}-cold --preset={preset} --num_passes=1",
-        nights,
-    )
-    warm, cold = (
-        json.loads((nights / "output" / f"{preset}-{name}" / "metrics.jsonl").read_text())
-        for name in ("warm", "cold")
-    )
-    assert warm["seen_kept_ndcg@10"] > 1.2 * cold["seen_kept_ndcg@10"]
+    assert warm_row["seen_kept_ndcg@10"] > 1.2 * cold_row["seen_kept_ndcg@10"]
     lists = run_ok(
         "python infer.py --infer_set_path=new.txt --feature_dict=new/feature_dict.pkl --top_n=10 "
         f"--model_path=output/{preset}-warm/model_pass_00000.tar.gz",
@@ -75,268 +78,235 @@ def test_a_warm_start_goes_on(nights, preset):
     assert sum(video.startswith("N3") for _, pairs in lists_of(lists) for video, _ in pairs) > 100
 
 
-def test_earlier_clicks_stand_in_front(small, tmp_path):
-    """One click a user can be foretold from those before it alone; they are no instances."""
-    halves = [], []
-    for line in (small / "log.txt").read_text(encoding="utf-8").splitlines(keepends=True):
-        columns = line.split("\t")
-        infos = columns[3].split(";")
-        for half, part in zip(halves, (infos[:-1], infos[-1:])):
-            half.append("\t".join([*columns[:3], ";".join(part), columns[4]]))
-    for name, half in zip(("earlier", "day"), halves):
-        (tmp_path / f"{name}.txt").write_text("".join(half), encoding="utf-8")
-    (tmp_path / "strange.txt").write_text("nobody\t\t\tV1:C1:T1\t\n", encoding="utf-8")
-    rows = []
-    for name, context, metadata in (
-        ("alone", "strange", "warning: DAY: 0 of 300 users have earlier clicks"),
-        ("behind", "earlier", "DAY: 300 of 300 users have earlier clicks"),
-    ):
-        result = run(
-            train_command(
-                tmp_path / name,
-                f"--train_set_path={tmp_path}/day.txt --init_model_path="
-                "output/model/checkpoint.tar.gz --init_feature_dict=output/feature_dict.pkl --no-rules "
-                f"--shuffle_lines=100 --context_set_path={tmp_path}/{context}.txt",
-            ),
-            small,
-        )
+def test_earlier_clicks(small, tmp_path):
+    """With --context_set_path one click a user can be predicted; its clicks are no instances."""
+    earlier, day = [], []
+    for line in (small / "log.txt").read_text(encoding="utf-8").splitlines():
+        user, province, city, history, phone = line.split("\t")
+        *before, last = history.split(";")
+        earlier.append(f"{user}\t{province}\t{city}\t{';'.join(before)}\t{phone}\n")
+        day.append(f"{user}\t{province}\t{city}\t{last}\t{phone}\n")
+    (tmp_path / "earlier.txt").write_text("".join(earlier), encoding="utf-8")
+    (tmp_path / "day.txt").write_text("".join(day), encoding="utf-8")
+    (tmp_path / "others.txt").write_text("other\t\t\tV1:C1:T1\t\n", encoding="utf-8")
+    flags = (
+        f"--train_set_path={tmp_path}/day.txt --init_model_path=output/model/checkpoint.tar.gz "
+        "--init_feature_dict=output/feature_dict.pkl --no-rules --shuffle_lines=100"
+    )
+    rows = {}
+    for context, users in (("others", 0), ("earlier", 300)):
+        output = tmp_path / f"after-{context}"
+        command = f"{flags} --context_set_path={tmp_path}/{context}.txt"
+        result = run(train_command(output, command), small)
         assert result.returncode == 0, result.stderr
-        assert f"train.py: {told.replace('DAY', f'{tmp_path}/day.txt')}\n" in result.stderr
-        rows.append(
-            [
-                json.loads(line)
-                for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
-            ]
-        )
-    assert [row["instances"] for row in [*rows[0], *rows[1]]] == [300] * 4
-    assert rows[1][0]["cost"] < rows[0][0]["cost"] - 0.3
-    twice = run(
+        prefix = "train.py: " if users else "train.py: warning: "
+        line = f"{prefix}{tmp_path}/day.txt: {users} of 300 users have earlier clicks\n"
+        assert line in result.stderr
+        rows[context] = metrics_of(output)
+        assert [row["instances"] for row in rows[context]] == [300, 300]
+    assert rows["earlier"][0]["cost"] < rows["others"][0]["cost"] - 0.3
+    result = run(
         train_command(tmp_path / "no", f"--context_set_path {tmp_path}/earlier.txt log.txt"), small
     )
-    assert (
-        twice.returncode == 2
-        and "log.txt, whose clicks are to be learned: give earlier ones" in twice.stderr
-    )
+    assert result.returncode == 2
+    assert "log.txt, which is trained on: give earlier clicks" in result.stderr
 
 
 @pytest.mark.parametrize(
-    "flags, what",
+    "model, flags, what",
     [
+        ("output/model/checkpoint.tar.gz", "--lstm_dim=32", "of a network that is not like this"),
+        ("new/feature_dict.pkl", "", "feature_dict.pkl: "),
         (
-            "--init_model_path=output/model/checkpoint.tar.gz --lstm_dim=32",
-            "of a network that is not like this one",
-        ),
-        ("--init_model_path=new/feature_dict.pkl", "feature_dict.pkl: "),
-        (
-            "--init_model_path=output/model/checkpoint.tar.gz --init_feature_dict=new/feature_dict.pkl",
+            "output/model/checkpoint.tar.gz",
+            "--init_feature_dict=new/feature_dict.pkl",
             "trained with another dictionary than --init_feature_dict",
         ),
         (
-            "--init_model_path=output/model/model_pass_00000.tar.gz --preset=best",
+            "output/model/model_pass_00000.tar.gz",
+            "--preset=best",
             "of a network that is not like this one",
         ),
-        ("", "--init_model_path and --init_feature_dict go together"),
         (
-            "--init_model_path=output/model/checkpoint.tar.gz --network=DirectModel",
+            "output/model/checkpoint.tar.gz",
+            "--network=DirectModel",
             "its --network is DNNmodel",
         ),
         (
-            "--init_model_path=output/model/checkpoint.tar.gz --compare_with=no/model_best.tar.gz --compare_feature_dict="
-            "output/feature_dict.pkl --model_output_dir=no",
-            "--compare_with lies in --model_output_dir",
-        ),
-        (
-            "--init_model_path=output/model/checkpoint.tar.gz --compare_with=missing.tar.gz --compare_feature_dict="
-            "output/feature_dict.pkl",
+            "output/model/checkpoint.tar.gz",
+            "--compare_with=missing.tar.gz --compare_feature_dict=output/feature_dict.pkl",
             "missing.tar.gz: ",
         ),
         (
-            "--init_model_path=output/model/checkpoint.tar.gz --min_ratio=1",
-            "--min_ratio needs --compare_with",
-        ),
-        (
-            "--init_model_path=output/model/checkpoint.tar.gz --resume --model_output_dir=output/model",
+            "output/model/checkpoint.tar.gz",
+            "--resume --model_output_dir=output/model",
             "made by a run with another ",
-        ),
-        (
-            "--init_model_path=output/model/checkpoint.tar.gz --compare_with=x",
-            "--compare_with and --compare_feature_dict",
         ),
     ],
 )
-def test_what_cannot_be_gone_on_from(nights, flags, what):
-    result = tomorrow(nights, "no", flags)
-    assert (
-        result.returncode == 2
-        and what in result.stderr.splitlines()[-1]
-        and "Traceback" not in result.stderr
-    )
+def test_earlier_runs_that_do_not_fit(nights, model, flags, what):
+    """One line; no model is written or removed."""
+    result = later_run(nights, "no", f"--init_model_path={model} {flags}")
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert what in result.stderr.splitlines()[-1]
     assert not list((nights / "output").glob("no/model*"))
 
 
-def test_the_gate(nights):
-    """The report is of the lists that both models serve; what is too bad is not published, and ends with code 3."""
+def test_comparison(nights):
+    """Metrics are those of the served lists; a model that is too bad is not published, code 3."""
     flags = (
-        "--init_model_path=output/model/model_pass_00001.tar.gz --select_metric=seen_kept_recall@10 "
-        "--compare_with=output/model/model_pass_00001.tar.gz --compare_feature_dict=output/feature_dict.pkl "
+        "--init_model_path=output/model/model_pass_00001.tar.gz "
+        "--select_metric=seen_kept_recall@10 "
+        "--compare_with=output/model/model_pass_00001.tar.gz "
+        "--compare_feature_dict=output/feature_dict.pkl"
     )
-    best = nights / "output" / "gate" / "model_best.tar.gz"
-    refused = tomorrow(nights, "gate", flags + "--min_ratio=1000")
+    folder = nights / "output" / "compared"
+    best = folder / "model_best.tar.gz"
+    refused = later_run(nights, "compared", f"{flags} --min_ratio=1000")
     assert refused.returncode == 3 and not best.exists(), refused.stderr
     assert "train.py: seen_kept_recall@10 is below 1000.0 of that of " in refused.stderr
-    passed = tomorrow(nights, "gate", flags + "--min_ratio=0.9")
-    assert (
-        passed.returncode == 0
-        and best.read_bytes() == (best.parent / "model_pass_00000.tar.gz").read_bytes()
-    )
+    passed = later_run(nights, "compared", f"{flags} --min_ratio=0.9")
+    assert passed.returncode == 0
+    assert best.read_bytes() == (folder / "model_pass_00000.tar.gz").read_bytes()
     assert passed.stdout.splitlines()[1:] == refused.stdout.splitlines()[1:] != []
-    row = json.loads((best.parent / "metrics.jsonl").read_text())
-    sides = [
-        ("output/model/model_pass_00001.tar.gz", "output"),
-        ("output/gate/model_best.tar.gz", "new"),
-    ]
+
     before, now = (
         json.loads(
             run_ok(
                 f"python infer.py --infer_set_path=new.txt --model_path={model} --evaluate "
-                f"--feature_dict={folder}/feature_dict.pkl",
+                f"--feature_dict={dictionary}/feature_dict.pkl",
                 nights,
             )
         )
-        for model, folder in sides
+        for model, dictionary in (
+            ("output/model/model_pass_00001.tar.gz", "output"),
+            ("output/compared/model_best.tar.gz", "new"),
+        )
     )
+    [row] = metrics_of(folder)
     assert now == {name: row[name] for name in now}
     for name in ("seen_kept_recall@10", "ndcg@10"):
         assert f"{name}: {before[name]:.4f} before, {now[name]:.4f} now\n" in passed.stdout
     old, new = (
-        {
-            video
-            for _, video in enumerate(
-                load_feature_dict(nights / folder / "feature_dict.pkl")[ITEMS]
-            )
-        }
-        for folder in ("output", "new")
+        set(load_feature_dict(nights / name / "feature_dict.pkl")[ITEMS])
+        for name in ("output", "new")
     )
     assert f"videos: {len(new - old)} gained, {len(old - new)} lost\n" in passed.stdout
     clicks = [video for history in clicked((nights / "new.txt").read_text()) for video in history]
     unknown = [np.mean([video not in known for video in clicks]) for known in (old, new)]
-    assert f"unknown clicks: {unknown[0]:.1%} before, {unknown[1]:.1%} now\n" in passed.stdout
+    line = f"unknown clicks: {unknown[0]:.1%} before, {unknown[1]:.1%} now\n"
+    assert line in passed.stdout
 
 
-def test_another_optimiser_starts_without_the_state(nights):
-    """Parameters are carried over; what Adam has noted is of no use to Adagrad."""
-    result = tomorrow(
-        nights, "adagrad", "--init_model_path=output/model/checkpoint.tar.gz --optimizer=adagrad"
-    )
-    assert result.returncode == 0 and "went on with" in result.stderr, result.stderr
+def test_another_optimizer(nights):
+    """Parameters are carried over, Adam's state is not."""
+    flags = "--init_model_path=output/model/checkpoint.tar.gz --optimizer=adagrad"
+    result = later_run(nights, "adagrad", flags)
+    assert result.returncode == 0 and "carried over" in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize("preset", ["classic", "best"])
-def test_videos_that_nobody_has_clicked_on(small, tmp_path_factory, preset):
-    """They are in the dictionary with frequency 0, get the vector of their like, and are recommended where it fits."""
+def test_videos_without_clicks(small, preset):
+    """In the dictionary with frequency 0, near videos with the same attributes, recommended."""
     folder = small / f"catalogue-{preset}"
     folder.mkdir()
-    infos = {
+    infos = [
         f"X{video}:C{video % 5}:" + "_".join(f"T{(video + i) % 11}" for i in range(1 + video % 3))
         for video in range(10)
-    }
+    ]
     (folder / "catalogue.txt").write_text(
-        "\n".join(sorted(infos)) + "\n\nALONE:NULL:\nV1:C1:T1_T2\n", encoding="utf-8"
+        "\n".join(infos) + "\n\nALONE:NULL:\nV1:C1:T1_T2\n", encoding="utf-8"
     )
     flags = f"--catalogue_path={folder}/catalogue.txt"
     run_ok(
-        f"python data_processor.py --train_set_path=log.txt --output_dir={folder} --feat_appear_limit=2 {flags}",
+        f"python data_processor.py --train_set_path=log.txt --output_dir={folder} "
+        f"--feat_appear_limit=2 {flags}",
         small,
     )
     feature_dict = load_feature_dict(folder / "feature_dict.pkl")
+    ids = feature_dict[ITEMS]
     freq = load_item_freq(folder / "item_freq.pkl", feature_dict)
-    new = [*(f"X{video}" for video in range(10)), "ALONE"]
-    assert [freq[feature_dict[ITEMS][video]] for video in new] == [0.0] * 11
+    new = [ids[f"X{video}"] for video in range(10)]
+    assert [freq[id_] for id_ in [*new, ids["ALONE"]]] == [0.0] * 11
     command = train_command(folder / "model", f"--preset={preset} --num_passes=3 {flags}")
     run_ok(command.replace("=output/", f"={folder}/"), small)
     _, arrays = read_archive(str(folder / "model" / "model_pass_00002.tar.gz"), "")
-    w, b = arrays["nce_w"], arrays["nce_b"][0]
-    ids = [feature_dict[ITEMS][video] for video in new]
-    like = [
-        feature_dict[ITEMS][f"V{video}"] for video in range(10)
-    ]  # each has just the tags and the category of one
-    cosine = (
-        (w[ids[:10]] * w[like]).sum(1)
-        / np.linalg.norm(w[ids[:10]], axis=1)
-        / np.linalg.norm(w[like], axis=1)
-    )
-    assert cosine.mean() > 0.3 and b[ids[:10]].min() > b[1:].min() - 1
-    assert b[ids[10]] < np.median(b)  # ALONE is like nothing
+    w = arrays["nce_w"] / np.linalg.norm(arrays["nce_w"], axis=1, keepdims=True)
+    b = arrays["nce_b"][0]
+    alike = [ids[f"V{video}"] for video in range(10)]  # with the same tags and category
+    assert (w[new] * w[alike]).sum(1).mean() > 0.3
+    assert b[new].min() > b[1:].min() - 1
+    assert b[ids["ALONE"]] < np.median(b)  # it has no neighbors
     lists = run_ok(
-        f"python infer.py --infer_set_path=log.txt --model_path={folder}/model/model_pass_00002.tar.gz "
-        f"--feature_dict={folder}/feature_dict.pkl --top_n=20",
+        f"python infer.py --infer_set_path=log.txt --top_n=20 "
+        f"--model_path={folder}/model/model_pass_00002.tar.gz "
+        f"--feature_dict={folder}/feature_dict.pkl",
         small,
     )
-    shown = [video for _, pairs in lists_of(lists) for video, _ in pairs]
-    assert any(video.startswith("X") for video in shown)
-    shutil.rmtree(folder)
+    assert any(video.startswith("X") for _, pairs in lists_of(lists) for video, _ in pairs)
 
 
-def test_the_script_for_every_night(small, tmp_path):
-    """It trains on the days since the model that serves, behind those before, publishes once, and not what is worse."""
-    [script] = re.findall(
-        r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    for path in small.glob("*.py"):
-        shutil.copy(path, tmp_path)
-    (tmp_path / "clicks").mkdir()
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "date").write_text("#!/bin/sh\necho 2026-01-04\n")
-    (tmp_path / "nightly.sh").write_text(script)
+def split_days(folder, lines, days):
+    """clicks/2026-01-0N.gz: a fifth of each history a day; returns the number of clicks of each."""
+    (folder / "clicks").mkdir()
+    counts = []
+    for day in range(days):
+        text, clicks = "", 0
+        for user, province, city, history, phone in lines:
+            infos = np.array_split(history.split(";"), days)[day]
+            clicks += len(infos)
+            text += f"{user}\t{province}\t{city}\t{';'.join(infos) or 'NULL'}\t{phone}\n"
+        path = folder / "clicks" / f"2026-01-0{day + 1}.gz"
+        path.write_bytes(gzip.compress(text.encode()))
+        counts.append(clicks)
+    return counts
+
+
+def test_the_nightly_script_of_the_readme(small, tmp_path):
+    """Trains on the days since the served model, behind those before; publishes what is better."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [script] = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
+    checkout(tmp_path / "clone")
+    folder = tmp_path / "clone"
+    (folder / "bin").mkdir()
+    (folder / "bin" / "date").write_text("#!/bin/sh\necho 2026-01-04\n")
+    (folder / "nightly.sh").write_text(script)
     for name in ("bin/date", "nightly.sh"):
-        (tmp_path / name).chmod(0o755)
-    whole = "".join((small / "log.txt").read_text(encoding="utf-8").splitlines(keepends=True)[:100])
-    (tmp_path / "test.txt").write_text(whole, encoding="utf-8")
-    infos = {info for line in whole.splitlines() for info in line.split("\t")[3].split(";")}
-    (tmp_path / "catalogue.txt").write_text(
+        (folder / name).chmod(0o755)
+    log = "".join((small / "log.txt").read_text(encoding="utf-8").splitlines(keepends=True)[:100])
+    (folder / "test.txt").write_text(log, encoding="utf-8")
+    lines = [line.split("\t") for line in log.splitlines()]
+    infos = {info for line in lines for info in line[3].split(";")}
+    (folder / "catalogue.txt").write_text(
         "\n".join(sorted(infos)) + "\nFRESH:C1:T1\n", encoding="utf-8"
     )
-    new_clicks, lines = 0, [line.split("\t") for line in whole.splitlines()]
-    for day in range(1, 6):  # a fifth of each history; the last day is not over
-        parts = [np.array_split(line[3].split(";"), 5)[day - 1] for line in lines]
-        text = "".join(
-            "\t".join([*line[:3], ";".join(part) or "NULL", line[4]]) + "\n"
-            for line, part in zip(lines, parts)
-        )
-        (tmp_path / "clicks" / f"2026-01-0{day}.gz").write_bytes(gzip.compress(text.encode()))
-        new_clicks += sum(map(len, parts)) if day in (3, 4) else 0
+    clicks = split_days(folder, lines, 5)  # the last day is not over
     first, days = "run/2026-01-02", "--train_set_path clicks/2026-01-01.gz clicks/2026-01-02.gz"
     run_ok(
         f"python data_processor.py {days} --output_dir={first} --catalogue_path=catalogue.txt",
-        tmp_path,
+        folder,
     )
     run_ok(
-        f"python train.py {days} --test_set_path=test.txt --feature_dict={first}/feature_dict.pkl --preset=best "
+        f"python train.py {days} --test_set_path=test.txt --feature_dict={first}/feature_dict.pkl "
         f"--item_freq={first}/item_freq.pkl --model_output_dir={first} --num_passes=1 "
-        "--catalogue_path=catalogue.txt",
-        tmp_path,
+        "--preset=best --catalogue_path=catalogue.txt",
+        folder,
     )
-    run_ok(
-        f"cp {first}/model_pass_00000.tar.gz {first}/model_best.tar.gz; ln -s {first} current",
-        tmp_path,
-    )
-    path = os.pathsep.join(
-        [str(tmp_path / "bin"), os.path.dirname(sys.executable), os.environ["PATH"]]
-    )
-    (tmp_path / "clicks" / "2026-01-04.gz").rename(tmp_path / "late.gz")
-    late = run("./nightly.sh", tmp_path, env={"PATH": path})
+    shutil.copy(folder / first / "model_pass_00000.tar.gz", folder / first / "model_best.tar.gz")
+    (folder / "current").symlink_to(first)
+    python = os.path.dirname(sys.executable)
+    env = {"PATH": os.pathsep.join([str(folder / "bin"), python, os.environ["PATH"]])}
+
+    (folder / "clicks" / "2026-01-04.gz").rename(folder / "late.gz")
+    late = run("./nightly.sh", folder, env=env)
     assert (late.returncode, late.stderr) == (1, "clicks/2026-01-04.gz is missing\n")
-    (tmp_path / "late.gz").rename(tmp_path / "clicks" / "2026-01-04.gz")
-    worse = run("sed -i s/0.98/9/ nightly.sh; ./nightly.sh", tmp_path, env={"PATH": path})
-    assert worse.returncode == 3 and os.readlink(tmp_path / "current") == first, worse.stderr
-    night = run("sed -i s/=9/=0.98/ nightly.sh; ./nightly.sh", tmp_path, env={"PATH": path})
-    assert night.returncode == 0 and os.readlink(tmp_path / "current") == "run/2026-01-04", (
-        night.stderr
-    )
-    rows = [
-        json.loads(line)
-        for line in (tmp_path / "current" / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert [row["instances"] for row in rows] == [new_clicks] * 3
-    assert "FRESH" in load_feature_dict(tmp_path / "current" / "feature_dict.pkl")[ITEMS]
-    assert run("./nightly.sh", tmp_path, env={"PATH": path}).stderr == ""  # done already
+    (folder / "late.gz").rename(folder / "clicks" / "2026-01-04.gz")
+    worse = run("sed -i s/0.98/9/ nightly.sh; ./nightly.sh", folder, env=env)
+    assert worse.returncode == 3 and os.readlink(folder / "current") == first, worse.stderr
+    night = run("sed -i s/=9/=0.98/ nightly.sh; ./nightly.sh", folder, env=env)
+    assert night.returncode == 0, night.stderr
+    assert os.readlink(folder / "current") == "run/2026-01-04"
+    rows = metrics_of(folder / "current")
+    assert [row["instances"] for row in rows] == [clicks[2] + clicks[3]] * 3
+    assert "FRESH" in load_feature_dict(folder / "current" / "feature_dict.pkl")[ITEMS]
+    assert run("./nightly.sh", folder, env=env).stderr == ""  # done already

@@ -1,7 +1,6 @@
-"""Loss and metrics of a network and of the baselines on last clicks."""
+"""Loss and metrics of a network on last clicks."""
 
 from candgen.data.batches import next_click_windows, sliding_windows
-from candgen.serving.baselines import BASELINES
 from candgen.serving.metrics import METRICS
 from candgen.training.evaluate import evaluate, last_click_loss
 from conftest import SMALL_DICT, log_text
@@ -72,16 +71,3 @@ def test_evaluate(log, config):
 def all_layers(trainer):
     """Layers of the network and of its replicas."""
     return [layer for each in trainer._replicas for layer in each.sublayers(include_self=True)]
-
-
-def test_baseline_metrics(log):
-    """Names begin with the baseline; those that are not wanted are left out."""
-    with_rules = baseline_metrics(log, log, FREQ, BASELINES, map)
-    without = baseline_metrics(log, log, FREQ, ["popularity"], map)
-    assert {f"{baseline}_{name}" for baseline in BASELINES for name in METRICS} <= with_rules.keys()
-    assert without == {
-        name: value for name, value in with_rules.items() if not name.startswith("rules_")
-    }
-    # v1 is the most clicked of four videos; last clicks are v3, v2 and v3, never v1
-    assert without["popularity_seen_kept_recall@10"] == 1
-    assert 0 < without["popularity_seen_kept_mrr@10"] <= 0.5

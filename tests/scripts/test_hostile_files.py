@@ -1,38 +1,36 @@
-"""Files made to do harm, or that came to harm: each ends in one line and exit code 2, in little memory and time."""
+"""Hostile and damaged files: each is refused in one line, with exit code 2, in bounded memory.
 
-import argparse
+Most are read by forks of one small process without paddle (`READER`), which reports the exit code,
+the output and the peak of memory for each.
+"""
+
 import bz2
 import gzip
 import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
 import tarfile
 import zipfile
-from types import SimpleNamespace
 
 import infer_user
+import network_conf
 from candgen.archives import read_archive
 from candgen.console import InputError
 from candgen.data.dictionary import FEATURES
-from candgen.model.model_file import load_model, start_network
+from candgen.model.model_file import load_model
+from conftest import run_ok
 
 import numpy as np
 import pytest
 
-MEMORY = 700 << 20  # bytes that a refusal may take; the interpreter with numpy takes some 40 MB
+MEMORY = 700 << 20  # bytes that a refusal may take; the interpreter with numpy takes 40 MB
 PADDLE = 300 << 20  # what paddle takes more
 SECONDS = 60
-# runs a command from a small process: the peak of one forked from the tests' own would begin with their size
-WATCH = """
-import pathlib, resource, subprocess, sys
-code = subprocess.call(sys.argv[1:])
-pathlib.Path("peak").write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
-sys.exit(code)
-"""
 MODEL = "output/model/model_pass_00001.tar.gz"
 MODEL_FLAGS = f"--model_path={MODEL} --feature_dict=output/feature_dict.pkl"
 TRAIN = (
@@ -41,8 +39,83 @@ TRAIN = (
 )
 
 
-def refused(folder, command, memory=MEMORY):
-    """The line on stderr of a command that must refuse: exit code 2, nothing on stdout, bounded memory and time."""
+READER = """
+import importlib, json, os, signal, sys, traceback
+sys.path.insert(0, {root!r})
+from candgen.console import run_script
+from candgen.data.dictionary import load_feature_dict, load_item_freq
+import data_processor, item_vector
+from reader import Reader
+
+def read_frequencies(argv):  # as train.py does
+    load_item_freq(argv[0], load_feature_dict("output/feature_dict.pkl"))
+
+def read_log(argv):
+    list(Reader(load_feature_dict("output/feature_dict.pkl")).encode(argv))
+
+MAINS = {{
+    "data_processor.py": data_processor.main,
+    "item_vector.py": item_vector.main,
+    "frequencies": read_frequencies,
+    "log": read_log,
+}}
+
+def run(number, words):
+    signal.alarm({seconds})
+    for descriptor in (1, 2):
+        file = os.open(f"answers/{{number}}.{{descriptor}}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, descriptor)
+    sys.argv = words
+    code = 1
+    try:
+        run_script(lambda: MAINS[words[0]](words[1:]))
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+answers = []
+for number, words in enumerate(json.load(sys.stdin)):
+    pid = os.fork() or run(number, words)
+    _, status, usage = os.wait4(pid, 0)
+    answers.append([status, usage.ru_maxrss << 10])
+print(json.dumps(answers))
+"""
+WATCH = """
+import pathlib, resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+pathlib.Path("peak").write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""  # a small process: the peak of one forked from the tests' own would begin with their size
+
+
+def read_all(folder, commands):
+    """{name: line on stderr} of {name: words}, each of which must be refused in bounded memory."""
+    (folder / "answers").mkdir(exist_ok=True)
+    result = subprocess.run(
+        [sys.executable, "-c", READER.format(root=str(folder), seconds=SECONDS)],
+        cwd=folder,
+        input=json.dumps(list(commands.values())),
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert result.returncode == 0, result.stderr
+    lines = {}
+    for number, (name, (status, peak)) in enumerate(zip(commands, json.loads(result.stdout))):
+        out, errors = ((folder / "answers" / f"{number}.{k}").read_text() for k in (1, 2))
+        assert (os.waitstatus_to_exitcode(status), out) == (2, ""), (name, errors[-2000:])
+        assert errors.count("\n") == 1, (name, errors[-2000:])
+        assert peak < MEMORY, name
+        assert not (folder / "pwned").exists() and not (folder / "hostile-out").exists(), name
+        lines[name] = errors
+    return lines
+
+
+def refused(folder, command, memory=MEMORY + PADDLE):
+    """The line on stderr of a whole command that must refuse."""
     result = subprocess.run(
         [sys.executable, "-c", WATCH, sys.executable, *command.split()],
         cwd=folder,
@@ -56,9 +129,8 @@ def refused(folder, command, memory=MEMORY):
     return errors
 
 
-# ---------------------------------------------------------------- pickles
 class Call:
-    """Pickles as a call of a function."""
+    """Is pickled as a call of a function."""
 
     def __init__(self, function, *arguments):
         self._call = function, arguments
@@ -78,13 +150,13 @@ def persistent():
     return stream.getvalue()
 
 
-def changed_error(feature, values):
-    """A dictionary with one feature replaced."""
+def with_feature(feature, values):
+    """A function of a dictionary: its pickle with one feature replaced."""
     return lambda good: pickle.dumps({**good, feature: values})
 
 
 def doubling():
-    """Lists of lists: 2 ** 60 elements in some hundred bytes, were they ever counted."""
+    """Lists of lists: 2 ** 60 elements in some hundred bytes."""
     level = []
     for _ in range(60):
         level = [level, level]
@@ -125,26 +197,28 @@ DICTIONARIES = {
     "nothing but a stop": lambda _: b".",
     "a list": lambda _: pickle.dumps(["<unk>"]),
     "a feature is missing": lambda good: pickle.dumps({key: good[key] for key in list(good)[1:]}),
-    "a feature is a list": changed_error("city", ["<unk>"]),
-    "without <unk>": changed_error("city", {"a": 0}),
-    "ids with a gap": changed_error("city", {"<unk>": 0, "a": 2}),
-    "an id twice": changed_error("city", {"<unk>": 0, "a": 1, "b": 1}),
-    "a negative id": changed_error("city", {"<unk>": 0, "a": -1}),
-    "ids are booleans": changed_error("city", {"<unk>": 0, "a": True}),
-    "ids are floats": changed_error("city", {"<unk>": 0, "a": 1.0}),
-    "values are numbers": changed_error("city", {"<unk>": 0, 7: 1}),
-    "of another run": changed_error("city", {"<unk>": 0, "elsewhere": 1}),
+    "a feature is a list": with_feature("city", ["<unk>"]),
+    "without <unk>": with_feature("city", {"a": 0}),
+    "ids with a gap": with_feature("city", {"<unk>": 0, "a": 2}),
+    "an id twice": with_feature("city", {"<unk>": 0, "a": 1, "b": 1}),
+    "a negative id": with_feature("city", {"<unk>": 0, "a": -1}),
+    "ids are booleans": with_feature("city", {"<unk>": 0, "a": True}),
+    "ids are floats": with_feature("city", {"<unk>": 0, "a": 1.0}),
+    "values are numbers": with_feature("city", {"<unk>": 0, 7: 1}),
+    "of another run": with_feature("city", {"<unk>": 0, "elsewhere": 1}),
 }
 
 
-@pytest.mark.parametrize("name", DICTIONARIES)
-def test_dictionaries(small, name):
-    good = pickle.loads((small / "output" / "feature_dict.pkl").read_bytes())
-    (small / "hostile.pkl").write_bytes(DICTIONARIES[name](good))
-    line = refused(small, f"item_vector.py {MODEL_FLAGS} --feature_dict=hostile.pkl")
-    assert line.startswith(
-        f"item_vector.py: {MODEL if name == 'of another run' else 'hostile.pkl'}: "
-    )
+def test_dictionaries(small):
+    good = (small / "output" / "feature_dict.pkl").read_bytes()
+    commands = {}
+    for number, (name, change) in enumerate(DICTIONARIES.items()):
+        (small / f"hostile-{number}.pkl").write_bytes(change(pickle.loads(good)))
+        flags = f"--model_path={MODEL} --feature_dict=hostile-{number}.pkl"
+        commands[name] = ["item_vector.py", *flags.split()]
+    for number, (name, line) in enumerate(read_all(small, commands).items()):
+        path = MODEL if name == "of another run" else f"hostile-{number}.pkl"
+        assert line.startswith(f"item_vector.py: {path}: "), (name, line)
 
 
 FREQUENCIES = {
@@ -162,35 +236,42 @@ FREQUENCIES = {
 }
 
 
-@pytest.mark.parametrize("name", FREQUENCIES)
-def test_frequencies(small, name):
+def test_frequencies(small):
     good = pickle.loads((small / "output" / "item_freq.pkl").read_bytes())
-    (small / "hostile.pkl").write_bytes(FREQUENCIES[name](good))
-    assert refused(small, f"{TRAIN} --item_freq=hostile.pkl").startswith("train.py: hostile.pkl: ")
+    commands = {}
+    for number, (name, change) in enumerate(FREQUENCIES.items()):
+        (small / f"hostile-{number}.freq").write_bytes(change(good))
+        commands[name] = ["frequencies", f"hostile-{number}.freq"]
+    for number, (name, line) in enumerate(read_all(small, commands).items()):
+        assert line.startswith(f"frequencies: hostile-{number}.freq: "), (name, line)
+    # the whole command
+    line = refused(small, f"{TRAIN} --item_freq=hostile-0.freq")
+    assert line.startswith("train.py: hostile-0.freq: ")
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        b"",
-        b"[]",
-        b"{}",
-        b"\xff",
-        b"[" * 50000,
-        b'{"feature_dict": 1, "item_freq": 2}',
-        b'{"feature_dict": NaN',
-    ],
-)
-def test_fingerprints(small, metadata):
-    folder = small / "hostile-fingerprint"
-    folder.mkdir(exist_ok=True)
-    (folder / "item_freq.pkl").write_bytes((small / "output" / "item_freq.pkl").read_bytes())
-    (folder / "fingerprint.json").write_bytes(metadata)
-    line = refused(small, f"{TRAIN} --item_freq=hostile-fingerprint/item_freq.pkl")
-    assert line.startswith("train.py: hostile-fingerprint/")
+def test_fingerprints(small):
+    """fingerprint.json beside item_freq.pkl."""
+    commands = {}
+    for number, content in enumerate(
+        (
+            b"",
+            b"[]",
+            b"{}",
+            b"\xff",
+            b"[" * 50000,
+            b'{"feature_dict": 1, "item_freq": 2}',
+            b'{"feature_dict": NaN',
+        )
+    ):
+        folder = small / f"hostile-fingerprint-{number}"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(small / "output" / "item_freq.pkl", folder)
+        (folder / "fingerprint.json").write_bytes(content)
+        commands[content] = ["frequencies", f"{folder.name}/item_freq.pkl"]
+    for line in read_all(small, commands).values():
+        assert line.startswith("frequencies: hostile-fingerprint-"), line
 
 
-# ---------------------------------------------------------------- models
 def npy(array, **options):
     stream = io.BytesIO()
     np.save(stream, array, **options)
@@ -256,13 +337,9 @@ def swapped(good):
 
 
 def zeros(entry, size):
-    """An archive that begins with the header of a member, and then has `size` zeros, a thousandth when packed."""
-    stream = io.BytesIO()
-    with gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1) as packed:
-        packed.write(entry.tobuf(tarfile.GNU_FORMAT))
-        for _ in range(size >> 20):
-            packed.write(bytes(1 << 20))
-    return stream.getvalue()
+    """A gzip that begins with the header of a member, followed by `size` zeros."""
+    megabyte = gzip.compress(bytes(1 << 20))
+    return gzip.compress(entry.tobuf(tarfile.GNU_FORMAT)) + megabyte * (size >> 20)
 
 
 def zipped(good):
@@ -369,41 +446,46 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_models(small, name):
-    (small / "hostile.tar.gz").write_bytes(MODELS[name](members_of(small)))
-    line = refused(small, f"item_vector.py {MODEL_FLAGS} --model_path=hostile.tar.gz")
-    assert line.startswith("item_vector.py: hostile.tar.gz: ") and len(line) < 600
+def test_models(small):
+    good = members_of(small)
+    commands = {}
+    for number, (name, change) in enumerate(MODELS.items()):
+        (small / f"hostile-{number}.tar.gz").write_bytes(change(good))
+        flags = f"--model_path=hostile-{number}.tar.gz --feature_dict=output/feature_dict.pkl"
+        commands[name] = ["item_vector.py", *flags.split()]
+    for number, (name, line) in enumerate(read_all(small, commands).items()):
+        assert line.startswith(f"item_vector.py: hostile-{number}.tar.gz: "), (name, line)
+        assert len(line) < 600, (name, line)
+        (small / f"hostile-{number}.tar.gz").unlink()
     assert not os.path.exists("/tmp/pwned.npy")
 
 
-STRANGERS = ("../../pwned.npy", "/tmp/pwned.npy", "x/../nce_w.npy", "./nce_w.npy", "surprise.npy")
+OTHER_NAMES = ("../../pwned.npy", "/tmp/pwned.npy", "x/../nce_w.npy", "./nce_w.npy", "surprise.npy")
 
 
 def test_the_model_unharmed(small):
-    """What the cases above were made from is accepted when put together again; arrays under other names, whatever
-    paths they look like, change nothing and are written nowhere."""
+    """What the cases above are made from is accepted; arrays of other names change nothing.
+
+    They are written nowhere, whatever paths their names look like.
+    """
     good = members_of(small)
     (small / "harmless.tar.gz").write_bytes(pack(good))
     array = npy(np.zeros((41, 31), np.float32))
-    (small / "strangers.tar.gz").write_bytes(
-        with_more(*(member(name, array) for name in STRANGERS))(good)
-    )
+    others = with_more(*(member(name, array) for name in OTHER_NAMES))(good)
+    (small / "others.tar.gz").write_bytes(others)
     outputs = {
-        subprocess.run(
-            [sys.executable, "item_vector.py", *MODEL_FLAGS.split(), f"--model_path={path}"],
-            cwd=small,
-            check=True,
-            stdout=subprocess.PIPE,
-        ).stdout
-        for path in (MODEL, "harmless.tar.gz", "strangers.tar.gz")
+        run_ok(f"python item_vector.py --feature_dict=output/feature_dict.pkl {path}", small)
+        for path in (
+            f"--model_path={MODEL}",
+            "--model_path=harmless.tar.gz",
+            "--model_path=others.tar.gz",
+        )
     }
-    assert len(outputs) == 1 and outputs.pop().count(b"\n") == 40
+    assert len(outputs) == 1 and outputs.pop().count("\n") == 40
     for pwned in ("surprise.npy", "pwned.npy", "../pwned.npy", "../../pwned.npy", "/tmp/pwned.npy"):
         assert not (small / pwned).exists()
 
 
-# ---------------------------------------------------------------- models whose network cannot be built
 def without(name):
     return lambda good: pack([(entry, content) for entry, content in good if entry.name != name])
 
@@ -454,13 +536,8 @@ NETWORKS = {
 def loaded(folder, content):
     """The network of an archive, as infer.py loads it."""
     (folder / "hostile.tar.gz").write_bytes(content)
-    args = SimpleNamespace(
-        model_path=str(folder / "hostile.tar.gz"),
-        device="cpu",
-        feature_dict=str(folder / "output" / "feature_dict.pkl"),
-    )
-    metadata, parameters, *_ = load_model(args)
-    return start_network(args, metadata, parameters)
+    model = load_model(str(folder / "hostile.tar.gz"), str(folder / "output" / "feature_dict.pkl"))
+    return network_conf.load_network(model)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -468,20 +545,16 @@ def test_networks(small, name):
     with pytest.raises(InputError) as caught:
         loaded(small, NETWORKS[name](members_of(small)))
     message = str(caught.value)
-    assert (
-        message.startswith(f"{small}/hostile.tar.gz: its parameters do not fit model.json (")
-        and "; " in message
-    )
+    problem = "its parameters do not fit model.json ("
+    assert message.startswith(f"{small}/hostile.tar.gz: {problem}") and "; " in message
     assert "\n" not in message and len(message) < 600
 
 
 def test_a_network_that_cannot_be_built(small):
-    """One line from the command as well, and none of it is served."""
+    """One line from the command as well."""
     (small / "hostile.tar.gz").write_bytes(NETWORKS["a huge layer declared"](members_of(small)))
     line = refused(
-        small,
-        f"infer.py {MODEL_FLAGS} --model_path=hostile.tar.gz --infer_set_path=log.txt",
-        MEMORY + PADDLE,
+        small, f"infer.py {MODEL_FLAGS} --model_path=hostile.tar.gz --infer_set_path=log.txt"
     )
     assert line.startswith(
         "infer.py: hostile.tar.gz: its parameters do not fit model.json (a size that no network "
@@ -489,27 +562,22 @@ def test_a_network_that_cannot_be_built(small):
 
 
 @pytest.mark.parametrize("name", ["relu1_w", "nce_w", "_proj_history_clicked_tags"])
-def test_the_order_of_numbers_in_a_file(small, name):
-    """A parameter that lies column by column (Fortran order) is the same parameter."""
+def test_fortran_order(small, name):
+    """A parameter that is stored column by column is the same parameter."""
     good = members_of(small)
-    [stored] = [
-        np.load(io.BytesIO(content)) for entry, content in good if entry.name == f"{name}.npy"
-    ]
+    contents = {entry.name: content for entry, content in good}
+    stored = np.load(io.BytesIO(contents[f"{name}.npy"]))
     content = npy(np.asfortranarray(stored))
     assert b"'fortran_order': True" in content
     network = loaded(small, with_member(f"{name}.npy", content)(good))
     np.testing.assert_array_equal(read_archive(str(small / "hostile.tar.gz"), "")[1][name], stored)
-    if name != "nce_w":  # the output layer is no part of a network that infers
+    if name != "nce_w":  # the output layer is not part of a network that infers
         np.testing.assert_array_equal(network.named()[name].numpy(), stored)
 
 
-# ---------------------------------------------------------------- logs
 def bomb(size):
-    stream = io.BytesIO()
-    with gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1) as packed:
-        for _ in range(size >> 20):
-            packed.write(b"a" * (1 << 20))
-    return stream.getvalue()
+    """A gzip of `size` bytes without an end of line."""
+    return gzip.compress(b"a" * (1 << 20)) * (size >> 20)
 
 
 LOGS = {
@@ -526,48 +594,45 @@ LOGS = {
 }
 
 
-@pytest.mark.parametrize("name", LOGS)
-def test_logs(small, name):
-    (small / "hostile.log").write_bytes(LOGS[name]())
-    for script in (
-        "data_processor.py --output_dir=hostile-out --feat_appear_limit=1 --train_set_path=hostile.log",
-        f"{TRAIN} --train_set_path=hostile.log",
-    ):
-        assert refused(small, script).startswith(f"{script.split()[0]}: hostile.log:")
+def test_logs(small):
+    """By counting and by encoding; a plain line of a gigabyte too."""
+    commands = {}
+    for number, (name, content) in enumerate(LOGS.items()):
+        path = f"hostile-{number}.log"
+        (small / path).write_bytes(content())
+        flags = f"--train_set_path={path} --output_dir=hostile-out --feat_appear_limit=1"
+        commands[f"{name}, counted: {path}"] = ["data_processor.py", *flags.split()]
+        commands[f"{name}, encoded: {path}"] = ["log", path]
+    with open(small / "plain.log", "wb") as stream:
+        stream.truncate(1 << 30)  # zeros that take no space on the disk
+    flags = "--train_set_path=plain.log --output_dir=hostile-out --processes=1"
+    commands["counted: plain.log"] = ["data_processor.py", *flags.split()]
+    commands["encoded: plain.log"] = ["log", "plain.log"]
+    lines = read_all(small, commands)
+    (small / "plain.log").unlink()
+    for name, line in lines.items():
+        script, path = commands[name][0], name.rpartition(" ")[2]
+        assert line.startswith(f"{script}: {path}:"), (name, line)
+    for way in ("counted", "encoded"):
+        assert ":1: a line of 268435456 bytes " in lines[f"{way}: plain.log"]
 
 
-@pytest.mark.parametrize("name", ["a line of a gigabyte, packed", "gzip: truncated"])
-def test_logs_of_users_to_serve(small, name):
-    (small / "hostile.log").write_bytes(LOGS[name]())
-    line = refused(small, f"infer.py {MODEL_FLAGS} --infer_set_path=hostile.log", MEMORY + PADDLE)
+def test_hostile_logs_of_whole_commands(small):
+    """train.py and infer.py, which load paddle, refuse them too."""
+    (small / "hostile.log").write_bytes(LOGS["a line of a gigabyte, packed"]())
+    line = refused(small, f"infer.py {MODEL_FLAGS} --infer_set_path=hostile.log")
     assert line.startswith("infer.py: hostile.log:")
+    (small / "hostile.log").write_bytes(LOGS["gzip: truncated"]())
+    line = refused(small, f"{TRAIN} --train_set_path=hostile.log")
+    assert line.startswith("train.py: hostile.log:")
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "data_processor.py --output_dir=hostile-out --feat_appear_limit=1 --processes=1 --train_set_path=hostile.log",
-        f"{TRAIN} --train_set_path=hostile.log",
-    ],
-)
-def test_a_plain_line_of_a_gigabyte(small, script):
-    with open(small / "hostile.log", "wb") as stream:
-        stream.truncate(1 << 30)  # zeros that take no place on the disk
-    try:
-        assert refused(small, script).startswith(
-            f"{script.split()[0]}: hostile.log:1: a line of 268435456 bytes "
-        )
-    finally:
-        (small / "hostile.log").unlink()
-
-
-# ---------------------------------------------------------------- limits, and what others leave in the environment
 INFER = f"infer.py {MODEL_FLAGS} --infer_set_path=log.txt"
 COUNT = "data_processor.py --train_set_path=log.txt --output_dir=counted --feat_appear_limit=2"
 
 
 def limited(folder, limits, command, **env):
-    """What a command gives after `ulimit` with each of these flags."""
+    """Result of a command after `ulimit` with each of these flags."""
     limits = "".join(f"ulimit {flags} && " for flags in limits.split(", "))
     return subprocess.run(
         ["bash", "-c", f"{limits}exec {sys.executable} {command}"],
@@ -580,32 +645,31 @@ def limited(folder, limits, command, **env):
 
 
 @pytest.mark.parametrize(
-    "command",
+    "kilobytes, command",
     [
-        INFER,
-        INFER.replace("infer.py", "user_vector.py"),
-        f"infer_user.py {MODEL_FLAGS}",
-        TRAIN.replace("hostile-out", "limited-out"),
+        (600_000, INFER),
+        (900_000, INFER.replace("infer.py", "user_vector.py")),
+        (600_000, f"infer_user.py {MODEL_FLAGS}"),
+        (900_000, TRAIN.replace("hostile-out", "limited-out")),
     ],
+    ids=["infer", "user_vector", "infer_user", "train"],
 )
-@pytest.mark.parametrize("kilobytes", [600_000, 900_000])
 def test_too_little_address_space_for_paddle(small, kilobytes, command):
-    """A line, where paddle would abort, or wait in OpenMP for ever."""
+    """One line, where paddle would abort, or wait in OpenMP for ever."""
     result = limited(small, f"-v {kilobytes}", command)
     assert (result.returncode, result.stdout) == (2, "")
     script = command.split()[0]
     [line] = [line for line in result.stderr.splitlines() if f"{script}: paddle:" in line]
     assert line == result.stderr.splitlines()[-1]
-    assert (
-        "it takes 1024 MB of address space, and the limit of this process (ulimit -v) leaves "
-        in line
-    )
-    assert "Traceback" not in result.stderr
+    problem = "it takes 1024 MB of address space, and the limit of this process (ulimit -v) leaves "
+    assert problem in line and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("command", [COUNT, f"item_vector.py {MODEL_FLAGS}"])
+@pytest.mark.parametrize(
+    "command", [COUNT, f"item_vector.py {MODEL_FLAGS}"], ids=["data_processor", "item_vector"]
+)
 def test_little_address_space_is_enough_without_paddle(small, command):
-    """600 MB are; of 100 MB the one line is about numpy."""
+    """600 MB are enough; with 100 MB the one line is about numpy."""
     plain, result = limited(small, "-c 0", command), limited(small, "-v 600000", command)
     assert (result.returncode, result.stdout, result.stderr) == (0, plain.stdout, plain.stderr)
     result = limited(small, "-v 100000", command)
@@ -616,7 +680,7 @@ def test_little_address_space_is_enough_without_paddle(small, command):
 
 
 def test_few_open_files(small):
-    """Sixteen are enough for all; with too few for another process the counting goes on with one."""
+    """Sixteen are enough; with too few for another process, one process counts."""
     plain = limited(small, "-n 1024", COUNT)
     for files in (12, 16):
         assert limited(small, f"-n {files}", f"{COUNT} --processes=2").stdout == plain.stdout != ""
@@ -640,6 +704,7 @@ def test_few_open_files(small):
         ("PADDLE_TRAINERS_NUM", "x", TRAIN, "PADDLE_TRAINERS_NUM=x: not a whole number; "),
         ("PADDLE_TRAINERS_NUM", "2", TRAIN, "PADDLE_TRAINERS_NUM=2: PADDLE_TRAINER_ENDPOINTS and "),
     ],
+    ids=["rank", "allocator", "ranks", "endpoints"],
 )
 def test_variables_that_paddle_reads(small, variable, value, command, what):
     result = limited(small, "-c 0", command, **{variable: value})
@@ -649,7 +714,7 @@ def test_variables_that_paddle_reads(small, variable, value, command, what):
 
 @pytest.fixture(scope="module")
 def served(small):
-    """What infer.py gives without any limit or variable."""
+    """Result of infer.py without any limit or variable."""
     return limited(small, "-c 0", INFER)
 
 
@@ -690,13 +755,14 @@ USER_IDS = {
 
 @pytest.mark.parametrize("name", USER_IDS)
 def test_user_ids(tmp_path, name):
-    (tmp_path / "ids").write_bytes(USER_IDS[name]())
+    path = tmp_path / "ids"
+    path.write_bytes(USER_IDS[name]())
     with pytest.raises(InputError) as caught:
-        list(infer_user.read_user_ids(argparse.Namespace(user_ids=str(tmp_path / "ids"))))
-    assert str(caught.value).startswith(f"{tmp_path}/ids:") and "; " in str(caught.value)
+        list(infer_user.read_user_ids(str(path), False))
+    assert str(caught.value).startswith(f"{path}:") and "; " in str(caught.value)
 
 
 def test_user_ids_that_are_damaged(small):
     (small / "hostile.ids").write_bytes(USER_IDS["gzip: truncated"]())
-    line = refused(small, f"infer_user.py {MODEL_FLAGS} --user_ids=hostile.ids", MEMORY + PADDLE)
+    line = refused(small, f"infer_user.py {MODEL_FLAGS} --user_ids=hostile.ids")
     assert line.startswith("infer_user.py: hostile.ids:") and "damaged gzip data" in line

@@ -178,8 +178,8 @@ def make_user(rng, catalogue, number):
 def line(user, catalogue, clicks=None):
     """The log line of a user with the first `clicks` (all) of the history.
 
-    The columns are those of LOG_COLUMNS in candgen/data/dictionary.py, written out: this script does
-    not follow them, since the archive must not change.
+    The columns are those of LOG_COLUMNS in candgen/data/dictionary.py, written out: this script
+    does not follow them, since the archive must not change.
     """
     user_id, province, city, history, phone = user
     infos = ";".join(catalogue.info[video] for video in history[:clicks]) or "NULL"

@@ -58,7 +58,7 @@ def test_a_full_disk(small, command, written):
     )
     line = result.stderr.splitlines()[-1]
     what = "No space left on device|File too large|what was written cannot be read .*"
-    assert re.search(rf": disk\S*: ({what}); check the path, its rights", line)
+    assert re.search(rf": disk\S*: ({what}); check the path, its permissions", line)
     assert {path.name for path in (small / "after").iterdir()} == {"fill", written}
     assert (small / "after" / written).read_text() == "of yesterday"
 
@@ -107,7 +107,7 @@ def test_no_place_for_models(small, folder):
     assert (result.returncode, result.stdout) == (2, "") and line.startswith(
         f"train.py: {folder}"
     ), result.stderr
-    assert line.endswith("check the path, its rights and the free space")
+    assert line.endswith("check the path, its permissions and the free space")
 
 
 def test_out_of_memory(small):

@@ -1,7 +1,7 @@
 """Generate the sample log, data.tar with train.txt, test.txt and infer.txt; equal on all machines.
 
     python data/make_data.py            # writes data/data.tar
-    python data/make_data.py --check    # exit code 1 if data/data.tar differs from the generated one
+    python data/make_data.py --check    # exit code 1 if data/data.tar differs
 
 The log is synthetic, with a structure that can be learned. Videos belong to categories, and most of
 them to a series; popularity decreases as a power of the rank. A user has a few interests

@@ -12,7 +12,7 @@ Change a class, or write a subclass at the end and name it in ``train.py --netwo
 `candgen.model.network.EmbeddingNetwork`.
 
 Shapes in comments: T positions, S segments (runs of positions of one history), N targets,
-U distinct videos of a batch, K negatives.
+U distinct videos of a batch, K negatives. Widths in comments are those of the preset `classic`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 DECAY = 0.7  # weight of a click relative to the one after it, in DirectModel
+LEFT_OUT = -1e9  # log-odds of what takes no part in a softmax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,8 +192,8 @@ class DirectModel(DNNmodel):
         positions = clicks.shape[0] if self.training else self.config.window_size
         means = decayed_mean(clicks, DECAY, positions)
         last = self.drop(at_targets(clicks, batch), rng)  # [N, 64]
-        mean = self.drop(at_targets(means, batch), rng)
         users += paddle.matmul(last, self.direct_last_w)
+        mean = self.drop(at_targets(means, batch), rng)  # [N, 64]
         users += paddle.matmul(mean, self.direct_mean_w)
         return users
 
@@ -242,8 +243,8 @@ def log_odds(
     ----------
     user : float32 [N, user_dim]
     target : int64 [N]
-    negatives : int64 [N, K], drawn from q for each target, or int64 [K], shared by all of them, at
-        the price of one matrix product.
+    negatives : int64 [N, K], drawn from q for each target, or int64 [K], shared by all of them,
+        which costs one matrix product.
     nce_w : float32 [videos, user_dim]
     nce_b : float32 [videos, 1]
     log_noise : float32 [videos, 1], log q.
@@ -308,7 +309,8 @@ def ranking_nce_loss(
     target_odds, noise_odds = log_odds(user, target, negatives, nce_w, nce_b, log_noise)
     candidates = negatives if negatives.ndim == 2 else negatives.unsqueeze(0)
     is_target = candidates == target.unsqueeze(1)  # [N, K]
-    noise_odds = paddle.where(is_target, paddle.full([1], -1e9, noise_odds.dtype), noise_odds)
+    left_out = paddle.full([1], LEFT_OUT, noise_odds.dtype)
+    noise_odds = paddle.where(is_target, left_out, noise_odds)
     odds = paddle.concat([target_odds.unsqueeze(1), noise_odds], 1)  # [N, 1 + K]
     return paddle.logsumexp(odds, 1) - target_odds
 

@@ -21,10 +21,10 @@ from itertools import chain, islice, repeat
 
 from candgen.console import logger
 from candgen.data.dictionary import LOG_COLUMNS, NO_VALUE, PROFILE_FEATURES
-from candgen.data.encoding import EncodedLog, concatenate_logs, offsets_of
+from candgen.data.encoding import EncodedLog, UserLine, concatenate_logs, encode_lines
 from candgen.data.items import ItemAttributes, VideoTable
 from candgen.data.log_files import Paths, log_name
-from candgen.data.logs import PROFILE_COLUMNS, BadLines, LogLine, all_bad_lines, read_log
+from candgen.data.logs import BadLines, LogLine, all_bad_lines, read_log
 from candgen.data.training_log import TrainingLog
 from candgen.data.user_clicks import UserClicks
 
@@ -34,27 +34,6 @@ __all__ = ["Reader", "TrainingLog"]
 
 CHUNK_LINES = 4096  # lines whose text is in memory at a time
 MIN_KNOWN_SHARE = 0.1  # of clicks on known videos; a smaller one is a warning
-
-
-@dataclass(frozen=True)
-class UserLine:
-    """One line, its history as rows of the reader's `VideoTable`.
-
-    Attributes
-    ----------
-    columns : list of str
-        In the order of LOG_COLUMNS.
-    rows : list of int
-        A row for each click; 0 for unknown videos.
-    """
-
-    columns: list[str]
-    rows: list[int]
-
-    @property
-    def user(self) -> str:
-        """The user id, the first column."""
-        return self.columns[0]
 
 
 @dataclass(frozen=True)
@@ -256,32 +235,7 @@ class Reader:
         return Block(concatenate_logs(chunks, self._videos.columns()), clicks)
 
     def _encode_lines(self, lines: Sequence[UserLine]) -> EncodedLog:
-        """Arrays of some lines, the earlier clicks of their users in front.
-
-        `videos` is left to `concatenate_logs`: the table grows from chunk to chunk.
-        """
-        context = self._context or {}
-        earlier = [context.get(line.user, ()) for line in lines]
-        # filter(None, rows): without row 0, the unknown videos
-        known = [[*before, *filter(None, line.rows)] for before, line in zip(earlier, lines)]
-        offsets = offsets_of([len(rows) for rows in known])
-        last_item = [self._videos.item[line.rows[-1]] if line.rows else -1 for line in lines]
-        return EncodedLog(
-            users=[line.user for line in lines],
-            profile=self._profiles(lines),
-            clicks=np.fromiter(chain.from_iterable(known), np.int32, offsets[-1]),
-            offsets=offsets,
-            last_item=np.array(last_item, np.int64),
-            context=np.array([len(rows) for rows in earlier], np.int64),
-            videos=None,
-        )
-
-    def _profiles(self, lines: Sequence[UserLine]) -> np.ndarray:
-        """Ids of the profiles, int64 [L, P]; 0 for unknown values."""
-        profiles = np.empty((len(lines), len(PROFILE_FEATURES)), np.int64)
-        for feature, (ids, column) in enumerate(zip(self._profile_ids, PROFILE_COLUMNS)):
-            profiles[:, feature] = [ids.get(line.columns[column], 0) for line in lines]
-        return profiles
+        return encode_lines(lines, self._profile_ids, self._videos.item, self._context or {})
 
 
 def _last_clicks(lines: Iterable[UserLine], keep: np.ndarray) -> Iterator[UserLine]:

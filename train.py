@@ -6,8 +6,10 @@
 
 After each pass the last click of each line of the test log is predicted from the clicks before it,
 and the pass gets a line on stdout and an object in metrics.jsonl: loss (cost), test loss, speed,
-ranking metrics, and the same metrics of a ranking by popularity. Two runs with one --seed, one log
-and one number of --threads write identical models.
+ranking metrics, and the same metrics of the baselines. With --valid_set_path the best pass is
+model_best.tar.gz; with --compare_with it becomes that only if it is as good as an earlier model
+(exit code 3 if not). Two runs with one --seed, one log and one number of --threads write identical
+models.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from candgen.environment import load_paddle
 from candgen.model.model_file import load_model
 from candgen.output_folder import output_folder
 from candgen.serving.baselines import BASELINES
+from candgen.serving.collapse import warn_if_network_collapses
 from candgen.training import publish, report
 from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, save_pass
 from candgen.training.dashboard import Dashboard
@@ -55,8 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         from candgen.model.initialization import build_network, embedding_dims
         from candgen.model.layers import use_device
         from candgen.model.warm_start import warm_start
-        from candgen.serving.evaluation import evaluate_model
-        from candgen.training.evaluate import baseline_metrics, evaluate
+        from candgen.serving.evaluation import evaluate_baselines, evaluate_model
+        from candgen.training.evaluate import evaluate
         from candgen.training.trainer import Trainer, TrainerSettings
 
         import paddle
@@ -196,36 +199,38 @@ def main(argv: list[str] | None = None) -> int:
         metric = args.select_metric
         run = ranks.distributed_map(trainer.pool)
         names = [name for name in BASELINES if name != "rules" or args.rules]
-        baselines = baseline_metrics(training.first, test, item_freq, names, run)
+        baselines = evaluate_baselines(names, training.first, test, item_freq, run)
         if len(rows) >= args.num_passes:
             logger.info(f"all {args.num_passes} passes are done; a larger --num_passes continues")
         checkpoint.catch_signals()
         while len(rows) < args.num_passes and not report.out_of_patience(
             rows, metric, args.patience
         ):
-            epoch = len(rows)
-            rng = np.random.default_rng(np.random.SeedSequence(args.seed, spawn_key=(epoch,)))
+            pass_number = len(rows)
+            rng = np.random.default_rng(np.random.SeedSequence(args.seed, spawn_key=(pass_number,)))
             instances = 0
             finished_batches = checkpoint.batches  # of this pass, before the run was stopped
             checkpoint.restart_clock()
-            with Progress(f"pass {epoch:05d}", training.clicks, not ranks.rank) as progress:
-                for number, batch_args in enumerate(training.batches(args.batch_size, rng)):
-                    _, segments, _ = batch_args
+            with Progress(f"pass {pass_number:05d}", training.clicks, not ranks.rank) as progress:
+                batches = training.batches(args.batch_size, rng)
+                for number, (log, segments, batch_rng) in enumerate(batches):
                     instances += int(segments.targets.sum())
                     if number < finished_batches:
                         checkpoint.restart_clock()
                         continue
-                    batch = trainer.prepare(*batch_args)
+                    batch = trainer.prepare(log, segments, batch_rng)
                     batch_loss = trainer.step(batch)
                     checkpoint.after_step(trainer, batch_loss, batch.num_targets)
                     progress.at(instances, f"cost {checkpoint.total_loss / instances:.4f}")
                     learning_rate = trainer.lr_scheduler.get_lr()
-                    dashboard.add_step(epoch * steps_per_pass + number, batch_loss, learning_rate)
+                    dashboard.add_step(
+                        pass_number * steps_per_pass + number, batch_loss, learning_rate
+                    )
             trainer.check_parameters()
 
             seconds = checkpoint.seconds + (0 if rows else reading_seconds)
             row = {
-                "pass": epoch,
+                "pass": pass_number,
                 "cost": checkpoint.total_loss / training.clicks,
                 "instances": training.clicks,
                 "seconds": seconds,
@@ -242,7 +247,7 @@ def main(argv: list[str] | None = None) -> int:
                 save_pass(args.model_output_dir, network, item_freq, rows, is_best)
                 report.print_result(report.pass_line(row))
                 num_users = int((test.last_item >= 0).sum())
-                report.warn_if_network_collapsed(row, num_users, config.dnn_layer_dims[1])
+                warn_if_network_collapses(row, num_users, config.dnn_layer_dims[1])
             dashboard.add_pass(row)
             checkpoint.end_pass(trainer)
 
@@ -253,7 +258,7 @@ def main(argv: list[str] | None = None) -> int:
         chosen = report.best_row(rows, metric) or rows[-1]
         report.warn_if_not_better(chosen, baselines, metric, args.preset)
         dashboard.add_videos(feature_dict, training.categories(len(feature_dict[ITEMS])), network)
-        if earlier_model is None:
+        if ranks.rank or earlier_model is None:
             return 0
         model_path = os.path.join(args.model_output_dir, model_name(chosen))
         new_model = evaluate_saved(model_path, args.feature_dict)

@@ -32,7 +32,11 @@ def video_infos(videos, rng):
 
 
 def lines(users, videos, mean_history=40, seed=0):
-    """Yield the lines of a log."""
+    """Yield the lines of a log.
+
+    The columns are those of LOG_COLUMNS in candgen/data/dictionary.py, written out: this module
+    does not follow them, so that measurements stay comparable.
+    """
     rng = np.random.default_rng(seed)
     infos = video_infos(videos, rng)
     cumulated = np.cumsum(np.arange(1, videos + 1) ** -EXPONENT)

@@ -133,6 +133,8 @@ def write_logs(folder, ratings, movies, users):
     held_out = {"train.txt": 2, "valid.txt": 1, "test.txt": 0}
     lines = {name: [] for name in (*held_out, "truth.txt")}
     for user, clicked in histories(ratings).items():
+        # The columns of LOG_COLUMNS in candgen/data/dictionary.py, written out: a further one needs
+        # a further property of the users.
         province, city, phone = users[user]
         for name, left_out in held_out.items():
             history = (

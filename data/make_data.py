@@ -13,7 +13,7 @@ or none, rare videos, one very long history, names in several writing systems.
 
 train.txt has the clicks of most users without the last one. test.txt has complete histories of some
 of these users, and of users that are not in train.txt. infer.txt has users of both kinds, and a few
-without clicks. The columns are those of LOG_COLUMNS in candgen/data/dictionary.py.
+without clicks.
 """
 
 import argparse
@@ -176,7 +176,11 @@ def make_user(rng, catalogue, number):
 
 
 def line(user, catalogue, clicks=None):
-    """The log line of a user, with the first `clicks` of the history (None: all)."""
+    """The log line of a user, with the first `clicks` of the history (None: all).
+
+    The columns are written out and do not follow LOG_COLUMNS in candgen/data/dictionary.py, since
+    the archive must not change.
+    """
     user_id, province, city, history, phone = user
     infos = ";".join(catalogue.info[video] for video in history[:clicks]) or "NULL"
     return "\t".join((user_id, province, city, infos, phone)) + "\n"

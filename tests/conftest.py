@@ -1,9 +1,15 @@
-"""What the tests share: commands run as a user types them, small random logs, one pipeline trained on the sample."""
+"""What the tests share: commands run as a user types them, small random logs, trained models.
+
+Fixtures of a session, one for each worker: `small` (a log of 300 users, its dictionary and a
+classic model), `best` (a model of ``--preset=best`` beside it) and `sample` (the documented
+commands, run verbatim). Tests write into the folder of `small`, each under names of its own.
+"""
 
 import contextlib
 import filecmp
 import importlib
 import io
+import json
 import math
 import os
 import shlex
@@ -14,6 +20,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections import Counter
 from pathlib import Path
 
 from candgen.console import run_script
@@ -30,10 +37,12 @@ MODEL = "./output/model/model_pass_00000.tar.gz"
 COMMANDS = f"""
 cd data; tar -zxvf data.tar; cd ..
 mkdir output
-python data_processor.py --train_set_path=./data/train.txt --output_dir=./output --feat_appear_limit=20
+python data_processor.py --train_set_path=./data/train.txt --output_dir=./output \
+--feat_appear_limit=20
 mkdir output/model
 python train.py --train_set_path='./data/train.txt' --test_set_path='./data/test.txt' \
---model_output_dir='./output/model/' --feature_dict='./output/feature_dict.pkl' --item_freq='./output/item_freq.pkl'
+--model_output_dir='./output/model/' --feature_dict='./output/feature_dict.pkl' \
+--item_freq='./output/item_freq.pkl'
 python infer.py --infer_set_path='./data/infer.txt' --model_path='{MODEL}' \
 --feature_dict='./output/feature_dict.pkl' --batch_size=50
 python user_vector.py --infer_set_path='./data/infer.txt' --model_path='{MODEL}' \
@@ -42,20 +51,24 @@ python item_vector.py --model_path='{MODEL}' --feature_dict='./output/feature_di
 python infer_user.py --model_path='{MODEL}' --feature_dict='./output/feature_dict.pkl'
 """.strip().splitlines()
 
-settings.register_profile("offline", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "offline", deadline=None, derandomize=True, database=None, max_examples=50
+)
 settings.load_profile("offline")
 
 
 def run(command, cwd, process=False, **options):
     """Run a shell command, `python` being the one that runs the tests.
 
-    A command that is one of the scripts with its arguments, and nothing that needs a shell, an environment or a
-    process of its own, is called in this process: paddle is imported once, not once a command.
+    A command that is one of the scripts with its arguments, and nothing that needs a shell, an
+    environment or a process of its own, is called in this process: paddle is imported once, not
+    once a command.
 
     Parameters
     ----------
-    command : str.    cwd : folder to run it in.
-    process : bool, run it in a process of its own in any case: for signals, and for what happens at exit.
+    command : str
+    cwd : folder to run it in.
+    process : whether to start a process in any case: for signals, and for what happens at exit.
     options : as for `subprocess.run`; text in and out unless given otherwise.
 
     Returns
@@ -105,7 +118,7 @@ def same_code(folder):
 
 @contextlib.contextmanager
 def fresh_names():
-    """paddle numbers the state of its optimisers: within this from 0, as in a process of its own."""
+    """Within this, paddle numbers an optimizer's state from 0, as in a process of its own."""
     import paddle
 
     with paddle.utils.unique_name.guard():
@@ -113,16 +126,16 @@ def fresh_names():
 
 
 def call_script(name, argv, cwd):
-    """What running a script in a process of its own would give, by a call of its `main`."""
+    """Call a script's `main`; returns what a process of its own would give."""
     module = importlib.import_module(name)
-    streams = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2)]  # noqa: SIM115 - closed below
+    streams = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2)]  # noqa: SIM115
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = os.getcwd(), sys.argv, sys.stdin, sys.stdout, sys.stderr
     code = 0
     try:
         os.chdir(cwd)
         sys.argv, (sys.stdout, sys.stderr) = argv, streams
-        sys.stdin = open(os.devnull)  # noqa: SIM115 - nothing is typed
+        sys.stdin = open(os.devnull)  # noqa: SIM115
         try:
             with fresh_names():
                 run_script(lambda: module.main(argv[1:]))
@@ -158,7 +171,7 @@ def run_ok(command, cwd, **options):
 
 
 def output_of(main, *flags):
-    """What a script prints, run in this process; warnings of numpy, which a user would see, are errors."""
+    """stdout of a script's `main`; warnings of numpy, which a user would see, are errors."""
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -182,6 +195,18 @@ def checkout(folder):
     return folder
 
 
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes a file, log.txt unless named otherwise, and returns its path."""
+
+    def write_file(content, name="log.txt"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write_file
+
+
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory):
     """(folder, [stdout of each of the documented commands]), run verbatim on the sample."""
@@ -191,33 +216,52 @@ def sample(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    """Folder with a log of 300 users, its dictionary and a model after two short passes: quick to ask things of."""
+    """Folder with a log of 300 users, its dictionary and a model of two short passes."""
     folder = checkout(tmp_path_factory.mktemp("small") / "clone")
     (folder / "log.txt").write_text(small_log(300), encoding="utf-8")
     run_ok(
-        "python data_processor.py --train_set_path=log.txt --output_dir=output --feat_appear_limit=2",
+        "python data_processor.py --train_set_path=log.txt --output_dir=output "
+        "--feat_appear_limit=2",
         folder,
     )
     run_ok(train_command("output/model"), folder)
     return folder
 
 
+@pytest.fixture(scope="session")
+def best(small):
+    """The folder of `small`, with a model of two passes of --preset=best in output/best."""
+    run_ok(train_command("output/best", "--preset=best"), small)
+    return small
+
+
 def train_command(output, flags="", log="log.txt"):
-    """train.py for two passes over a log that is the test log as well, in a folder like that of `small`."""
+    """train.py for two passes over a log, which is the test log too, in a folder like `small`."""
     return (
-        f"python train.py --train_set_path={log} --test_set_path={log} --model_output_dir={output} "
-        f"--feature_dict=output/feature_dict.pkl --item_freq=output/item_freq.pkl --num_passes=2 {flags}"
+        f"python train.py --train_set_path={log} --test_set_path={log} "
+        f"--model_output_dir={output} --feature_dict=output/feature_dict.pkl "
+        f"--item_freq=output/item_freq.pkl --num_passes=2 {flags}"
     )
 
 
 def lists_of(out):
     """[(user, [(video, probability), ...]), ...] of the output of infer.py and infer_user.py."""
-    rows = [line.split("\t") for line in out.splitlines()]
-    pairs = [
-        (user, [pair.rpartition(":") for pair in row.split(",")] if row else [])
-        for user, row in rows
-    ]
-    return [(user, [(video, float(share)) for video, _, share in row]) for user, row in pairs]
+    lists = []
+    for line in out.splitlines():
+        user, entries = line.split("\t")
+        pairs = [entry.rpartition(":") for entry in entries.split(",")] if entries else []
+        lists.append((user, [(video, float(share)) for video, _, share in pairs]))
+    return lists
+
+
+def metrics_of(folder):
+    """Rows of the metrics.jsonl in a folder."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def click_counts(log):
+    """Counter of the clicks on each video of a log."""
+    return Counter(video for history in clicked(log) for video in history)
 
 
 def clicked(log):
@@ -252,7 +296,7 @@ def metrics_of_ranks(ranks, prefix=""):
 
 
 def small_log(users, seed=0):
-    """Lines whose next video follows from the last one (a ring of 40, with leaps), so that there is much to learn."""
+    """A log whose next video follows from the last one: a ring of 40 videos, with leaps."""
     rng = np.random.default_rng(seed)
     lines = []
     for user in range(users):
@@ -266,7 +310,7 @@ def small_log(users, seed=0):
 
 
 def feature_dict_of(**values):
-    """A feature dictionary of the given values; features that are not named know <unk> only."""
+    """A feature dictionary of the given values; other features have `<unk>` only."""
     return {
         name: {value: id_ for id_, value in enumerate(["<unk>", *values.get(name, [])])}
         for name in FEATURES
@@ -299,14 +343,17 @@ LINES = st.tuples(
 
 
 def last_clicks(lines, limit):
-    """Lines drawn from LINES with the last `limit` clicks of each user; one without an id has a line."""
-    left, found = {}, []
-    for number, (user, province, city, infos, phone) in list(enumerate(lines))[::-1]:
-        who = number if user in ("", "NULL") else user
-        kept = infos[max(0, len(infos) - left.get(who, limit)) :]
-        left[who] = left.get(who, limit) - len(kept)
-        found.append((user, province, city, kept, phone))
-    return found[::-1]
+    """Lines drawn from LINES, with the last `limit` clicks of each user alone.
+
+    A line without a user id counts as a user of its own.
+    """
+    remaining, limited = {}, []
+    for number, (user, province, city, infos, phone) in reversed(list(enumerate(lines))):
+        key = number if user in ("", "NULL") else user
+        kept = infos[max(0, len(infos) - remaining.get(key, limit)) :]
+        remaining[key] = remaining.get(key, limit) - len(kept)
+        limited.append((user, province, city, kept, phone))
+    return limited[::-1]
 
 
 def log_text(lines):

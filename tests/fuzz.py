@@ -1,11 +1,12 @@
-"""Coverage-guided fuzzing of everything that reads a file: logs, dictionaries, frequencies, models. Needs no paddle.
+"""Coverage-guided fuzzing of everything that reads a file. Needs no paddle.
 
-    make fuzz                                                        # installs atheris; 100,000 inputs and more
-    python tests/fuzz.py log --corpus_dir=output/fuzz -runs=50000    # one target, flags of libFuzzer behind it
+    make fuzz                                                        # installs atheris
+    python tests/fuzz.py log --corpus_dir=output/fuzz -runs=50000    # one target, libFuzzer flags
 
-A target takes the bytes of a file. Either they are read, and then what is promised of good files holds, or they are
-refused with an InputError of one line; every other exception is a find. atheris keeps an input that found something as
-crash-*: once mended it moves into tests/corpus/TARGET/, which test_fuzz.py replays.
+The targets are logs, dictionaries, frequencies and models. A target takes the bytes of a file.
+Either they are read, and then what holds for good files must hold, or they are refused with an
+InputError of one line; every other exception is a finding. atheris keeps such an input as crash-*:
+once the bug is fixed it moves to tests/corpus/TARGET/, which test_fuzz.py replays.
 """
 
 import argparse
@@ -21,21 +22,33 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    import atheris
+
+    instrumented = atheris.instrument_imports(include=["candgen", "reader"])
+else:
+    instrumented = contextlib.nullcontext()
+with instrumented:
+    from candgen.archives import read_archive, write_archive
+    from candgen.console import InputError
+    from candgen.data.counting import count_log
+    from candgen.data.dictionary import (
+        FEATURES,
+        dictionary_fingerprint,
+        load_feature_dict,
+        load_item_freq,
+    )
+    from candgen.data.logs import BadLines
+    from candgen.data.text_files import raw_lines
+    from candgen.model.model_file import load_model
+    from candgen.serving.topn import TopN
+    from reader import Reader
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 CORPUS = Path(__file__).resolve().parent / "corpus"
-FEATURES = (
-    "user_id",
-    "province",
-    "city",
-    "phone",
-    "history_clicked_items",
-    "history_clicked_categories",
-    "history_clicked_tags",
-)
 DICTIONARY = {name: {"<unk>": 0, "a": 1, "b": 2} for name in FEATURES}
 SMALLEST = {
     "format_version": 1,
@@ -58,11 +71,9 @@ def file_of(data, name="input"):
 
 
 def accepted(read, *arguments):
-    """(True, what `read` gives), or (False, None) if it refuses the file in one line that names it."""
-    from utils import InputError
-
+    """(True, the result of `read`), or (False, None) if it refuses the file in one line."""
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # each line left out is named there
+        with contextlib.redirect_stderr(io.StringIO()):  # lines left out are named there
             return True, read(*arguments)
     except InputError as error:
         message = str(error)
@@ -72,25 +83,22 @@ def accepted(read, *arguments):
 
 
 def log(data):
-    """Counting and encoding accept the same logs; with all bad lines left out what is left counts as if alone."""
-    from data_processor import count_log
-    from reader import BadLines, Reader, raw_lines
+    """Counting and encoding accept the same logs, and the same lines if bad ones are left out."""
 
     def encode(path, bad_lines=None):
         [block] = Reader(DICTIONARY, bad_lines).encode(path)
         return block
 
     path = file_of(data)
-    counted, found = accepted(count_log, path)
+    counted, result = accepted(count_log, path)
     encoded, block = accepted(encode, path)
     assert counted == encoded
     if counted:
-        counts, lines, clicks = found[1], found[0].lines, found[0].clicks
-        assert (lines, clicks) == (len(block.users), sum(counts["history_clicked_items"].values()))
-        assert sum(counts["user_id"].values()) == clicks
-        assert len(block.clicks) == sum(
-            counts["history_clicked_items"].get(video, 0) for video in ("a", "b")
-        )
+        counts, by_feature = result
+        items = by_feature["history_clicked_items"]
+        assert (counts.lines, counts.clicks) == (len(block.users), sum(items.values()))
+        assert sum(by_feature["user_id"].values()) == counts.clicks
+        assert len(block.clicks) == items.get("a", 0) + items.get("b", 0)
     bad_lines, again = BadLines(len(data) + 1), BadLines(len(data) + 1)
     readable, sifted = accepted(count_log, path, 1, bad_lines)
     assert (readable, readable and bad_lines.count) == (
@@ -103,15 +111,11 @@ def log(data):
             re.sub(b"^(\xef\xbb\xbf)*", b"", raw.rstrip(b"\r\n")) for _, _, raw in raw_lines(path)
         ]
         assert sifted[0].lines + bad_lines.count == sum(map(bool, lines))
-        assert not counted or vars(sifted[0]) == vars(found[0])
+        assert not counted or vars(sifted[0]) == vars(result[0])
 
 
 def dictionary(data):
-    """A dictionary that is accepted has a fingerprint, serves a Reader, and is the same when written and read again."""
-    from reader import Reader
-
-    from utils import dictionary_fingerprint, load_feature_dict
-
+    """An accepted dictionary has a fingerprint, serves a Reader, and survives a round trip."""
     good, feature_dict = accepted(load_feature_dict, file_of(data))
     if good:
         assert len(dictionary_fingerprint(feature_dict)) == 64
@@ -120,9 +124,7 @@ def dictionary(data):
 
 
 def frequencies(data):
-    """Frequencies that are accepted can be drawn from: none is negative, and not all lies on <unk>."""
-    from utils import load_item_freq
-
+    """Accepted frequencies are a distribution, not all of it on <unk>."""
     good, freq = accepted(load_item_freq, file_of(data), DICTIONARY)
     if good:
         assert (
@@ -133,14 +135,12 @@ def frequencies(data):
 
 
 def model(data):
-    """An archive that is accepted holds finite numbers, and is the same when written and read again; a model that is
-    accepted fits its dictionary, and can be ranked with."""
-    from infer import TopN, load_model
+    """An accepted archive holds finite numbers, and survives a round trip.
 
-    from utils import read_archive, write_archive
-
+    A model that is accepted fits its dictionary, and can be ranked with.
+    """
     path, again = file_of(data, "model.tar.gz"), os.path.join(FOLDER.name, "again.tar.gz")
-    good, archive = accepted(read_archive, path, "mend it")
+    good, archive = accepted(read_archive, path, "fix it")
     if good:
         metadata, arrays = archive
         assert isinstance(metadata, dict) and all(
@@ -148,30 +148,26 @@ def model(data):
         )
         if all(name.isascii() and 0 < len(name) < 90 for name in arrays):
             write_archive(again, metadata, arrays)
-            retold, found = read_archive(again, "mend it")
-            assert json.dumps(retold) == json.dumps(metadata) and found.keys() == arrays.keys()
-            assert all(
-                np.array_equal(found[name], np.atleast_1d(value)) for name, value in arrays.items()
-            )
+            metadata_again, arrays_again = read_archive(again, "fix it")
+            assert json.dumps(metadata_again) == json.dumps(metadata)
+            assert arrays_again.keys() == arrays.keys()
+            for name, value in arrays.items():
+                assert np.array_equal(arrays_again[name], np.atleast_1d(value))
     feature_dict = file_of(pickle.dumps(DICTIONARY), "feature_dict.pkl")
-    fits, loaded = accepted(load_model, SimpleNamespace(model_path=path, feature_dict=feature_dict))
+    fits, loaded = accepted(load_model, path, feature_dict)
     assert good or not fits
     if fits:
-        _, parameters, item_freq, _ = loaded
-        assert (
-            item_freq.shape == (3,)
-            and parameters["nce_b"].shape == (1, 3)
-            and len(parameters["nce_w"]) == 3
-        )
-        if parameters["nce_w"].dtype == np.float32 == parameters["nce_b"].dtype:
-            ids, *_ = TopN(parameters["nce_w"], parameters["nce_b"])(
-                np.zeros((1, parameters["nce_w"].shape[1])), 2
-            )
+        assert loaded.item_freq.shape == (3,)
+        assert loaded.nce_b.shape == (1, 3)
+        assert len(loaded.nce_w) == 3
+        if loaded.nce_w.dtype == np.float32 == loaded.nce_b.dtype:
+            users = np.zeros((1, loaded.nce_w.shape[1]))
+            ids, *_ = TopN(loaded.nce_w, loaded.nce_b)(users, 2)
             assert sorted(ids[0]) == [1, 2]
 
 
 def archive(data):
-    """As `model`, of the tar within: what is changed is not hidden behind the checksum of gzip."""
+    """As `model`, for the tar within: a change is not hidden by the checksum of gzip."""
     model(gzip.compress(data, 0))
 
 
@@ -190,8 +186,6 @@ def tar_of(name, content):
 
 def seeds():
     """{target: [good files to start from]}"""
-    from utils import dictionary_fingerprint, write_archive
-
     path = os.path.join(FOLDER.name, "seed.tar.gz")
     shapes = {"relu1_b": (1,), "nce_w": (3, 2), "nce_b": (1, 3), "item_freq": (3,)}
     metadata = {**SMALLEST, "dictionary_fingerprint": dictionary_fingerprint(DICTIONARY)}
@@ -226,11 +220,6 @@ def main():
         "--corpus_dir", type=Path, default=Path("output/fuzz"), help="where inputs are kept"
     )
     args, of_libfuzzer = parser.parse_known_args()
-    import atheris
-
-    with atheris.instrument_imports(include=["utils", "reader", "data_processor", "infer"]):
-        import data_processor  # noqa: F401
-        import infer  # noqa: F401
     corpus = args.corpus_dir / args.target
     corpus.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(seeds()[args.target]):

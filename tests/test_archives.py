@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-MEND = "give another"
+HINT = "give another"
 
 
 ARRAYS = st.dictionaries(
@@ -39,7 +39,7 @@ ARRAYS = st.dictionaries(
 )
 
 
-TOLD = st.dictionaries(
+METADATA = st.dictionaries(
     st.text(max_size=5),
     st.none()
     | st.booleans()
@@ -55,15 +55,15 @@ def save(path, content):
     return str(path)
 
 
-@given(TOLD, ARRAYS, st.booleans())
+@given(METADATA, ARRAYS, st.booleans())
 def test_archives_keep_what_is_put_in(tmp_path_factory, metadata, arrays, transposed):
-    """Names, types, shapes and numbers to the bit, however the numbers lie in memory; the same bytes again."""
+    """Names, types, shapes and bits, whatever the memory layout; equal input, equal bytes."""
     folder = tmp_path_factory.mktemp("archive")
     if transposed:
         arrays = {name: np.asfortranarray(value) for name, value in arrays.items()}
     for name in ("one", "two"):
         write_archive(folder / name, metadata, arrays)
-    again, found = read_archive(folder / "one", MEND)
+    again, found = read_archive(folder / "one", HINT)
     assert again == metadata and list(found) == list(arrays)
     for name, value in arrays.items():
         assert found[name].dtype == value.dtype
@@ -76,7 +76,7 @@ def test_archives_of_every_length(tmp_path):
     """A tar is filled up to whole records: its end may fall just before or after the end of one."""
     for count in range(2000, 2700, 7):
         write_archive(tmp_path / "a", {}, {"x": np.arange(count, dtype=np.float32)})
-        assert read_archive(tmp_path / "a", MEND)[1]["x"].shape == (count,)
+        assert read_archive(tmp_path / "a", HINT)[1]["x"].shape == (count,)
 
 
 def test_archives_are_read_by_others(tmp_path):
@@ -91,7 +91,7 @@ def test_archives_are_read_by_others(tmp_path):
 
 
 def test_reading_gives_the_memory_back(tmp_path):
-    """The limit that holds while a file is read is the old one again, whether it was read or refused."""
+    """The limit of address space is restored, whether the file was read or refused."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_AS)
     load_feature_dict(save(tmp_path / "d", SMALL_DICT))

@@ -19,14 +19,14 @@ import pytest
     "raised, code, line",
     [
         (
-            InputError("a.txt", "broken", line=3, hint="mend it"),
+            InputError("a.txt", "broken", line=3, hint="fix it"),
             2,
-            "s.py: a.txt:3: broken; mend it\n",
+            "s.py: a.txt:3: broken; fix it\n",
         ),
         (
-            InputError("a.txt", "two\nlines", hint="mend it"),
+            InputError("a.txt", "two\nlines", hint="fix it"),
             2,
-            "s.py: a.txt: two lines; mend it\n",
+            "s.py: a.txt: two lines; fix it\n",
         ),
         (KeyboardInterrupt(), 130, "s.py: interrupted\n"),
         (
@@ -37,7 +37,8 @@ import pytest
         (
             OSError(errno.EMFILE, "Too many open files"),
             2,
-            "s.py: output: Too many open files; allow this process more open files: ulimit -n 1024\n",
+            "s.py: output: Too many open files; "
+            "allow this process more open files: ulimit -n 1024\n",
         ),
         (BrokenPipeError(), 0, ""),
         (
@@ -65,16 +66,16 @@ def test_exit_codes(monkeypatch, raised, code, line):
     assert caught.value.code == code and stderr.getvalue() == line
 
 
-def test_an_error_of_ours_is_shown_whole(monkeypatch):
-    """What no user can mend keeps its traceback."""
+def test_a_bug_has_a_traceback(monkeypatch):
+    """A bug keeps its traceback."""
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
     with pytest.raises(ZeroDivisionError):
         run_script(lambda: 1 // 0)
 
 
 def test_errors_travel_between_processes():
-    error = pickle.loads(pickle.dumps(InputError("a.txt", "broken", line=3, hint="mend it")))
-    assert isinstance(error, InputError) and str(error) == "a.txt:3: broken; mend it"
+    error = pickle.loads(pickle.dumps(InputError("a.txt", "broken", line=3, hint="fix it")))
+    assert isinstance(error, InputError) and str(error) == "a.txt:3: broken; fix it"
 
 
 @pytest.mark.parametrize(
@@ -95,12 +96,12 @@ def test_results_are_utf8_whatever_the_locale_says(tmp_path, locale):
 
 @pytest.mark.parametrize("closed, code", [("<&-", 2), (">&-", 0), ("2>&-", 0)])
 def test_closed_streams(tmp_path, closed, code):
-    """Jobs are started with all kinds of streams closed: no traceback, and nothing but results in stdout."""
+    """Schedulers may close any stream: no traceback, and stdout has nothing but results."""
     source = "-" if closed == "<&-" else "log.txt"
     (tmp_path / "log.txt").write_text("u\tp\tc\tv:a:s\tm\n")
     result = run(
-        f"python {ROOT}/data_processor.py --train_set_path={source} --output_dir=out --feat_appear_limit=1 "
-        f"{closed}",
+        f"python {ROOT}/data_processor.py --train_set_path={source} --output_dir=out "
+        f"--feat_appear_limit=1 {closed}",
         tmp_path,
     )
     assert "Traceback" not in result.stderr and result.returncode == code
@@ -108,7 +109,8 @@ def test_closed_streams(tmp_path, closed, code):
     assert "data_processor.py:" not in result.stdout
 
 
-PRINTS = f"{sys.executable} -c \"from candgen.console import run_script; run_script(lambda: print(20_000 * 'line\\n'))\""
+PRINT = "from candgen.console import run_script; run_script(lambda: print(20_000 * 'line\\n'))"
+PRINTS = f'{sys.executable} -c "{PRINT}"'
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
@@ -124,7 +126,7 @@ PRINTS = f"{sys.executable} -c \"from candgen.console import run_script; run_scr
     ],
 )
 def test_results_are_complete_or_the_run_fails(tmp_path, unbuffered, limit, code, line):
-    """A short write ends with exit code 2, whatever PYTHONUNBUFFERED is; a reader that leaves early with 0."""
+    """Exit code 2 after a short write, whatever PYTHONUNBUFFERED is; 0 if the reader ends early."""
     result = run(
         limit.format(PRINTS),
         tmp_path,
@@ -136,8 +138,8 @@ def test_results_are_complete_or_the_run_fails(tmp_path, unbuffered, limit, code
 def test_unbuffered_results_come_at_once(tmp_path):
     """A line is there before the script has ended."""
     code = (
-        "import os, sys; from candgen.console import run_script; run_script(lambda: (print('one'), sys.stdout.write('two\\n'), "
-        "os.kill(os.getpid(), 9)))"
+        "import os, sys; from candgen.console import run_script; "
+        "run_script(lambda: (print('one'), sys.stdout.write('two\\n'), os.kill(os.getpid(), 9)))"
     )
     environment = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     assert run(f'{sys.executable} -c "{code}"', tmp_path, env=environment).stdout == "one\ntwo\n"

@@ -115,7 +115,8 @@ def test_variables_left_by_a_launcher(launcher, variables, named):
 def test_numbers_of_threads(given, used):
     """What OpenMP would warn of, or abort at, is replaced."""
     out = run(
-        f"OMP_NUM_THREADS={given} python -c 'import os, candgen; print(os.environ[\"OMP_NUM_THREADS\"])'",
+        f"OMP_NUM_THREADS={given} python -c "
+        "'import os, candgen; print(os.environ[\"OMP_NUM_THREADS\"])'",
         ROOT,
     )
     assert (out.stdout, out.stderr) == (used + "\n", "")

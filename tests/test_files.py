@@ -19,10 +19,10 @@ def contents(folder):
     return {path.name: path.read_text() for path in Path(folder).iterdir()}
 
 
-def write_set(folder, text, names="abc", absent=None):
+def write_set(folder, text, names="abc", manifest=None):
     """Write files of these names together, each with the same text."""
     paths = [str(folder / name) for name in names]
-    with atomic_write_set(paths, absent and str(folder / absent)) as streams:
+    with atomic_write_set(paths, manifest and str(folder / manifest)) as streams:
         for stream in streams:
             stream.write(text.encode())
 
@@ -100,7 +100,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
 
 
 def test_leftovers_of_dead_processes_are_removed(tmp_path):
-    """Not those of a living process, nor what only looks like one; a path may hold what glob takes for a pattern."""
+    """Not those of living processes, nor similar names; a path may look like a pattern."""
     folder = tmp_path / "a[b]*"
     folder.mkdir()
     dead = subprocess.Popen([sys.executable, "-c", ""])
@@ -129,7 +129,7 @@ def test_a_leftover_of_no_process(tmp_path):
 @pytest.mark.parametrize("there", ["", "ab", "abc"])
 @pytest.mark.parametrize("links", [True, False])
 def test_a_set_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch, there, links):
-    """One of three renames fails, whichever it is, with and without hard links and earlier files: all is as before."""
+    """If one of three renames fails, all is as before, with and without links and earlier files."""
     if not links:
         monkeypatch.setattr(os, "link", lambda *paths: os.stat("/nowhere"))
     for name in there:
@@ -171,7 +171,7 @@ def test_errors_of_other_files_keep_their_names(tmp_path):
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
 def test_permissions_are_kept(tmp_path, mode):
-    """Those of the file that is replaced, whatever the umask; nobody else can open the temporary file either."""
+    """Those of the file that is replaced, whatever the umask; also of the temporary file."""
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(mode)

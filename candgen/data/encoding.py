@@ -1,13 +1,14 @@
-"""Logs as arrays of ids."""
+"""Logs as arrays of ids: lines -> EncodedLog."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from candgen.archives import fingerprint
 from candgen.data.items import VideoColumns
+from candgen.data.logs import PROFILE_COLUMNS
 from candgen.data.ragged import positions_within
 
 import numpy as np
@@ -80,6 +81,74 @@ class EncodedLog:
 
     def _arrays(self) -> tuple[np.ndarray, ...]:
         return self.profile, self.clicks, self.offsets, self.last_item, self.context
+
+
+@dataclass(frozen=True)
+class UserLine:
+    """One line, its history as rows of the reader's `VideoTable`.
+
+    Attributes
+    ----------
+    columns : list of str
+        In the order of LOG_COLUMNS.
+    rows : list of int
+        A row for each click; 0 for unknown videos.
+    """
+
+    columns: list[str]
+    rows: list[int]
+
+    @property
+    def user(self) -> str:
+        """The user id, the first column."""
+        return self.columns[0]
+
+
+def encode_lines(
+    lines: Sequence[UserLine],
+    profile_ids: Sequence[Mapping[str, int]],
+    item: Sequence[int],
+    context: Mapping[str, Sequence[int]],
+) -> EncodedLog:
+    """Arrays of some lines, the earlier clicks of their users in front of their own.
+
+    Parameters
+    ----------
+    lines : sequence of UserLine
+    profile_ids : sequence of dict of str to int
+        {value: id} of each of PROFILE_FEATURES.
+    item : sequence of int
+        Item id of each row of the `VideoTable`.
+    context : dict of str to sequence of int
+        {user: rows of earlier clicks}
+
+    Returns
+    -------
+    EncodedLog
+        Without `videos`, which `concatenate_logs` adds: the table grows from chunk to chunk.
+    """
+    earlier = [context.get(line.user, ()) for line in lines]
+    # filter(None, rows): without row 0, the unknown videos
+    known = [[*before, *filter(None, line.rows)] for before, line in zip(earlier, lines)]
+    offsets = offsets_of([len(rows) for rows in known])
+    last_item = [item[line.rows[-1]] if line.rows else -1 for line in lines]
+    return EncodedLog(
+        users=[line.user for line in lines],
+        profile=_profiles(lines, profile_ids),
+        clicks=np.fromiter(chain.from_iterable(known), np.int32, offsets[-1]),
+        offsets=offsets,
+        last_item=np.array(last_item, np.int64),
+        context=np.array([len(rows) for rows in earlier], np.int64),
+        videos=None,
+    )
+
+
+def _profiles(lines: Sequence[UserLine], profile_ids: Sequence[Mapping[str, int]]) -> np.ndarray:
+    """Ids of the profiles, int64 [L, P]; 0 for unknown values."""
+    profiles = np.empty((len(lines), len(profile_ids)), np.int64)
+    for feature, (ids, column) in enumerate(zip(profile_ids, PROFILE_COLUMNS)):
+        profiles[:, feature] = [ids.get(line.columns[column], 0) for line in lines]
+    return profiles
 
 
 def concatenate_logs(logs: Sequence[EncodedLog], videos: VideoColumns) -> EncodedLog:

@@ -50,6 +50,7 @@ class EmbeddingNetwork(nn.Layer):
         self.dropout = dropout
         self.attributes = None
         self.cold_items = None
+        self.content = None  # table of attributes, in training with config.content
 
     def add_feature_tables(self) -> None:
         """Create the table ``_proj_<feature>`` of each feature of ``config.embedding_dims``."""
@@ -89,7 +90,7 @@ class EmbeddingNetwork(nn.Layer):
             for name, layer in self.tables().items()
             if name in distinct
         }
-        if hasattr(self, "content"):
+        if self.content is not None:
             rows[VIDEO_TABLE] = self.add_attributes(rows[VIDEO_TABLE], distinct[VIDEO_TABLE])
         return rows
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from candgen.data.encoding import EncodedLog
-from candgen.data.items import ragged_indices
+from candgen.data.ragged import ragged_indices
 
 import numpy as np
 
 # Function of the indices of B lines of a log, and n. Returns the n best ids for the next click of
-# each line, int64 [B, n], 0 where there are fewer, and their scores, float [B, n].
+# each line, int64 [B, n], and their scores, float [B, n], in falling order; 0 and -inf where there
+# are fewer.
 Ranking = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 MAX_DISTANCE = 10  # of two clicks that co-occur

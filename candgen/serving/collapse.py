@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from candgen.console import logger
+from candgen.serving.metrics import MIN_USERS
 
 import numpy as np
 
@@ -24,13 +25,15 @@ def collapse_metrics(vectors: np.ndarray) -> dict[str, int]:
 
 
 def warn_if_network_collapses(metrics: dict, num_users: int, num_units: int) -> None:
-    """Write a warning after a pass.
+    """Write a warning after a pass, unless there are few users.
 
     Parameters
     ----------
     metrics : with `collapse_metrics` of the users of the test log.
     num_users, num_units : shape of their vectors.
     """
+    if num_users < MIN_USERS:
+        return
     distinct, live = metrics["distinct_users"], metrics["live_units"]
     if distinct == 1 or live < num_units * LIVE_UNITS:
         logger.warning(

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+MIN_USERS = 50  # in a test log; fewer are too few to judge a network by
+
 
 def recall(ranks: np.ndarray, k: int) -> float:
     """Share of the users whose target is among the k best: float [L] -> float."""

@@ -97,8 +97,8 @@ def _concatenate(blocks: Iterable[Block], width: int) -> Block:
 def _parse_lines(text: str, separator: str) -> Block:
     """Ids and vectors of lines; ids may contain what `str.splitlines` takes for an end of line."""
     rows = [line.rstrip("\n").split(separator) for line in text.split("\n")[:-1]]
-    vectors = np.array([row[1:] for row in rows], np.float64)
-    return [row[0] for row in rows], vectors.reshape(len(rows), -1)
+    numbers = [row[1:] for row in rows] or np.zeros((0, 0))
+    return [row[0] for row in rows], np.array(numbers, np.float64)
 
 
 @dataclasses.dataclass(frozen=True)

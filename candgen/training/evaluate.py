@@ -1,14 +1,10 @@
-"""Metrics of a network, and of the baselines, on the last clicks of a log."""
+"""Metrics of a network on the last clicks of a log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Callable
-
 from candgen.data.batches import next_click_windows
 from candgen.data.encoding import EncodedLog
-from candgen.serving.baselines import BASELINES
-from candgen.serving.evaluation import evaluate_model, evaluate_ranking
+from candgen.serving.evaluation import evaluate_model
 from candgen.serving.topn import TopN
 from candgen.training.trainer import Trainer
 
@@ -50,32 +46,3 @@ def last_click_loss(trainer: Trainer, log: EncodedLog, batch_size: int, seed: in
         batch = trainer.prepare(log, segments, rng, training=False)
         total += trainer.evaluate_loss(batch) * batch.num_targets
     return total / len(lines)
-
-
-def baseline_metrics(
-    training_log: EncodedLog,
-    log: EncodedLog,
-    item_freq: list[float] | np.ndarray,
-    names: Iterable[str],
-    run: Callable,
-) -> dict:
-    """Metrics of the baselines on the last clicks of a log.
-
-    Parameters
-    ----------
-    training_log : where co-occurrence is counted.
-    item_freq : list of float [videos]
-    names : of `BASELINES`.
-    run : function like ``map``, on several threads and ranks.
-
-    Returns
-    -------
-    {baseline_metric: value}
-    """
-    values = {}
-    num_videos = len(item_freq) - 1
-    for name in names:
-        ranking = BASELINES[name](training_log, log, item_freq)
-        metrics, _ = evaluate_ranking(ranking, log, num_videos, run)
-        values.update({f"{name}_{metric}": value for metric, value in metrics.items()})
-    return values

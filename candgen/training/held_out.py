@@ -10,7 +10,7 @@ from candgen.console import logger
 from candgen.data.dictionary import NO_VALUE
 from candgen.data.encoding import EncodedLog
 from candgen.data.log_files import log_files, log_name
-from candgen.training.report import MIN_USERS
+from candgen.serving.metrics import MIN_USERS
 
 import numpy as np
 

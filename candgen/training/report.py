@@ -10,7 +10,6 @@ from candgen.console import logger
 from candgen.serving.baselines import BASELINES
 
 LINE_METRICS = ("recall@10", "ndcg@10", "recall@50")  # in the line of a pass
-MIN_USERS = 50  # in a test log; fewer are too few to judge a network by
 EXPLODED = "lower --learning_rate; the models of earlier passes are as they were"
 
 
@@ -36,7 +35,8 @@ def pass_line(row: dict) -> str:
                 for baseline in BASELINES
                 if f"{baseline}_{metric}" in row
             ]
-            parts.append(f"{metric} {row[metric]:.4f} ({', '.join(compared)})")
+            beside = f" ({', '.join(compared)})" if compared else ""
+            parts.append(f"{metric} {row[metric]:.4f}{beside}")
     if "coverage@10" in row:
         parts.append(f"coverage@10 {row['coverage@10']:.4f}")
     parts.append(f"{row['seconds']:.1f} s")
@@ -101,15 +101,3 @@ def warn_if_not_better(row: dict, baselines: dict, metric: str, preset: str) -> 
     for baseline in BASELINES:
         if row[metric] <= baselines.get(f"{baseline}_{metric}", -1):
             logger.warning(f"by {metric} this model ranks no better than {baseline}; {advice}")
-
-
-def warn_if_network_collapsed(row: dict, num_users: int, user_dim: int) -> None:
-    """Warn if most units of the user vector are dead, or if all users have one vector."""
-    if num_users < MIN_USERS:
-        return
-    if row["distinct_users"] == 1 or row["live_units"] < user_dim / 4:
-        logger.warning(
-            f"the network collapses: {row['distinct_users']} different vectors for {num_users} "
-            f"test users, {row['live_units']} of {user_dim} units of the user vector alive; train "
-            "it with a lower --learning_rate"
-        )

@@ -5,8 +5,8 @@ A step has four parts: `Trainer.prepare` makes the arrays of a batch and splits 
 their gradients up over threads and ranks, `apply_gradients` updates the parameters.
 
 Why micro-batches have leaf tensors and copies of the dense layers
-    paddle releases Python's lock in its kernels, so threads run in parallel. But two threads must
-    not accumulate into the gradient of one tensor. Each micro-batch therefore has its own leaves,
+    paddle's kernels release the GIL, so threads run in parallel. But two threads must not
+    accumulate into the gradient of one tensor. Each micro-batch therefore has its own leaves,
     the looked-up rows of the tables cut from the graph (`detach`), and its own copy of the dense
     layers (LSTM, ReLU).
 
@@ -182,7 +182,7 @@ class Trainer:
 
         micro_batches = self.split_batch(log, segments, history_mask, user_mask, negatives)
         distinct = share_rows(micro_batches, self.network.table_ids())
-        distinct["nce_b"] = distinct[self.network.output_table()]
+        distinct["nce_b"] = distinct[self.network.output_table()]  # a bias for each vector
         log_noise = self._sampler.log_probability[distinct["nce_b"], None]  # [distinct, 1]
         for micro_batch in micro_batches:
             micro_batch["log_noise"] = log_noise
@@ -198,7 +198,7 @@ class Trainer:
         user_mask: np.ndarray,
         negatives: np.ndarray,
     ) -> list[dict]:
-        """Micro-batches of a batch of S segments with N targets, as many for each thread and rank.
+        """Micro-batches of a batch of S segments with N targets; a multiple of threads * ranks.
 
         Parameters
         ----------
@@ -253,14 +253,15 @@ class Trainer:
 
         Returns
         -------
-        loss : share of this rank in the mean loss of the batch.
+        loss : this rank's contribution to the mean loss of the batch.
         leaves : [{table: float32 [distinct, width]}], the rows as each micro-batch saw them, with
             their gradients. Gradients of the dense layers are left in the replicas.
         """
         networks = self._replicas_for(len(batch.micro_batches), training)
         leaves = [{name: value.detach() for name, value in rows.items()} for _ in networks]
 
-        def micro_batch_loss(network, leaf, micro_batch, rng):
+        def run_micro_batch(network, leaf, micro_batch, rng):
+            """Loss of a micro-batch; in training its gradients are left in `leaf` and `network`."""
             for value in leaf.values():
                 value.stop_gradient = not training
             with paddle.set_grad_enabled(training):
@@ -272,7 +273,7 @@ class Trainer:
                     loss.backward()
             return float(loss)
 
-        losses = self.pool.map(micro_batch_loss, networks, leaves, batch.micro_batches, batch.rngs)
+        losses = self.pool.map(run_micro_batch, networks, leaves, batch.micro_batches, batch.rngs)
         return sum(losses), leaves
 
     def _replicas_for(self, count, training):
@@ -284,10 +285,14 @@ class Trainer:
             self._replicas.append(self.network.replica())
         replicas = self._replicas[: max(1, count)]
         for replica in replicas:
-            replica.train() if training else replica.eval()
-        for original, *copies in zip(*(replica.dense_parameters() for replica in replicas)):
-            for copy in copies:
-                copy.copy_(original, True)
+            if training:
+                replica.train()
+            else:
+                replica.eval()
+        originals = self.network.dense_parameters()
+        for replica in replicas[1:]:
+            for original, parameter in zip(originals, replica.dense_parameters()):
+                parameter.copy_(original, True)  # blocking
         return replicas
 
     def reduce_gradients(
@@ -325,7 +330,7 @@ class Trainer:
         rows : what `look_up` returned: the gradients go backward through it into the tables.
         row_gradients, dense_gradients : from `reduce_gradients`.
         """
-        paddle.autograd.backward(list(rows.values()), list(row_gradients.values()))
+        paddle.autograd.backward(list(rows.values()), [row_gradients[name] for name in rows])
         for parameter, gradient in zip(self.network.dense_parameters(), dense_gradients):
             parameter.grad = gradient
         list(self.pool.map(lambda each: each.step(), self._optimizers))

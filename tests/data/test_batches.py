@@ -19,9 +19,13 @@ from reader import Reader
 
 import numpy as np
 import pytest
+from data_helpers import (
+    instances_of_batch,
+    plain_instances,
+    served_and_trained,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-from instances import instances_of_batch, plain_instances, served_and_trained
 
 
 @given(lines=st.lists(LINES, min_size=1, max_size=8), window_size=st.integers(1, 6))
@@ -38,7 +42,7 @@ def test_batches_give_the_documented_instances(tmp_path_factory, lines, window_s
 
 @given(lines=st.lists(LINES, min_size=1, max_size=8), window_size=st.integers(1, 6))
 def test_sequences_see_suffixes_of_the_history(tmp_path_factory, lines, window_size):
-    """Every click a target once, in order; it sees the clicks right before it: half a window or more, or all."""
+    """Each click is a target once, in order, and sees half a window before it or more, or all."""
     path = tmp_path_factory.mktemp("log") / "log.txt"
     path.write_text(log_text(lines), encoding="utf-8")
     everything = list(plain_instances(SMALL_DICT, 10**6, lines, training=True))
@@ -58,7 +62,7 @@ IDS = st.lists(st.integers(0, 9), max_size=6)
 
 @given(st.lists(st.tuples(IDS, IDS, IDS), min_size=1, max_size=4))
 def test_rows_are_shared(drawn):
-    """Places stand for the ids that were there; each distinct id of a table is looked up once, by all parts."""
+    """Indices stand for the ids before; each distinct id of a table is looked up once."""
     parts = [
         {
             "a": np.array(a, int),

@@ -23,15 +23,11 @@ from conftest import (
 )
 
 import pytest
+from data_helpers import (
+    LOG,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
-
-LOG = (
-    "u1\tp1\tc1\tv1:a:s_t;v2:a:t;v1:a:s_t;v3::NULL\tm1\n"
-    "u2\tp1\tNULL\tNULL\tm1\n"
-    "u1\tp2\t\tv2:b:t;北:b:t\tm2\n"
-)
-
 
 CHANGES = {
     "shorter": lambda path: os.truncate(path, len(LOG.encode()) * 3),

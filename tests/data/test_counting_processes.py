@@ -24,15 +24,11 @@ from conftest import (
 )
 
 import pytest
+from data_helpers import (
+    LOG,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
-
-LOG = (
-    "u1\tp1\tc1\tv1:a:s_t;v2:a:t;v1:a:s_t;v3::NULL\tm1\n"
-    "u2\tp1\tNULL\tNULL\tm1\n"
-    "u1\tp2\t\tv2:b:t;北:b:t\tm2\n"
-)
-
 
 # lines that are unusual, and lines that are not of a log
 ODD = st.text("ab;:\t\r\0\ufeffü", max_size=12) | st.sampled_from(
@@ -89,7 +85,7 @@ def test_lines_at_once_are_lines_one_by_one(tmp_path_factory, lines, end):
         assert found("log") == found("log.gz")
 
 
-# a part of joined files: lines, whether a byte-order mark is in front, how lines end, how the last does
+# Parts of joined files: lines, whether a byte-order mark is in front, ends of lines and of the part
 PARTS = st.lists(
     st.tuples(
         st.lists(LINES, max_size=3),
@@ -221,7 +217,7 @@ sys.path.insert(0, {root!r})
 import data_processor
 from candgen.console import run_script
 from candgen.data import counting_processes
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored here
 
 def count_ranges(ranges, max_user_clicks=None, progress=False):
     print(os.getpid(), flush=True)

@@ -7,8 +7,9 @@ from candgen.data.counting import count_log
 from candgen.data.counts import merge_counts
 
 import pytest
-
-LIMITED = "u1\tp1\t\tv1:a:s;v2:a:s;v3:a:s\t\nu2\tp2\t\tv1:a:s\t\nu1\tp2\t\tv4:b:t\t\n"
+from data_helpers import (
+    LIMITED,
+)
 
 
 @pytest.mark.parametrize(

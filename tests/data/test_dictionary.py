@@ -93,7 +93,7 @@ def test_frequencies_that_are_none(tmp_path, content, capsys):
 
 
 def test_a_dictionary_that_is_killed_after_any_operation(tmp_path, monkeypatch):
-    """The files are those of one run, or train.py is told that they are not."""
+    """The files are those of one run, or loading them is an error."""
     folder = tmp_path / "output"
     folder.mkdir()
     runs = [

@@ -8,21 +8,9 @@ from conftest import (
 )
 from reader import Reader
 
-import pytest
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="log.txt"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
 
 def test_fingerprint_of_a_log(write):
-    """The same for the same lines, however they are packed; another for any difference that is known of."""
+    """Equal for equal lines, packed or not; different for any difference between ids."""
     text = "u1\tp1\tc1\tv1:a:s;v2:b:t\tm1\nu2\tp\tc\tv3:a:s\tm\n"
 
     def fingerprint(content):

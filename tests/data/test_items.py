@@ -1,10 +1,5 @@
 """Distinct video-infos, and the categories and tags of videos with several."""
 
-import functools
-
-from candgen.data.batches import (
-    sliding_windows,
-)
 from candgen.data.dictionary import (
     CATEGORIES,
     ITEMS,
@@ -22,18 +17,11 @@ from reader import Reader
 
 import numpy as np
 import pytest
+from data_helpers import (
+    cut_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="log.txt"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
 
 
 def test_every_distinct_video_info_is_decoded_once(write, monkeypatch):
@@ -49,12 +37,8 @@ def test_every_distinct_video_info_is_decoded_once(write, monkeypatch):
     assert sorted(calls) == ["new:a:s", "v1:a:s", "v1:a:t"]
 
 
-def cut_of(window_size=3):
-    return functools.partial(sliding_windows, window_size=window_size)
-
-
-def known_of(training):
-    """{video: (category, [tags])} of the videos of SMALL_DICT of which something is known, by their names."""
+def attributes_of(training):
+    """{video: (category, [tags])} by name, of the videos that have any."""
     tags = len(SMALL_DICT[TAGS])
     names = [*SMALL_DICT[TAGS], *SMALL_DICT[CATEGORIES]]
     content, found = training.content(len(SMALL_DICT[ITEMS]), tags), {}
@@ -97,7 +81,7 @@ def known_of(training):
     ],
 )
 @pytest.mark.parametrize("block", [1, 99])
-def test_of_video_infos_that_differ(write, block, clicks, catalogue, earlier, expected):
+def test_video_infos_that_differ(write, block, clicks, catalogue, earlier, expected):
     """Category and tags of v1, whatever the order of the clicks, over lines and blocks."""
     for order in (clicks, clicks[::-1]):
         source = Reader(SMALL_DICT)
@@ -108,11 +92,11 @@ def test_of_video_infos_that_differ(write, block, clicks, catalogue, earlier, ex
             log_text([("u1", "", "", [info], "") for info in order] + [("u1", "", "", [], "")])
         )
         training = TrainingLog(source, [path], block, cut_of())
-        assert known_of(training).get("v1") == expected
+        assert attributes_of(training).get("v1") == expected
         list(
             training.batches(2, np.random.default_rng(0))
         )  # reads the log again, and counts nothing
-        assert known_of(training).get("v1") == expected
+        assert attributes_of(training).get("v1") == expected
         category = training.categories(len(SMALL_DICT[ITEMS]))[SMALL_DICT[ITEMS]["v1"]]
         assert category == (SMALL_DICT[CATEGORIES][expected[0]] if expected else 0)
 
@@ -127,7 +111,7 @@ def test_of_video_infos_that_differ(write, block, clicks, catalogue, earlier, ex
 def test_the_order_of_lines_does_not_matter(
     tmp_path_factory, lines, earlier, catalogue, block, random
 ):
-    """What is known of the videos, for lines, clicks and a catalogue in any order."""
+    """Lines, clicks and a catalogue in any order give the same categories and tags."""
     folder, found = tmp_path_factory.mktemp("logs"), []
     for _ in range(2):
         source = Reader(SMALL_DICT, progress=False)
@@ -140,5 +124,5 @@ def test_the_order_of_lines_does_not_matter(
         random.shuffle(catalogue)
         source.prepend_context(str(folder / "earlier.txt"), 2)
         training = TrainingLog(source, [str(folder / "new.txt")], block, cut_of())
-        found.append(known_of(training))
+        found.append(attributes_of(training))
     assert found[0] == found[1]

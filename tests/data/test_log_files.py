@@ -11,7 +11,7 @@ import pytest
 
 
 def test_files_of_a_log(tmp_path):
-    """Folders as Hadoop leaves them, patterns, lists; what begins with _ or . does not count."""
+    """Folders of Hadoop, patterns, lists; names that begin with _ or . are ignored."""
     for name in ("part-00001.gz", "part-00000", "_SUCCESS", ".part-00000.crc", "other"):
         (tmp_path / name).write_text("")
     (tmp_path / "_logs").mkdir()
@@ -35,7 +35,7 @@ def test_files_of_a_log(tmp_path):
 
 
 def test_patterns_as_they_are_typed(tmp_path, monkeypatch):
-    """Slashes at the end, brackets and spaces in names, `**`; no file is listed twice through links."""
+    """Slashes at the end, brackets and spaces in names, `**`; links list no file twice."""
     monkeypatch.chdir(tmp_path)
     for name in (
         "day 1/part-0",
@@ -94,7 +94,7 @@ def test_what_cannot_be_a_log(tmp_path, monkeypatch, paths, what):
 
 @contextlib.contextmanager
 def without_privileges():
-    """As a user who may not read everything; skips where root cannot become one."""
+    """Run as a user without root's permissions; skip the test if that is not possible."""
     if os.geteuid():
         yield
         return
@@ -142,8 +142,8 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch, path, closed, mode)
         os.chmod(closed, 0o755)
 
 
-def test_a_closed_folder_that_does_not_matter(tmp_path, monkeypatch):
-    """Because nothing has to be listed there, or because its files would be left out anyway."""
+def test_an_unreadable_folder_that_is_not_needed(tmp_path, monkeypatch):
+    """Nothing has to be listed there, or its files would be ignored anyway."""
     for name in ("clicks/a/part-0", "clicks/b/part-0", "clicks/_temporary/part-0"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("")

@@ -4,8 +4,9 @@ from candgen.data.counting import count_log
 from candgen.data.log_warnings import warn_of_colons, warn_of_odd_counts
 
 import pytest
-
-LIMITED = "u1\tp1\t\tv1:a:s;v2:a:s;v3:a:s\t\nu2\tp2\t\tv1:a:s\t\nu1\tp2\t\tv4:b:t\t\n"
+from data_helpers import (
+    LIMITED,
+)
 
 
 def crowd(users, bot_clicks):
@@ -15,7 +16,7 @@ def crowd(users, bot_clicks):
 
 
 def warnings_of(folder, capsys, text, limit=1, catalogue=(), **options):
-    """What data_processor.py warns of, in this process."""
+    """Warnings of data_processor.py about a log."""
     (folder / "log.txt").write_text(text, encoding="utf-8")
     counted, counts = count_log(str(folder / "log.txt"), **options)
     warn_of_odd_counts("log.txt", counted, counts["history_clicked_items"], limit)
@@ -24,7 +25,7 @@ def warnings_of(folder, capsys, text, limit=1, catalogue=(), **options):
 
 
 def test_heavy_users_are_named(tmp_path, capsys):
-    """More than 5% of all clicks, in logs of at least 50 users; nobody is one of many without an id."""
+    """More than 5% of all clicks, in logs of at least 50 users; lines without an id are no user."""
     [line] = warnings_of(tmp_path, capsys, crowd(99, 12))
     assert line.startswith(
         "log.txt: user 'BOT' has 6% of all clicks, 6 times the mean of the 100 users"
@@ -67,7 +68,7 @@ def test_clicks_without_a_video_are_counted(tmp_path, capsys):
         (["show:live:1:a:s", "show:live:2:b:t", "v1:a:s", "v1:b:t", ":a:s", "::a:s"], [], None),
     ],
 )
-def test_colons_within_values_are_told(tmp_path, capsys, infos, catalogue, warned):
+def test_colons_within_values(tmp_path, capsys, infos, catalogue, warned):
     lines = warnings_of(tmp_path, capsys, f"u\t\t\t{';'.join(infos)}\t\n", catalogue=catalogue)
     found = [line for line in lines if "colons" in line]
     assert len(found) == bool(warned) and (not warned or found[0].startswith(f"log.txt: {warned}"))

@@ -1,7 +1,6 @@
 """Parsing of lines."""
 
 import gzip
-import io
 import sys
 
 from candgen.data.logs import read_log, split_video_info
@@ -10,22 +9,10 @@ from conftest import (
 )
 
 import pytest
+from data_helpers import (
+    stdin_of,
+)
 from hypothesis import given
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="log.txt"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
-
-def stdin_of(content):
-    """Standard input with this content."""
-    return io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
 
 
 @given(INFOS)
@@ -51,7 +38,7 @@ def test_video_info_round_trip(info):
         gzip.compress(b"u\tp\tc\tv1:a:s\tm\nw\tp\tc\tNULL\tm\n", mtime=0),
     ],
 )
-def test_the_same_log_in_other_clothes(write, content):
+def test_the_same_log_in_other_formats(write, content):
     lines = list(read_log(write(content), lambda line: line))
     assert [tuple(line.columns) for line in lines] == [
         ("u", "p", "c", "v1:a:s", "m"),

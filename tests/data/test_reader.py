@@ -28,19 +28,13 @@ from reader import Reader
 
 import numpy as np
 import pytest
+from data_helpers import (
+    instances_of_batch,
+    plain_instances,
+    served_and_trained,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-from instances import instances_of_batch, plain_instances, served_and_trained
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="log.txt"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
 
 
 def test_the_documented_example(write):
@@ -51,7 +45,7 @@ def test_the_documented_example(write):
         user_id=["u"],
     )
     source = Reader(feature_dict)
-    [log] = source.encode(write("u\tNULL\t\ta:k:x_y;b:NULL:y;gone:k:x;c:k:z\tNULL\n"))
+    [log] = source.encode(write("u\tNULL\t\ta:k:x_y;b:NULL:y;other:k:x;c:k:z\tNULL\n"))
     assert served_and_trained(log, 2) == (
         [(1, 0, 0, 0, [2, 3], [0, 1], [2, 0])],
         [
@@ -60,7 +54,7 @@ def test_the_documented_example(write):
             (1, 0, 0, 0, [1, 2], [1, 0], [1, 2, 2], 3),
         ],
     )
-    assert served_and_trained(source.encode_users(["u", "stranger"]), 2) == (
+    assert served_and_trained(source.encode_users(["u", "unknown"]), 2) == (
         [(1, 0, 0, 0, [0], [0], [0]), (0, 0, 0, 0, [0], [0], [0])],
         [],
     )
@@ -72,8 +66,8 @@ def test_the_documented_example(write):
     window_size=st.integers(1, 6),
     block=st.integers(1, 9),
 )
-def test_earlier_clicks_are_looked_back_on(tmp_path_factory, earlier, lines, window_size, block):
-    """Each new click is a target once, from the window that it has behind all clicks of its user; no earlier one is."""
+def test_earlier_clicks_are_context(tmp_path_factory, earlier, lines, window_size, block):
+    """Each new click is a target once, with a window over all clicks of its user before it."""
     folder = tmp_path_factory.mktemp("logs")
     for name, drawn in (("earlier.txt", earlier), ("new.txt", lines)):
         (folder / name).write_text(log_text(drawn), encoding="utf-8")
@@ -190,8 +184,8 @@ def test_missing_log(tmp_path):
     ],
 )
 @pytest.mark.parametrize("block", [None, 1])
-def test_how_much_is_known_is_told(write, capsys, block, text, metadata, warned):
-    """One line at the end of a log, and a warning when hardly anything is known."""
+def test_known_users_and_clicks_are_reported(write, capsys, block, text, metadata, warned):
+    """One line at the end of a log, and a warning if hardly anything is known."""
     path = write(text)
     list(Reader(SMALL_DICT).encode(path, block))
     lines = capsys.readouterr().err.splitlines()
@@ -203,7 +197,7 @@ def test_how_much_is_known_is_told(write, capsys, block, text, metadata, warned)
 
 
 def test_bad_lines_are_left_out(write, capsys):
-    """Those before the limit are named and left out, over all logs of a run; the next one raises."""
+    """Up to the limit, over all logs of a run, they are named and left out; the next one raises."""
     bad_lines = BadLines(2)
     path = write("u1\tp\tc\tv1:a:s\tm\nshort\nu2\tp\tc\tv2:a\tm\nu2\tp\tc\tv2:a:s\tm\n")
     [log] = Reader(SMALL_DICT, bad_lines).encode(path)
@@ -255,7 +249,7 @@ def test_part_files_are_the_log(tmp_path_factory, lines, parts, block):
 
 
 def test_clicks_without_a_video_are_counted(write, capsys):
-    """At the end of each log, over all of its blocks; not those of a log before."""
+    """Reported at the end of each log, over all of its blocks, without those of other logs."""
     source, path = (
         Reader(SMALL_DICT),
         write("u\t\t\t:a:s;v1:a:s;NULL:a:s\t\n" + "u\t\t\tv1:a:s;:a:s\t\n"),

@@ -18,21 +18,9 @@ from conftest import (
 from reader import Reader
 
 import pytest
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="log.txt"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
-
-def stdin_of(content):
-    """Standard input with this content."""
-    return io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
+from data_helpers import (
+    stdin_of,
+)
 
 
 def test_files_of_ids(write):
@@ -71,7 +59,7 @@ OTHER_KINDS = {
 
 @pytest.mark.parametrize("name", OTHER_KINDS)
 def test_other_kinds_of_files_are_named(write, monkeypatch, name):
-    """Counting and encoding, from a file and from standard input, say what it is and how to unpack it."""
+    """In counting and encoding, from files and standard input; with a command to unpack it."""
     content, hint = OTHER_KINDS[name]
     for path in (write(content), "-"):
         for read in (count_log, lambda path: list(Reader(SMALL_DICT).encode(path))):
@@ -84,7 +72,7 @@ def test_other_kinds_of_files_are_named(write, monkeypatch, name):
 
 @pytest.mark.parametrize("user", ["BZhang", "BZh91", "PK", "\u00fe\u00ff"])
 def test_users_that_look_like_other_kinds(write, user):
-    """A name is a name, whatever files begin with the same letters."""
+    """A user id may begin like a file of another kind."""
     path = write(f"{user}\tp\tc\tv1:a:s\tm\n")
     assert count_log(path)[1]["user_id"] == {user: 1}
     [log] = Reader(SMALL_DICT).encode(path)

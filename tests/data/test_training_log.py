@@ -1,6 +1,5 @@
 """Passes over a training log."""
 
-import functools
 import os
 import sys
 from unittest import mock
@@ -8,7 +7,6 @@ from unittest import mock
 from candgen.console import InputError
 from candgen.data.batches import (
     make_batch,
-    sliding_windows,
 )
 from candgen.data.counting import count_log
 from candgen.data.dictionary import (
@@ -26,28 +24,12 @@ from reader import Reader
 
 import numpy as np
 import pytest
+from data_helpers import (
+    cut_of,
+    users_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="log.txt"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
-
-def cut_of(window_size=3):
-    return functools.partial(sliding_windows, window_size=window_size)
-
-
-def users_of(lines, bot_clicks=0):
-    """A log of so many lines of one user each, and of BOT."""
-    text = "".join(f"x{user}\t\t\tv1:a:s;v2:a:s\t\n" for user in range(lines))
-    return text + ("BOT\t\t\t" + ";".join(["v3:a:s"] * bot_clicks) + "\t\n" if bot_clicks else "")
 
 
 @given(
@@ -56,11 +38,11 @@ def users_of(lines, bot_clicks=0):
     batch_size=st.integers(1, 20),
 )
 def test_a_pass_over_a_log_in_blocks(tmp_path_factory, lines, block, batch_size):
-    """Every click on a known video is a target once a pass; as many batches as were announced; two passes alike."""
+    """Each known click is a target once a pass, in `steps` batches; equal seeds, equal passes."""
     path = tmp_path_factory.mktemp("log") / "log.txt"
     path.write_text(log_text(lines), encoding="utf-8")
     [whole] = Reader(SMALL_DICT).encode(str(path))
-    cut = functools.partial(sliding_windows, window_size=3)
+    cut = cut_of()
     training = TrainingLog(Reader(SMALL_DICT), [str(path)], block, cut)
     assert (training.lines, training.clicks) == (len(lines), len(whole.clicks))
     for seed in (0, 1, 1):
@@ -82,7 +64,7 @@ def test_a_pass_over_a_log_in_blocks(tmp_path_factory, lines, block, batch_size)
 
 @given(lines=st.lists(LINES, max_size=10), limit=st.integers(1, 15), block=st.integers(1, 11))
 def test_training_counts_the_last_clicks_of_each_user(tmp_path_factory, lines, limit, block):
-    """As if the log had no others, and as many on each video as data_processor.py counts."""
+    """As if the log had no other clicks, and as many on each video as are counted."""
     path = tmp_path_factory.mktemp("log") / "log.txt"
     path.write_text(log_text(lines), encoding="utf-8")
     _, counts = count_log(str(path), max_user_clicks=limit)
@@ -118,7 +100,7 @@ def test_a_log_that_grows_while_it_is_limited(write, monkeypatch):
 
 
 def test_lines_left_out_are_left_out_of_both_readings(write, capsys):
-    """The limit of the lines behind a malformed one is their own; it is named once."""
+    """Lines after a malformed one keep their own limits; the malformed one is named once."""
     path = write(
         "x1\t\t\tv1:a:s;v2:a:s\t\nx1\t\t\tv1:a\t\nx1\t\t\tv3:a:s\t\nx2\t\t\tv4:a:s;v4:a:s;v1:a:s\t\n"
     )
@@ -130,7 +112,7 @@ def test_lines_left_out_are_left_out_of_both_readings(write, capsys):
 def test_a_log_that_changes_or_cannot_be_read_again(tmp_path):
     path = tmp_path / "log.txt"
     path.write_text("u\t\t\tv1:a:s;v2:a:s\t\n" * 5)
-    cut = functools.partial(sliding_windows, window_size=3)
+    cut = cut_of()
     training = TrainingLog(Reader(SMALL_DICT), [str(path)], 2, cut)
     for other in (
         "u\t\t\tv1:a:s\t\n" * 5,

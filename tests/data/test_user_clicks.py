@@ -1,10 +1,5 @@
 """Warnings about heavy users and users on several lines."""
 
-import functools
-
-from candgen.data.batches import (
-    sliding_windows,
-)
 from candgen.data.training_log import TrainingLog
 from conftest import (
     SMALL_DICT,
@@ -12,33 +7,17 @@ from conftest import (
 from reader import Reader
 
 import pytest
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="log.txt"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
-
-def cut_of(window_size=3):
-    return functools.partial(sliding_windows, window_size=window_size)
+from data_helpers import (
+    cut_of,
+    users_of,
+)
 
 
 def warnings_of(write, capsys, text, block=99, **options):
-    """What `TrainingLog` warns of."""
+    """Warnings of `TrainingLog`."""
     TrainingLog(Reader(SMALL_DICT), [write(text)], block, cut_of(), **options)
     lines = [line.partition(": warning: ")[2] for line in capsys.readouterr().err.splitlines()]
     return [line.partition("log.txt: ")[2] for line in lines if line]
-
-
-def users_of(lines, bot_clicks=0):
-    """A log of so many lines of one user each, and of BOT."""
-    text = "".join(f"x{user}\t\t\tv1:a:s;v2:a:s\t\n" for user in range(lines))
-    return text + ("BOT\t\t\t" + ";".join(["v3:a:s"] * bot_clicks) + "\t\n" if bot_clicks else "")
 
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
@@ -58,8 +37,8 @@ def test_heavy_users_are_named(write, capsys, block):
 
 
 @pytest.mark.parametrize("block", [7, 1000])
-def test_users_on_several_lines_are_told(write, capsys, block):
-    """Where they are more than a tenth of all lines; lines without clicks or without an id do not count."""
+def test_users_on_several_lines(write, capsys, block):
+    """If more than a tenth of the lines are theirs; without lines that lack clicks or an id."""
     again = users_of(6)
     [line] = warnings_of(write, capsys, users_of(100) + again, block)
     assert (

@@ -1,8 +1,7 @@
-"""Situations that users of such tools meet, each with the answer that it should get."""
+"""TODO"""
 
 import json
 import re
-import shutil
 import urllib.parse
 
 from conftest import (
@@ -21,6 +20,8 @@ import numpy as np
 import pytest
 
 MODEL = "--model_path=output/model/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
+
+
 SMALL = MODEL.replace("00000", "00001")
 
 
@@ -48,7 +49,6 @@ def log_of(histories, users="U{}"):
     )
 
 
-# ---------------------------------------------------------------- what a metric says is what is served
 def test_metrics_are_those_of_the_lists_that_are_served(tmp_path):
     """Listeners who click again and again on the 15 songs of an album: recall is counted in the printed lists."""
     rng = np.random.default_rng(0)
@@ -90,7 +90,6 @@ def test_metrics_are_those_of_the_lists_that_are_served(tmp_path):
     )
 
 
-# ---------------------------------------------------------------- a network that has collapsed, or knows nothing
 def test_a_dead_network_is_told(small):
     """All ReLUs dead: one vector for everybody; training and serving say so, and what to do."""
     result = run(train_command("output/dead", "--learning_rate=30"), small)
@@ -153,7 +152,6 @@ def test_what_is_known_of_a_log_is_told(small):
     )
 
 
-# ---------------------------------------------------------------- names of all kinds
 ODD = [
     "http://x.com/a?b=1,2",
     "a,b",
@@ -213,7 +211,6 @@ def test_results_are_utf_8_whatever_the_locale_says(odd, env):
     ]
 
 
-# ---------------------------------------------------------------- little to learn from
 @pytest.mark.parametrize("told", ["ids", "tags"])
 def test_defaults_learn_a_small_log(tmp_path, metadata):
     """About 3,000 clicks, seven in ten of them on the next video of a chain of 60: as many steps as that takes.
@@ -293,56 +290,3 @@ def test_no_known_user(cycle):
     assert [share for _, share in pairs] == pytest.approx(
         [counts[video] / 2000 for video in best], rel=1e-5
     )
-
-
-# ---------------------------------------------------------------- malformed lines
-def test_lines_left_out_of_vectors(small):
-    """Without ids nobody could tell which vector is whose."""
-    lines = (small / "log.txt").read_text().splitlines(keepends=True)[:4]
-    (small / "bad.txt").write_text("".join([*lines[:2], "garbage\n", *lines[2:]]))
-    command = f"python user_vector.py --infer_set_path=bad.txt {SMALL} --max_bad_lines=1"
-    result = run(command, small)
-    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
-    assert result.stderr.startswith("user_vector.py: --max_bad_lines needs --output_path")
-    result = run(command + " --output_path=bad.tsv", small)
-    assert result.returncode == 0 and result.stderr.startswith(
-        "user_vector.py: left out: bad.txt:3: 1 columns "
-    )
-    (small / "good.txt").write_text("".join(lines))
-    run_ok(f"python user_vector.py --infer_set_path=good.txt {SMALL} --output_path=good.tsv", small)
-    rows = [(small / f"{name}.tsv").read_text().splitlines() for name in ("bad", "good")]
-    assert [row.split("\t")[0] for row in rows[0]] == ["U0", "U1", "U2", "U3"]
-    values = [np.array([row.split("\t")[1:] for row in each], float) for each in rows]
-    np.testing.assert_allclose(values[0], values[1], atol=1e-6)
-
-
-def test_skipping_lines_touches_no_file(small, tmp_path):
-    """Not one of the working folder either, whatever it is called; what was left out is named on stderr."""
-    (tmp_path / "bad_lines.txt").write_text("somebody's\n")
-    (tmp_path / "bad.txt").write_text(small_log(3) + "garbage\n")
-    for name in ("feature_dict.pkl", "model/model_pass_00001.tar.gz"):
-        shutil.copy(small / "output" / name, tmp_path)
-    before = sorted(tmp_path.iterdir())
-    result = run(
-        f"python {small}/infer.py --infer_set_path=bad.txt --model_path=model_pass_00001.tar.gz "
-        "--feature_dict=feature_dict.pkl --max_bad_lines=1",
-        tmp_path,
-    )
-    assert result.returncode == 0 and len(lists_of(result.stdout)) == 3
-    assert result.stderr.startswith("infer.py: left out: bad.txt:4: 1 columns instead of 5; ")
-    assert (
-        sorted(tmp_path.iterdir()) == before
-        and (tmp_path / "bad_lines.txt").read_text() == "somebody's\n"
-    )
-    result = run(
-        f"python {small}/data_processor.py --train_set_path=bad.txt --output_dir=counted --max_bad_lines=1 "
-        "--feat_appear_limit=1",
-        tmp_path,
-    )
-    assert result.returncode == 0 and "data_processor.py: left out: bad.txt:4: " in result.stderr
-    assert sorted(path.name for path in (tmp_path / "counted").iterdir()) == [
-        "feature_dict.pkl",
-        "fingerprint.json",
-        "item_freq.pkl",
-    ]
-    assert (tmp_path / "bad_lines.txt").read_text() == "somebody's\n"

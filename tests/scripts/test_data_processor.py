@@ -15,6 +15,7 @@ from conftest import (
 
 import pytest
 
+COMMAND = f"python {ROOT}/data_processor.py"
 LOG = (
     "u1\tp1\tc1\tv1:a:s_t;v2:a:t;v1:a:s_t;v3::NULL\tm1\n"
     "u2\tp1\tNULL\tNULL\tm1\n"
@@ -26,10 +27,10 @@ LIMITED = "u1\tp1\t\tv1:a:s;v2:a:s;v3:a:s\t\nu2\tp2\t\tv1:a:s\t\nu1\tp2\t\tv4:b:
 
 
 def test_by_hand(tmp_path):
-    """u1 has 6 clicks; p1 2 lines; v1 and v2 2 clicks each; t stands at 5 clicks, s at 2, a at 3, b at 2."""
+    """u1 has 6 clicks, p1 2 lines, v1 and v2 2 clicks each; tag t 5, s 2; category a 3, b 2."""
     (tmp_path / "log.txt").write_text(LOG, encoding="utf-8")
     result = run(
-        f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out --feat_appear_limit=2",
+        f"{COMMAND} --train_set_path=log.txt --output_dir=out --feat_appear_limit=2",
         tmp_path,
     )
     counts = {
@@ -82,8 +83,7 @@ def test_the_files_are_plain_and_always_the_same(tmp_path):
     digests = set()
     for seed in ("1", "2"):
         run_ok(
-            f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out{seed} "
-            "--feat_appear_limit=1",
+            f"{COMMAND} --train_set_path=log.txt --output_dir=out{seed} --feat_appear_limit=1",
             tmp_path,
             env={"PYTHONHASHSEED": seed},
         )
@@ -116,7 +116,7 @@ def test_pipe_and_file_count_alike(tmp_path):
         ]
     ):
         run_ok(
-            f"python {ROOT}/data_processor.py --output_dir=out{number} --feat_appear_limit=1 {source}",
+            f"{COMMAND} --output_dir=out{number} --feat_appear_limit=1 {source}",
             tmp_path,
         )
     assert (
@@ -126,9 +126,9 @@ def test_pipe_and_file_count_alike(tmp_path):
 
 
 def test_counts_of_machines_are_merged(tmp_path):
-    """Each counts a part alone; from their counts come the same files, byte for byte, as from the whole log."""
+    """The counts of parts give the same files, byte for byte, as the whole log."""
     lines = [*(LOG * 9).splitlines(True), "u3\tp1\tc2\tv9:z:s;v2:a:t\tm1\n"]
-    count = f"python {ROOT}/data_processor.py"
+    count = f"{COMMAND}"
     command = f"{count} --feat_appear_limit=2"
     for name, chosen in (
         ("whole", lines),
@@ -163,16 +163,15 @@ def test_several_processes_count_alike(tmp_path):
     for processes in (1, 2, 5):
         flags = f"--feat_appear_limit=2 --processes={processes}"
         run_ok(
-            f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out {flags}",
+            f"{COMMAND} --train_set_path=log.txt --output_dir=out {flags}",
             tmp_path,
         )
         refused = run(
-            f"python {ROOT}/data_processor.py --train_set_path=bad.txt --output_dir=no {flags}",
+            f"{COMMAND} --train_set_path=bad.txt --output_dir=no {flags}",
             tmp_path,
         )
         sifted = run(
-            f"python {ROOT}/data_processor.py --train_set_path=bad.txt --output_dir=sifted --max_bad_lines=2 "
-            f"{flags}",
+            f"{COMMAND} --train_set_path=bad.txt --output_dir=sifted --max_bad_lines=2 {flags}",
             tmp_path,
         )
         files = [
@@ -206,7 +205,7 @@ def test_limited_users_by_hand(tmp_path, flags, expected):
     """u1 has clicks on v1, v2, v3 on one line and on v4 on the next one."""
     (tmp_path / "log.txt").write_text(LIMITED, encoding="utf-8")
     result = run(
-        f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out --feat_appear_limit=1 "
+        f"{COMMAND} --train_set_path=log.txt --output_dir=out --feat_appear_limit=1 "
         f"--hottest=9 {flags}",
         tmp_path,
     )
@@ -217,9 +216,7 @@ def test_limited_users_by_hand(tmp_path, flags, expected):
 
 
 def test_a_pipe_is_limited_where_one_reading_does(tmp_path):
-    command = (
-        f"python {ROOT}/data_processor.py --train_set_path=- --output_dir=out --feat_appear_limit=1"
-    )
+    command = f"{COMMAND} --train_set_path=- --output_dir=out --feat_appear_limit=1"
     run_ok(
         f"printf 'u1\\t\\t\\tv1:a:s;v2:a:s;v1:a:s\\t\\n' | {command} --max_user_clicks=2", tmp_path
     )
@@ -255,8 +252,7 @@ def test_errors(tmp_path, log, flags, what):
     """One line, exit code 2, nothing written."""
     (tmp_path / "log.txt").write_text(log, encoding="utf-8")
     result = run(
-        f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out "
-        f"{flags or '--feat_appear_limit=1'}",
+        f"{COMMAND} --train_set_path=log.txt --output_dir=out {flags or '--feat_appear_limit=1'}",
         tmp_path,
     )
     assert result.returncode == 2 and result.stdout == ""
@@ -270,7 +266,7 @@ def test_home_is_expanded(tmp_path):
     home.mkdir()
     (home / "log.txt").write_text(LOG, encoding="utf-8")
     run_ok(
-        f"python {ROOT}/data_processor.py --train_set_path=~/log.txt --output_dir=~/out --feat_appear_limit=1",
+        f"{COMMAND} --train_set_path=~/log.txt --output_dir=~/out --feat_appear_limit=1",
         tmp_path,
         env={"HOME": str(home)},
     )

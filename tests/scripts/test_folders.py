@@ -16,8 +16,8 @@ import pytest
     [
         train_command("locked"),
         "python data_processor.py --train_set_path=log.txt --output_dir=locked",
-        "python infer_user.py --model_path=output/model/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl "
-        "--output_dir=locked",
+        "python infer_user.py --model_path=output/model/model_pass_00000.tar.gz "
+        "--feature_dict=output/feature_dict.pkl --output_dir=locked",
     ],
 )
 def test_a_second_run_is_refused(small, command):
@@ -35,15 +35,16 @@ def test_a_second_run_is_refused(small, command):
 
 
 def test_a_working_directory_that_was_deleted(small, tmp_path):
-    """Relative paths lead nowhere: the reason is told."""
-    (tmp_path / "gone").mkdir()
+    """The error names the cause: relative paths lead nowhere."""
+    (tmp_path / "deleted").mkdir()
     for command in (
         f"data_processor.py --train_set_path={small}/log.txt --output_dir=no",
-        f"item_vector.py --model_path={small}/output/model/model_pass_00000.tar.gz --output_path=v.tsv "
-        f"--feature_dict={small}/output/feature_dict.pkl",
+        f"item_vector.py --model_path={small}/output/model/model_pass_00000.tar.gz "
+        f"--feature_dict={small}/output/feature_dict.pkl --output_path=v.tsv",
     ):
         result = run(
-            f"cd gone; rmdir ../gone; python {small}/{command}; code=$?; mkdir ../gone; exit $code",
+            f"cd deleted; rmdir ../deleted; python {small}/{command}; code=$?; mkdir ../deleted; "
+            "exit $code",
             tmp_path,
         )
         assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1), (

@@ -1,4 +1,4 @@
-"""What `make fuzz` does for hours, in seconds: random logs, pickles and models, read well or refused in one line."""
+"""Random logs, pickles and models are read or refused in one line, as in `make fuzz`."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as arrays_of
 
 SEEDS = fuzz.seeds()
 plain = fuzz.accepted
-# what logs are made of, and what breaks them
+# Parts of logs, and of damaged ones
 TOKENS = [
     b"\t",
     b"\t",
@@ -51,9 +51,8 @@ TOKENS = [
     b"\x1c",
     b"a\tb\tc\ta:b:a\td\n",
 ]
-HALF = st.characters(
-    categories=["Cs"]
-)  # of a surrogate pair: a string may hold one, UTF-8 never does
+# Halves of surrogate pairs: a string may hold one, UTF-8 never does.
+HALF = st.characters(categories=["Cs"])
 TEXT = st.text(st.characters() | HALF, max_size=4)
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.binary(max_size=4),
@@ -78,13 +77,13 @@ JSON = st.recursive(
 @pytest.mark.parametrize(
     "path", sorted(fuzz.CORPUS.glob("*/*")), ids=lambda path: f"{path.parent.name}/{path.name}"
 )
-def test_what_was_found_stays_mended(path):
+def test_earlier_findings(path):
     fuzz.TARGETS[path.parent.name](path.read_bytes())
 
 
 @pytest.mark.parametrize("target", sorted(SEEDS))
 def test_seeds(target):
-    """Good files are found to be good: else nothing else here would say much."""
+    """Good files are accepted, without which the other tests here would prove nothing."""
     accepted = []
     with mock.patch.object(
         fuzz, "accepted", lambda *call: accepted.append(plain(*call)) or accepted[-1]
@@ -112,8 +111,8 @@ def test_packed_logs(content, cut, tail):
 
 @pytest.mark.parametrize("target", sorted(SEEDS))
 @given(data=st.data())
-def test_files_with_a_spot(target, data):
-    """A good file of which a piece is lost and something else stands in its place."""
+def test_damaged_files(target, data):
+    """A good file in which a piece is replaced."""
     content = data.draw(st.sampled_from(SEEDS[target]))
     start = data.draw(st.integers(0, len(content)))
     lost = data.draw(st.integers(0, 8) | st.integers(0, len(content)))
@@ -133,7 +132,7 @@ def test_pickles_of_anything(value, protocol):
     st.sampled_from(fuzz.FEATURES),
     PLAIN | IDS,
 )
-def test_dictionaries_with_a_strange_feature(feature_dict, feature, value):
+def test_dictionaries_with_an_unusual_feature(feature_dict, feature, value):
     fuzz.dictionary(pickle.dumps(feature_dict))
     fuzz.dictionary(pickle.dumps({**feature_dict, feature: value}))
 
@@ -146,7 +145,7 @@ def test_frequencies(freq):
 
 
 @given(st.sampled_from([*fuzz.SMALLEST, "last_click", "dictionary_fingerprint", "surprise"]), JSON)
-def test_models_with_a_strange_setting(name, value):
+def test_models_with_an_unusual_setting(name, value):
     config = {**fuzz.SMALLEST, name: value}
     fuzz.archive(fuzz.tar_of("model.json", json.dumps(config).encode()))
 
@@ -158,10 +157,10 @@ ARRAYS = arrays_of.arrays(
 
 
 @given(st.sampled_from(["nce_w", "nce_b", "item_freq", "relu1_b"]), ARRAYS)
-def test_models_with_a_strange_array(name, array):
-    """Any type and shape in a parameter's place."""
+def test_models_with_an_unusual_array(name, array):
+    """Any type and shape in place of a parameter."""
     metadata, arrays = read_archive(fuzz.file_of(SEEDS["model"][0]), "")
-    path = os.path.join(fuzz.FOLDER.name, "strange")
+    path = os.path.join(fuzz.FOLDER.name, "unusual")
     write_archive(path, metadata, {**arrays, name: array})
     fuzz.model(Path(path).read_bytes())
 

@@ -1,6 +1,4 @@
-"""Exported files in real nearest-neighbour engines, loaded as a user would: the lists of infer.py come out of them."""
-
-import sys
+"""Exported files in nearest-neighbor engines give the lists of infer.py."""
 
 import network_conf
 from candgen.data.dictionary import dictionary_fingerprint
@@ -13,13 +11,19 @@ import numpy as np
 import paddle
 import pytest
 
-VIDEOS, USERS, TOP = 3000, 400, 10
+VIDEOS = 3000
+USERS = 400
+TOP = 10
 MODEL = "--model_path=model.tar.gz --feature_dict=feature_dict.pkl"
+ITEM_VECTOR = f"python {ROOT}/item_vector.py {MODEL}"
+AGREEMENT = (
+    f"{USERS} users: 100.00% of the model's top 30 found by cosine, 100.00% at their places\n"
+)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model whose videos differ much in length and frequency, a log, and the files of both exports."""
+    """A model whose videos differ in norm and frequency, a log, and the files of both exports."""
     import pickle
 
     folder, rng = tmp_path_factory.mktemp("engines"), np.random.default_rng(0)
@@ -53,19 +57,20 @@ def exported(folder, log="log.txt", suffixes=("npz", "vec", "tsv")):
             ("user_vector", f"--infer_set_path={log} --output_path=users.{suffix}"),
             ("item_vector", f"--output_path=videos.{suffix}"),
         ):
-            run_ok(f"{sys.executable} {ROOT}/{script}.py {MODEL} {flags}", folder)
+            run_ok(f"python {ROOT}/{script}.py {MODEL} {flags}", folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Files of a model that has learned something of the sample, and what infer.py prints."""
+    """Files of a model trained on the sample, and the lists of infer.py."""
     folder = checkout(tmp_path_factory.mktemp("trained") / "clone")
     run_ok("tar -zxf data/data.tar -C data", folder)
     run_ok("python data_processor.py --train_set_path=data/train.txt --output_dir=.", folder)
     run_ok(
-        "python train.py --train_set_path=data/train.txt --test_set_path=data/infer.txt --model_output_dir=. "
-        "--feature_dict=feature_dict.pkl --item_freq=item_freq.pkl --preset=best --num_passes=1 --no-rules",
+        "python train.py --train_set_path=data/train.txt --test_set_path=data/infer.txt "
+        "--model_output_dir=. --feature_dict=feature_dict.pkl --item_freq=item_freq.pkl "
+        "--preset=best --num_passes=1 --no-rules",
         folder,
     )
     (folder / "model_pass_00000.tar.gz").rename(folder / "model.tar.gz")
@@ -77,15 +82,13 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wanted(folder):
-    """What infer.py prints: a list of ids a user."""
-    out = run_ok(
-        f"{sys.executable} {ROOT}/infer.py --infer_set_path=log.txt {MODEL} --top_n={TOP}", folder
-    )
+    """Lists of infer.py: ids of each user."""
+    out = run_ok(f"python {ROOT}/infer.py --infer_set_path=log.txt {MODEL} --top_n={TOP}", folder)
     return [[video for video, _ in pairs] for _, pairs in lists_of(out)]
 
 
 def cosine_vectors(folder, kind):
-    """(ids, float32 vectors of norm 1) of a .npz: what an engine with inner products needs for cosines."""
+    """(ids, float32 vectors of norm 1) of a .npz, for engines with inner products."""
     found = np.load(folder / f"{kind}.npz")
     return found["ids"], (
         found["vectors"] / np.linalg.norm(found["vectors"], axis=1, keepdims=True)
@@ -97,7 +100,7 @@ def share_found(found, wanted):
 
 
 def swaps(found, wanted):
-    """In how many lists rounding to single precision has put something elsewhere."""
+    """Number of lists that differ, by rounding to single precision."""
     return sum(list(one) != list(other) for one, other in zip(found, wanted))
 
 
@@ -111,7 +114,7 @@ def test_double_precision_is_exact(folder, wanted):
 
 
 def test_faiss(folder, wanted):
-    """Exact; the plain weights do not do in any engine for cosines."""
+    """Exact, unlike plain weights, without SIMPLE-LSH, in an engine for cosines."""
     faiss = pytest.importorskip("faiss")
     (_, users), (ids, videos) = (cosine_vectors(folder, kind) for kind in ("users", "videos"))
     exact = faiss.IndexFlatIP(videos.shape[1])
@@ -163,13 +166,10 @@ def test_gensim(folder, wanted):
 
 @pytest.mark.parametrize("suffix", ["npz", "vec", "tsv"])
 def test_check(folder, suffix):
-    """The command compares a user's own two files; another model's are seen at once."""
-    command = f"{sys.executable} {ROOT}/item_vector.py {MODEL} --output_path=videos.{suffix}"
+    """--check compares the two files; a file of videos in place of users is refused."""
+    command = f"{ITEM_VECTOR} --output_path=videos.{suffix}"
     out = run_ok(f"{command} --check=users.{suffix}", folder)
-    assert (
-        out
-        == f"{USERS} users: 100.00% of the model's top 30 found by cosine, 100.00% at their places\n"
-    )
+    assert out == AGREEMENT
     ids, vectors = read_vectors(str(folder / f"users.{suffix}"))
     assert ids == [f"U{user}" for user in range(USERS)] and vectors.shape == (USERS, 33)
     (folder / f"copy.{suffix}").write_bytes((folder / f"videos.{suffix}").read_bytes())
@@ -181,8 +181,8 @@ def test_check(folder, suffix):
 
 
 def test_videos_that_are_left_out(folder, wanted):
-    """An index of the filtered file gives the filtered lists of infer.py; the vectors are those of the whole file."""
-    command = f"{sys.executable} {ROOT}/item_vector.py {MODEL} --output_path=few.npz"
+    """An index of the filtered file gives the filtered lists; the vectors do not change."""
+    command = f"{ITEM_VECTOR} --output_path=few.npz"
     whole = np.load(folder / "videos.npz")
     weights = whole["vectors"][:, 1:-1]
     longest = np.argsort(-(weights**2).sum(1))[:20]  # one of them has the largest norm
@@ -198,10 +198,7 @@ def test_videos_that_are_left_out(folder, wanted):
         ),
     ):
         out = run_ok(f"{command} {flags} --check=users.npz", folder)
-        assert (
-            out
-            == f"{USERS} users: 100.00% of the model's top 30 found by cosine, 100.00% at their places\n"
-        )
+        assert out == AGREEMENT
         few, rows = (
             np.load(folder / "few.npz"),
             [row for row, video in enumerate(whole["ids"]) if kept(video)],
@@ -211,17 +208,15 @@ def test_videos_that_are_left_out(folder, wanted):
         videos = few["vectors"] / np.linalg.norm(few["vectors"], axis=1, keepdims=True)
         cosines = np.load(folder / "users.npz")["vectors"] @ videos.T
         found = few["ids"][np.argsort(-cosines, axis=1)[:, :TOP]].tolist()
-    command = (
-        f"{sys.executable} {ROOT}/infer.py --infer_set_path=log.txt {MODEL} --top_n={TOP} {flags}"
-    )
+    command = f"python {ROOT}/infer.py --infer_set_path=log.txt {MODEL} --top_n={TOP} {flags}"
     assert found == [
         [video for video, _ in pairs] for _, pairs in lists_of(run_ok(command, folder))
     ]
 
 
 def test_printed_vectors_are_of_all_videos(folder):
-    """They have no ids: a filter would shift them."""
-    refused = run(f"{sys.executable} {ROOT}/item_vector.py {MODEL} --deny_items=denied", folder)
+    """They have no ids, so filters are refused."""
+    refused = run(f"{ITEM_VECTOR} --deny_items=denied", folder)
     assert (
         refused.returncode == 2
         and "--allow_items and --deny_items need --output_path" in refused.stderr
@@ -229,13 +224,13 @@ def test_printed_vectors_are_of_all_videos(folder):
 
 
 def test_check_of_users_of_another_model(folder):
-    """As the .json beside them says; a file is not compared with itself."""
+    """The .json beside them has the fingerprint; a file is not compared with itself."""
     ids, vectors = read_vectors(str(folder / "users.npz"))
     np.savez(folder / "others.npz", ids=ids, vectors=vectors)
     (folder / "others.npz.json").write_text(
         (folder / "users.npz.json").read_text().replace('model": "', 'model": "x')
     )
-    command = f"{sys.executable} {ROOT}/item_vector.py {MODEL} --output_path=videos.npz --check="
+    command = f"{ITEM_VECTOR} --output_path=videos.npz --check="
     refused = run(command + "others.npz", folder)
     assert refused.returncode == 2 and "others.npz: vectors of another model" in refused.stderr
     refused = run(command + "./videos.npz", folder)
@@ -250,7 +245,7 @@ def test_a_damaged_file_of_vectors(folder):
     (folder / "users.bad.tsv").write_text("a\t1\t2\nb\t1\n")
     for name in ("users.bad.npz", "users.bad.tsv", "missing.vec"):
         result = run(
-            f"{sys.executable} {ROOT}/item_vector.py {MODEL} --output_path=videos.tsv --check={name}",
+            f"{ITEM_VECTOR} --output_path=videos.tsv --check={name}",
             folder,
         )
         assert result.returncode == 2 and result.stderr.count("\n") == 1 and name in result.stderr

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from candgen.serving.lists import ordered_map
+from candgen.serving.blocks import ordered_map
 
 import pytest
 from hypothesis import given

@@ -1,12 +1,8 @@
-"""The user tower of a live service: loaded by paddle's inference alone it gives the vectors of user_vector.py."""
+"""docs/serve.py: it gives the lists of infer.py, and answers malformed requests."""
 
 import shutil
 import sys
 
-import network_conf
-from candgen.console import InputError
-from candgen.data.dictionary import FEATURES
-from candgen.serving.user_tower import UserTower
 from conftest import ROOT, lists_of, run, run_ok, train_command
 
 import numpy as np
@@ -16,7 +12,7 @@ pytest.importorskip("faiss")
 TOWER = """
 import sys, numpy as np
 import serve
-assert not {"infer", "network_conf", "reader", "utils"} & set(sys.modules)
+assert not {"infer", "network_conf", "reader", "candgen"} & set(sys.modules)
 tower = serve.UserTower("serving")
 lines = [line.rstrip("\\n").split("\\t") for line in open("users.txt", encoding="utf-8")]
 np.save("together.npy", tower(lines))
@@ -26,7 +22,7 @@ np.save("alone.npy", np.concatenate([tower([line]) for line in lines[:20]]))
 
 @pytest.fixture(scope="module", params=["classic", "best"])
 def served(small, tmp_path_factory, request):
-    """Folder with an exported tower, and a log with strangers, unknown videos, long, short and no histories."""
+    """Folder with an exported tower, and a log with unknown users and videos; lists of infer.py."""
     folder = tmp_path_factory.mktemp("served")
     run_ok(
         train_command(
@@ -40,7 +36,7 @@ def served(small, tmp_path_factory, request):
     )
     lines = (small / "log.txt").read_text().splitlines()[:60]
     lines += [
-        "nobody\t\tnowhere\tNULL\t",
+        "unknown\t\tnowhere\tNULL\t",
         "U1\tP1\tNULL\tV1:C1:T1_T2;new:x:y;V2::;V3:C3:T1_T2_T3_T4_T5\tM1",
     ]
     (folder / "users.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -59,7 +55,7 @@ def served(small, tmp_path_factory, request):
 
 
 def test_vectors_are_those_of_user_vector(served):
-    """In another process, without this project's modules; alone and in company."""
+    """In a process without modules of this project; one by one and all together."""
     folder, _ = served
     (folder / "tower.py").write_text(TOWER)
     run_ok(f"{sys.executable} tower.py", folder, env={"PYTHONPATH": str(ROOT / "docs")})
@@ -87,55 +83,8 @@ def test_lists_are_those_of_infer(served):
     assert same > 0.99  # the index computes in single precision
 
 
-@pytest.mark.parametrize("method", ["forward", "look_up", "embedding_layer"])
-def test_what_the_tower_would_leave_out_is_refused(method):
-    """It has its own of these."""
-    sizes = dict.fromkeys(FEATURES, 3)
-    network = network_conf.DNNmodel(
-        network_conf.ModelConfig(sizes, network_conf.DNNmodel.embedding_dims, ""), True
-    )
-    UserTower(network)
-    network.__class__ = type("Own", (network_conf.DNNmodel,), {method: lambda self, *values: None})
-    with pytest.raises(
-        InputError, match=f"Own has its own {method}; write the same for plain arrays"
-    ):
-        UserTower(network)
-
-
-def test_a_network_above_the_direct_one(small):
-    """A subclass that calls super(), as one does, is exported, and gives its own vectors."""
-    for script in small.glob("*.py"):
-        (small / "half").mkdir(exist_ok=True)
-        (small / "half" / script.name).write_text(script.read_text())
-    with open(small / "half" / "network_conf.py", "a") as file:
-        file.write(
-            "\n\nclass Half(DirectModel):\n    def hidden_layer(self, embeddings, batch, rng=None):\n"
-            "        return super().hidden_layer(embeddings, batch, rng) * 0.5\n"
-        )
-    command = train_command("output/half", "--preset=best --network=Half --num_passes=1")
-    run_ok(command.replace("train.py", "half/train.py"), small)
-    model = (
-        "--model_path=output/half/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
-    )
-    run_ok(f"python half/user_vector.py {model} --export_dir=half/serving", small)
-    run_ok(
-        f"python half/user_vector.py {model} --infer_set_path=log.txt --output_path=half/users.npz",
-        small,
-    )
-    code = (
-        "import serve, numpy as np; np.save('users.npy', serve.UserTower('serving')("
-        "[line.rstrip('\\n').split('\\t') for line in open('../log.txt')]))"
-    )
-    run_ok(f'{sys.executable} -c "{code}"', small / "half", env={"PYTHONPATH": str(ROOT / "docs")})
-    np.testing.assert_allclose(
-        np.load(small / "half" / "users.npy"),
-        np.load(small / "half" / "users.npz")["vectors"],
-        atol=1e-6,
-    )
-
-
 def test_videos_of_another_model(served):
-    """The tower says which model it is of, and so do the videos."""
+    """The fingerprints of tower and videos differ."""
     folder, _ = served
     path = folder / "serving" / "videos.npz.json"
     metadata = path.read_text()
@@ -149,7 +98,7 @@ def test_videos_of_another_model(served):
 
 
 def test_malformed_requests(served):
-    """Each gets a line with its user and no videos, the error goes to stderr, and the next one is served."""
+    """Each gets an empty list, the error goes to stderr, and the next request is served."""
     folder, _ = served
     good = b"U1\tP1\tNULL\tV1:C1:T1_T2\tM1\n"
     bad = {
@@ -219,15 +168,3 @@ def test_answers_on_a_full_disk(served):
             env={"PYTHONUNBUFFERED": "1"},
         )
         assert (result.returncode, result.stderr) == (code, line)
-
-
-def test_one_of_both(small):
-    model = (
-        "--model_path=output/model/model_pass_00000.tar.gz --feature_dict=output/feature_dict.pkl"
-    )
-    for flags in ("", "--infer_set_path=log.txt --export_dir=x"):
-        result = run(f"python user_vector.py {model} {flags}", small)
-        assert (
-            result.returncode == 2
-            and "give one of --infer_set_path and --export_dir" in result.stderr
-        )

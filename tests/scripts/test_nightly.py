@@ -1,4 +1,4 @@
-"""Tomorrow's run: ids that stay, rows that are carried over, a catalogue, comparison with the model before, a gate."""
+"""TODO"""
 
 import gzip
 import json
@@ -9,213 +9,17 @@ import sys
 
 from candgen.archives import read_archive
 from candgen.data.dictionary import (
-    CATEGORIES,
     FEATURES,
     ITEMS,
-    TAGS,
-    build_dictionary,
     load_feature_dict,
     load_item_freq,
 )
-from candgen.data.items import ItemAttributes
-from candgen.model.cold_items import neighbor_mean, place_cold_items
-from candgen.model.layers import VIDEO_TABLE
-from candgen.model.warm_start import carry_over, previous_ids
-from conftest import ROOT, clicked, feature_dict_of, lists_of, run, run_ok, small_log, train_command
+from conftest import ROOT, clicked, lists_of, run, run_ok, small_log, train_command
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-VALUES = st.dictionaries(st.sampled_from("abcdefghij"), st.integers(0, 5))
 
 
-# ---------------------------------------------------------------- the dictionary
-@given(VALUES, VALUES, st.integers(1, 4), st.sets(st.sampled_from("abxyz")))
-def test_ids_stay_where_values_live_on(before, now, limit, listed):
-    """The same values as without a base, without gaps; no value that could keep its id has another one."""
-    base = build_dictionary(before, limit)
-    plain = build_dictionary(now, limit, listed=listed)
-    found = build_dictionary(now, limit, base, listed)
-    assert found.keys() == plain.keys() and list(found.values()) == list(range(len(plain)))
-    assert {value for value in now if now[value] >= limit} | listed | {"<unk>"} == found.keys()
-    for value, id_ in found.items():
-        if base.get(value, len(found)) < len(found):
-            assert id_ == base[value]
-    others = [value for value in found if value not in base]
-    assert [now.get(value, 0) for value in others] == sorted(
-        (now.get(value, 0) for value in others), reverse=True
-    )
-
-
-# ---------------------------------------------------------------- rows of another dictionary
-def content_of(*attributes):
-    """`Content` of videos with these attributes; the first is <unk>."""
-    lengths = [len(each) for each in attributes]
-    return ItemAttributes(
-        np.array([id_ for each in attributes for id_ in each], int), np.cumsum([0, *lengths])
-    )
-
-
-def test_neighbours_by_hand():
-    """Attribute 1 is that of videos 1 and 2 (mean 2), attribute 2 that of video 2 alone (3); video 5 has none."""
-    content = content_of([], [1], [1, 2], [1, 2], [2, 7], [], [7])
-    values, known = (
-        np.array([[0.0], [1], [3], [90], [90], [90], [90]]),
-        np.array([True, True, True, *4 * [False]]),
-    )
-    found = neighbor_mean(values, content, known)
-    np.testing.assert_allclose(found[:, 0], [np.nan, 2, 2.5, 2.5, 3, np.nan, np.nan])
-
-
-def test_places_of_the_unclicked_by_hand():
-    """Own rows [2, 0] and [0, 2], to which content adds [0, 1]; video 3 shares an attribute with both, 4 nothing."""
-    own = {
-        name: np.float32([[9, 9], [2, 0], [0, 2], [7, 7], [5, 5]])
-        for name in (VIDEO_TABLE, "nce_w")
-    }
-    own["nce_b"] = np.float32([[0, -3, -1, -9, -9]])
-    found = {
-        name: value + (np.float32([0, 1]) if name != "nce_b" else 0) for name, value in own.items()
-    }
-    cold_items = np.array([False, False, False, True, True])
-    place_cold_items(found, own, cold_items, content_of([], [1], [1], [1], []))
-    length = 5**0.5  # of video 1, [2, 1], the one with the lowest bias
-    for name in (VIDEO_TABLE, "nce_w"):
-        np.testing.assert_allclose(found[name][:3], [[9, 10], [2, 1], [0, 3]])
-        np.testing.assert_allclose(
-            found[name][3], length * np.array([1, 2]) / 5**0.5, rtol=1e-6
-        )  # along [1, 1 + 1]
-        np.testing.assert_allclose(found[name][4], [5, 6])
-    np.testing.assert_allclose(found["nce_b"], [[0, -3, -1, -2, -9]])
-
-
-OLD = feature_dict_of(
-    user_id=["u1", "u2"],
-    city=["c1"],
-    history_clicked_items=["v1", "v2", "v3"],
-    history_clicked_tags=["s", "t"],
-    history_clicked_categories=["a"],
-)
-NEW = feature_dict_of(
-    user_id=["u2", "u3"],
-    city=["c2", "c1"],
-    history_clicked_items=["v3", "new", "v1", "odd"],
-    history_clicked_tags=["t", "w"],
-    history_clicked_categories=["b", "a"],
-)
-
-
-def arrays_of(feature_dict, seed):
-    """Random parameters and moments of the tables, and one other layer."""
-    rng, found = np.random.default_rng(seed), {}
-    sizes = {f"_proj_{name}": len(values) for name, values in feature_dict.items()}
-    sizes.update(
-        nce_w=sizes[VIDEO_TABLE],
-        nce_b=sizes[VIDEO_TABLE],
-        content=len(feature_dict[TAGS]) + len(feature_dict[CATEGORIES]),
-    )
-    for name, size in sizes.items():
-        for suffix in ("", "_moment1_0", "_moment2_0"):
-            found[name + suffix] = rng.random((size, 1 if name == "nce_b" else 3)).astype(
-                np.float32
-            )
-    found["nce_b"] = found["nce_b"].T
-    found["nce_b_beta1_pow_acc_0"], found["relu1_w"] = (
-        np.float32([0.5]),
-        rng.random((4, 4)).astype(np.float32),
-    )
-    return found
-
-
-def test_rows_go_by_name():
-    before, initial = arrays_of(OLD, 0), arrays_of(NEW, 1)
-    freqs = [0.1, 0.4, 0.3, 0.2], [0.0, 0.5, 0.1, 0.4, 0.0]
-    content = content_of([], [1], [1], [2], [])  # v3 and new share tag t; odd has nothing
-    found = carry_over(initial, before, (OLD, NEW), freqs, content)
-    assert found.keys() == before.keys()
-    for suffix, new_row in (("", None), ("_moment1_0", 0), ("_moment2_0", 0)):
-        users, old_users = found[f"_proj_user_id{suffix}"], before[f"_proj_user_id{suffix}"]
-        np.testing.assert_array_equal(users[:2], old_users[[0, 2]])
-        np.testing.assert_array_equal(
-            users[2], old_users[0] if new_row is None else 0
-        )  # starts as the <unk> user
-        cities, old_cities = found[f"_proj_city{suffix}"], before[f"_proj_city{suffix}"]
-        np.testing.assert_array_equal(cities[[0, 2]], old_cities[[0, 1]])
-        np.testing.assert_array_equal(cities[1], initial["_proj_city"][1] if new_row is None else 0)
-        # <unk>, t, w, <unk>, b, a; before <unk>, s, t, <unk>, a
-        rows, old_rows = found[f"content{suffix}"], before[f"content{suffix}"]
-        np.testing.assert_array_equal(rows[[0, 1, 5]], old_rows[[0, 2, 4]])
-        np.testing.assert_array_equal(
-            rows[[2, 4]], initial["content"][[2, 4]] if new_row is None else 0
-        )
-        for table in (VIDEO_TABLE, "nce_w"):
-            videos, old_videos = found[table + suffix], before[table + suffix]
-            np.testing.assert_array_equal(videos[[0, 1, 3]], old_videos[[0, 3, 1]])
-            if new_row is None:
-                np.testing.assert_array_equal(videos[2], old_videos[3])
-                np.testing.assert_array_equal(videos[4], initial[table][4])
-    offset = before["nce_b"][0] - np.log(freqs[0])
-    expected = [
-        np.nan,
-        np.log(0.5) + offset[3],
-        np.log(0.1) + offset[3],
-        np.log(0.4) + offset[1],
-        np.log(0.1),
-    ]
-    np.testing.assert_allclose(found["nce_b"][0, 1:], expected[1:], rtol=1e-5)
-    assert found["nce_b_moment1_0"].shape == (5, 1) and found["nce_b_beta1_pow_acc_0"] == 0.5
-    np.testing.assert_array_equal(found["relu1_w"], before["relu1_w"])
-
-
-def test_a_first_click_is_as_good_as_a_new_video():
-    """A video of a catalogue that nobody has clicked on till now has learned nothing: it begins where its like is."""
-    before, initial = arrays_of(OLD, 0), arrays_of(NEW, 1)
-    freqs = [0.1, 0.4, 0.5, 0.0], [0.0, 0.5, 0.1, 0.4, 0.0]  # v3 had no click
-    content = content_of([], [1], [], [1], [])  # v3, new, v1, odd: v3 is like v1
-    found = carry_over(initial, before, (OLD, NEW), freqs, content)
-    for table in (VIDEO_TABLE, "nce_w"):
-        np.testing.assert_array_equal(found[table][[1, 3]], before[table][[1, 1]])
-        np.testing.assert_array_equal(found[f"{table}_moment1_0"][1], 0)
-    assert found["nce_b"][0, 1] == pytest.approx(
-        np.log(0.5) + before["nce_b"][0, 1] - np.log(0.4), rel=1e-5
-    )
-
-
-def test_nothing_changes_with_the_same_dictionary():
-    before, freq = arrays_of(OLD, 0), [0.1, 0.4, 0.3, 0.2]
-    found = carry_over(
-        arrays_of(OLD, 1), before, (OLD, OLD), (freq, freq), content_of([], [], [], [])
-    )
-    for name, value in before.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-6, err_msg=name)
-
-
-def test_attributes_are_remembered():
-    """v1 had s and a, v3 had t and a; today's log gives v3 w and no category, and says nothing of v1: s is gone, a has
-    another id."""
-    earlier = content_of([], [1, 4], [2], [2, 4])
-    ids = previous_ids(OLD, NEW)
-    today = content_of([], [2], [1], [], [])
-    found = today.completed(earlier, ids[VIDEO_TABLE], ids["content"], len(NEW[TAGS]))
-    assert [
-        found.ids[start:end].tolist() for start, end in zip(found.offsets, found.offsets[1:])
-    ] == [[], [2, 5], [1], [5], []]
-
-
-def test_attributes_of_today_come_first():
-    """v1 had s, t and a, v3 had t; today v1 has w and b, v3 has b alone: nothing is added to what is known today."""
-    earlier = content_of([], [1, 2, 4], [], [2])
-    ids = previous_ids(OLD, NEW)
-    today = content_of([], [4], [], [2, 4], [])
-    found = today.completed(earlier, ids[VIDEO_TABLE], ids["content"], len(NEW[TAGS]))
-    assert [
-        found.ids[start:end].tolist() for start, end in zip(found.offsets, found.offsets[1:])
-    ] == [[], [1, 4], [], [2, 4], []]
-
-
-# ---------------------------------------------------------------- whole runs
 @pytest.fixture(scope="module")
 def nights(small):
     """Folder with a run of yesterday, `old`, and today's log and dictionary, `new`: other users, ten new videos."""
@@ -419,16 +223,6 @@ def test_the_gate(nights):
     assert f"unknown clicks: {unknown[0]:.1%} before, {unknown[1]:.1%} now\n" in passed.stdout
 
 
-def test_evaluate_needs_a_click(nights):
-    (nights / "nobody.txt").write_text("u\t\t\tNULL\t\n")
-    result = run(
-        "python infer.py --infer_set_path=nobody.txt --model_path=output/model/model_pass_00000.tar.gz "
-        "--feature_dict=output/feature_dict.pkl --evaluate",
-        nights,
-    )
-    assert result.returncode == 2 and "no line with a click" in result.stderr
-
-
 def test_another_optimiser_starts_without_the_state(nights):
     """Parameters are carried over; what Adam has noted is of no use to Adagrad."""
     result = tomorrow(
@@ -437,7 +231,6 @@ def test_another_optimiser_starts_without_the_state(nights):
     assert result.returncode == 0 and "went on with" in result.stderr, result.stderr
 
 
-# ---------------------------------------------------------------- a catalogue
 @pytest.mark.parametrize("preset", ["classic", "best"])
 def test_videos_that_nobody_has_clicked_on(small, tmp_path_factory, preset):
     """They are in the dictionary with frequency 0, get the vector of their like, and are recommended where it fits."""
@@ -484,23 +277,6 @@ def test_videos_that_nobody_has_clicked_on(small, tmp_path_factory, preset):
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("line", ["v1:a", "v1:a:b;v2:a:b", "v1\t:a:b", ":a:b", b"\xff:a:b"])
-def test_a_catalogue_with_another_line(small, tmp_path, line):
-    content = b"v0:a:b\n" + (line if isinstance(line, bytes) else line.encode()) + b"\n"
-    (tmp_path / "catalogue.txt").write_bytes(content)
-    result = run(
-        f"python data_processor.py --train_set_path=log.txt --output_dir={tmp_path}/out "
-        f"--catalogue_path={tmp_path}/catalogue.txt",
-        small,
-    )
-    assert (
-        result.returncode == 2
-        and "catalogue.txt:2: " in result.stderr
-        and result.stderr.count("\n") == 1
-    )
-
-
-# ---------------------------------------------------------------- the script of the README
 def test_the_script_for_every_night(small, tmp_path):
     """It trains on the days since the model that serves, behind those before, publishes once, and not what is worse."""
     [script] = re.findall(

@@ -1,4 +1,7 @@
-"""Instances word by word from the documentation, and those that a batch stands for."""
+"""Small logs, and instances as the documentation describes them and as a batch holds them."""
+
+import functools
+import io
 
 from candgen.data.batches import (
     make_batch,
@@ -12,9 +15,31 @@ from candgen.data.dictionary import (
     TAGS,
 )
 
+LOG = (
+    "u1\tp1\tc1\tv1:a:s_t;v2:a:t;v1:a:s_t;v3::NULL\tm1\n"
+    "u2\tp1\tNULL\tNULL\tm1\n"
+    "u1\tp2\t\tv2:b:t;北:b:t\tm2\n"
+)
+LIMITED = "u1\tp1\t\tv1:a:s;v2:a:s;v3:a:s\t\nu2\tp2\t\tv1:a:s\t\nu1\tp2\t\tv4:b:t\t\n"
+
+
+def stdin_of(content):
+    """Standard input with this content."""
+    return io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
+
+
+def users_of(lines, bot_clicks=0):
+    """A log of so many lines of one user each, and of BOT."""
+    text = "".join(f"x{user}\t\t\tv1:a:s;v2:a:s\t\n" for user in range(lines))
+    return text + ("BOT\t\t\t" + ";".join(["v3:a:s"] * bot_clicks) + "\t\n" if bot_clicks else "")
+
+
+def cut_of(window_size=3):
+    return functools.partial(sliding_windows, window_size=window_size)
+
 
 def plain_instances(feature_dict, window_size, lines, training):
-    """The instances of random lines, word by word from the documentation."""
+    """Yield the instances of lines drawn from LINES, as the documentation describes them."""
 
     def lookup(feature, value):
         return feature_dict[feature].get(value, 0)
@@ -48,7 +73,7 @@ def plain_instances(feature_dict, window_size, lines, training):
 
 
 def instances_of_batch(batch):
-    """The instances that a batch stands for: one a target, in its order."""
+    """Yield the instances of a batch, one for each target, in its order."""
     steps, rows = batch[ITEMS].shape
     for n, (place, row, clicks) in enumerate(
         zip(batch["context_index"], batch["segment"], batch["clicks"][:, 0])
@@ -71,7 +96,7 @@ def instances_of_batch(batch):
 
 
 def served_and_trained(log, window_size):
-    """What the whole log gives to infer, and to train."""
+    """Instances of a whole log: those to serve, and those to train on."""
     windows = next_click_windows(log.lengths, window_size)
     segments = sliding_windows(log.lengths, window_size)
     return (

@@ -1,4 +1,4 @@
-"""Two processes that train one model, started by paddle's launcher: the model of one process with as many threads."""
+"""TODO"""
 
 import contextlib
 import os
@@ -7,11 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import train
-from candgen.training.ranks import Ranks
 from conftest import run, run_ok, train_command
 
 import pytest
@@ -181,7 +178,6 @@ def test_ranks_that_cannot_work_together(small, flags, what):
     assert not list((small / "output").glob("apart/model*"))
 
 
-# ---------------------------------------------------------------- two hosts: no launcher ends a rank that waits
 HOST = """
 import os, sys, time
 sys.path.insert(0, {root!r})
@@ -245,6 +241,8 @@ def encode_logs(args, feature_dict, read=train.encode_logs):
     time.sleep(1000)
 train.encode_logs = encode_logs
 """
+
+
 IN_A_STEP = """
 def step(self, *batch, take=train.Trainer.step):
     step.taken = getattr(step, "taken", 0) + 1
@@ -286,33 +284,3 @@ def test_a_rank_that_fails_ends_the_others(small, patch, line):
     if "killed" not in line and "SystemExit" not in line:
         assert line in last_lines([ended[failing]])[0] and ended[failing][2] == 2
     assert not list((small / "output").glob("hosts/*"))
-
-
-def test_a_rank_may_take_its_time(monkeypatch):
-    """Gloo waits for 30 seconds; before a collective each rank waits for the others without a limit."""
-    monkeypatch.setattr(train, "WORLD", 3)
-    ranks = []
-    for rank in range(3):
-        monkeypatch.setenv("PADDLE_TRAINER_ID", str(rank))
-        ranks.append(Ranks())
-    for rank in (1, 2):
-        for one, (other, link) in zip((0, rank), zip((rank, 0), socket.socketpair())):
-            ranks[one]._attach(other, link, link.makefile("rb"))
-    begun = []
-    with ThreadPoolExecutor(3) as pool:
-        for round_ in range(3):
-            late = round_  # each once
-            calls = [
-                pool.submit(ranks[rank]._call, begun.append, rank)
-                for rank in range(3)
-                if rank != late
-            ]
-            time.sleep(0.1)
-            assert begun == []
-            calls.append(pool.submit(ranks[late]._call, begun.append, late))
-            for call in calls:
-                call.result(10)
-            assert sorted(begun) == [0, 1, 2]
-            begun.clear()
-    for rank in ranks:
-        rank.__exit__(None, None, None)

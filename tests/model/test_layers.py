@@ -1,0 +1,67 @@
+"""Functions that networks are built from, against numpy."""
+
+from candgen.console import InputError
+from candgen.model.layers import (
+    at_targets,
+    decayed_mean,
+    running_max,
+    running_mean,
+    to_tensors,
+    use_device,
+)
+
+import numpy as np
+import paddle
+import pytest
+
+
+def test_running_max():
+    """Values against numpy; a gradient goes to the maximum, of equal ones to one."""
+    rng = np.random.default_rng(0)
+    for values in (rng.permutation(7 * 3 * 4).reshape(7, 3, 4), rng.integers(0, 3, (7, 3, 4))):
+        values = values.astype(np.float32)
+        weights = rng.normal(size=values.shape).astype(np.float32)
+        states = paddle.to_tensor(values, stop_gradient=False)
+        maxima = running_max(states)
+        np.testing.assert_array_equal(maxima.numpy(), np.maximum.accumulate(values))
+        (maxima * paddle.to_tensor(weights)).sum().backward()
+        gradient = states.grad.numpy()
+        expected = np.zeros_like(values)
+        for time, row, column in np.ndindex(values.shape):
+            expected[values[: time + 1, row, column].argmax(), row, column] += weights[
+                time, row, column
+            ]
+        if len(np.unique(values)) == values.size:
+            np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(gradient.sum(0), expected.sum(0), rtol=1e-4, atol=1e-5)
+        assert not gradient[values < np.maximum.accumulate(values)].any()
+
+
+def test_running_mean():
+    """Mean of what precedes each target: of one position, and of all three."""
+    values = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    batch = {"context_index": paddle.to_tensor([0, 5])}  # position 0 of segment 0, 2 of segment 1
+    counts = paddle.to_tensor([[1.0], [3.0]])
+    means = running_mean(paddle.to_tensor(values), counts, batch)
+    np.testing.assert_allclose(means.numpy(), [values[0, 0], values[:, 1].mean(0)])
+    targets = at_targets(paddle.to_tensor(values), batch)
+    np.testing.assert_array_equal(targets.numpy(), [values[0, 0], values[2, 1]])
+
+
+def test_decayed_mean():
+    """Weights 1, 1/2, 1/4 backward in time; further positions are as if filled with zeros."""
+    values = np.float32([[[8]], [[4]], [[2]]])
+    means = decayed_mean(paddle.to_tensor(values), 0.5, 4).numpy()[:, 0, 0]
+    expected = [8, (4 + 4) / 1.5, (2 + 2 + 2) / 1.75, (1 + 1 + 1) / 1.875]
+    np.testing.assert_allclose(means, expected, rtol=1e-6)
+
+
+def test_counts_become_floats():
+    """They are divided by; ids stay integers."""
+    tensors = to_tensors({"clicks": np.array([[2]]), "target": np.array([2])})
+    assert tensors["clicks"].dtype == paddle.float32 and tensors["target"].dtype == paddle.int64
+
+
+def test_a_device_that_does_not_exist():
+    with pytest.raises(InputError, match="--device: no such device"):
+        use_device("nowhere")

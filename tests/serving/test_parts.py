@@ -1,0 +1,61 @@
+"""Parts of lists: what is written, what is kept, and what is refused."""
+
+import os
+
+from candgen.console import InputError
+from candgen.serving.parts import PartWriter, can_be_read_again, largest_batch
+
+import pytest
+
+RUN = {"part_users": 256}
+
+
+def content(folder):
+    """{file: text} of the parts."""
+    return {path.name: path.read_text() for path in folder.glob("part-*")}
+
+
+def test_parts_have_whole_batches(tmp_path):
+    """Each part has the batches of its users; those of finished parts are known."""
+    with PartWriter(str(tmp_path), RUN) as writer:
+        for start in (0, 128, 256):
+            assert not writer.is_finished(start)
+            writer.write(start, f"{start}\n")
+    assert content(tmp_path) == {"part-00000": "0\n128\n", "part-00001": "256\n"}
+    (tmp_path / "part-00001").unlink()
+    with PartWriter(str(tmp_path), RUN) as writer:
+        assert [writer.is_finished(start) for start in (0, 128, 256)] == [True, True, False]
+
+
+def test_an_unfinished_part_is_removed(tmp_path):
+    """Parts before it stay."""
+    with pytest.raises(ZeroDivisionError), PartWriter(str(tmp_path), RUN) as writer:
+        writer.write(0, "a\n")
+        writer.write(256, "b\n")
+        raise ZeroDivisionError
+    assert sorted(os.listdir(tmp_path)) == ["part-00000", "run.json"]
+
+
+def test_parts_of_another_run_are_refused(tmp_path):
+    with PartWriter(str(tmp_path), RUN) as writer:
+        writer.write(0, "a\n")
+    with pytest.raises(InputError, match="has parts of another model, of other settings"):
+        PartWriter(str(tmp_path), {"part_users": 128})
+    (tmp_path / "part-00000").unlink()
+    PartWriter(str(tmp_path), {"part_users": 128})  # nothing has been written
+
+
+@pytest.mark.parametrize(
+    "batch_size, part_users, expected",
+    [(2048, 128, 128), (2048, 781 * 128, 11 * 128), (256, 512, 256), (384, 512, 256)],
+)
+def test_largest_batch(batch_size, part_users, expected):
+    assert largest_batch(batch_size, part_users) == expected
+
+
+def test_can_be_read_again(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    found = {name: can_be_read_again(str(tmp_path / name)) for name in ("pipe", "file", "missing")}
+    assert found == {"pipe": False, "file": True, "missing": True}
+    assert not can_be_read_again("-")

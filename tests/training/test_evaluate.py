@@ -1,0 +1,88 @@
+"""Loss and metrics of a network and of the baselines on last clicks."""
+
+from candgen.data.batches import next_click_windows, sliding_windows
+from candgen.serving.baselines import BASELINES
+from candgen.serving.evaluation import evaluate_baselines
+from candgen.serving.metrics import METRICS
+from candgen.training.evaluate import evaluate, last_click_loss
+from conftest import SMALL_DICT, log_text
+from reader import Reader
+from reference import (
+    BEST,
+    CONFIG,
+    FREQ,
+    plain_instances,
+    plain_losses,
+    plain_user_vector,
+    random_network,
+    reference_log,
+    trainer_of,
+)
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def log(tmp_path):
+    return reference_log(tmp_path)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_last_click_loss(log, batch_size):
+    """Mean loss of the last clicks, by the reference, with noise that is always video 2."""
+    network = random_network(CONFIG)
+    trainer = trainer_of(network, threads=2)
+    trainer._sampler.draw = lambda shape, rng: np.full(shape, 2)
+    lines = np.flatnonzero(log.last_item > 0)
+    assert lines.tolist() == [0, 1, 3]  # line 2 has no click
+    windows = next_click_windows(log.before_last(), CONFIG.window_size).take(lines)
+    instances = plain_instances(windows)
+    targets = [target for _, _, target in instances]
+    assert targets == log.last_item[lines].tolist()
+    p = {name: value.astype(float) for name, value in network.arrays().items()}
+    users = [plain_user_vector(p, instance) for instance in instances]
+    noise = np.full((3, 3), 2)
+    losses = plain_losses("nce", users, targets, noise, p["nce_w"], p["nce_b"][0], FREQ)
+    assert last_click_loss(trainer, log, batch_size, seed=0) == pytest.approx(np.mean(losses))
+
+
+def test_no_known_last_click(tmp_path):
+    """There is no loss then."""
+    (tmp_path / "log.txt").write_text(log_text([("u1", "", "", ["v1:a:s", "new:a:s"], "")]))
+    [log] = Reader(SMALL_DICT).encode([str(tmp_path / "log.txt")])
+    trainer = trainer_of(random_network(CONFIG), threads=1)
+    assert last_click_loss(trainer, log, 10, seed=0) is None
+    assert evaluate(trainer, log, 10, seed=0)["test_cost"] is None
+
+
+@pytest.mark.parametrize("config", [CONFIG, BEST], ids=["classic", "best"])
+def test_evaluate(log, config):
+    """Loss and metrics, the same each time; all layers of all replicas are in evaluation mode."""
+    trainer = trainer_of(random_network(config, dropout=0.5), threads=2)
+    segments = sliding_windows(log.lengths, 4)
+    trainer.step(trainer.prepare(log, segments, np.random.default_rng(0)))
+    assert len(trainer._replicas) == 2 and all(each.training for each in all_layers(trainer))
+    values = evaluate(trainer, log, batch_size=64, seed=0)
+    assert not any(each.training for each in all_layers(trainer))
+    assert next(iter(values)) == "test_cost" and set(METRICS) < values.keys()
+    assert all(0 <= values[name] <= 1 for name in METRICS)
+    assert values == evaluate(trainer, log, batch_size=64, seed=0)
+
+
+def all_layers(trainer):
+    """Layers of the network and of its replicas."""
+    return [layer for each in trainer._replicas for layer in each.sublayers(include_self=True)]
+
+
+def test_baseline_metrics(log):
+    """Their names have the baseline in front; rules are left out if not asked for."""
+    with_rules = evaluate_baselines(BASELINES, log, log, FREQ)
+    without = evaluate_baselines(["popularity"], log, log, FREQ)
+    assert {f"{baseline}_{name}" for baseline in BASELINES for name in METRICS} <= with_rules.keys()
+    assert without == {
+        name: value for name, value in with_rules.items() if not name.startswith("rules_")
+    }
+    # v1 is the most clicked of four videos; last clicks are v3, v2 and v3, never v1
+    assert without["popularity_seen_kept_recall@10"] == 1
+    assert 0 < without["popularity_seen_kept_mrr@10"] <= 0.5

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Two processes that train one model give the same bytes as one process with two threads."""
 
 import contextlib
 import os
@@ -9,23 +9,22 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import run, run_ok, train_command
+from conftest import run, run_ok, small_log, train_command
 
 import pytest
-from test_resume import checkpoint_of, files_of
+from test_resume import SMALL_NETWORK, checkpoint_of, output_folder
 
-FLAGS = "--num_passes=3 --batch_size=256 --dropout=0.2 --valid_set_path=log.txt"
+FLAGS = f"--num_passes=3 --batch_size=64 --dropout=0.2 --valid_set_path=log.txt {SMALL_NETWORK}"
 
 
 def launched(output, flags=FLAGS, ranks=2):
     """train.py by that many processes of one thread; their logs go to OUTPUT.log."""
     command = train_command(f"output/{output}", f"--threads=1 --device=cpu {flags}")
-    return command.replace(
-        "python ",
+    launcher = (
         f"python -m paddle.distributed.launch --nproc_per_node={ranks} "
-        f"--log_dir=output/{output}.log ",
-        1,
+        f"--log_dir=output/{output}.log "
     )
+    return command.replace("python ", launcher, 1)
 
 
 def start(folder, output, flags=FLAGS):
@@ -44,7 +43,7 @@ def start(folder, output, flags=FLAGS):
 
 
 def ended(process):
-    """(stdout, stderr) of a launcher that ends by itself, whatever happened to it."""
+    """(stdout, stderr) of a launcher that ends by itself, whatever has happened to it."""
     try:
         return process.communicate(timeout=60)
     finally:
@@ -60,38 +59,36 @@ def alone(small):
 
 
 def test_two_ranks_train_what_two_threads_train(small, alone):
-    """Models, metrics, the whole state of the optimisers: equal bit for bit. Results are printed once."""
+    """Models, metrics and optimizer state: equal bit for bit. Results are printed once."""
     out = run_ok(launched("ranks"), small)
-    assert [line[:10] for line in out.splitlines() if line.startswith("pass ")] == [
-        f"pass 0000{n}" for n in range(3)
-    ]
-    (files, metadata, rows), (other, other_told, other_rows) = (
-        files_of(small / "output" / "ranks"),
-        files_of(alone),
-    )
-    assert files.pop("checkpoint.tar.gz") == other.pop("checkpoint.tar.gz") and files == other
-    for mine, theirs in zip(
-        rows, other_rows
-    ):  # the sum of costs goes through a single-precision number
-        assert mine == pytest.approx(theirs, rel=1e-5)
-    assert (
-        metadata.pop("total") == pytest.approx(other_told.pop("total")) and metadata == other_told
-    )
+    lines = [line[:10] for line in out.splitlines() if line.startswith("pass ")]
+    assert lines == [f"pass 0000{number}" for number in range(3)]
+    mine, expected = output_folder(small / "output" / "ranks"), output_folder(alone)
+    assert mine.files == expected.files and mine.arrays == expected.arrays
+    # the sum of losses goes through a single-precision number
+    for row, expected_row in zip(mine.rows, expected.rows):
+        assert row == pytest.approx(expected_row, rel=1e-5)
+    assert mine.metadata.pop("total") == pytest.approx(expected.metadata["total"])
+    assert mine.metadata == {
+        name: value for name, value in expected.metadata.items() if name != "total"
+    }
 
 
 def test_the_best_preset_by_two_ranks(small):
-    """Content, tied tables and shared negatives as well; one rank has no part of a batch of one stretch."""
-    flags = "--preset=best --num_passes=1 --batch_size=16"
-    run_ok(launched("best", flags), small)
-    run_ok(train_command("output/best-alone", f"--threads=2 --device=cpu {flags}"), small)
-    name = "model_pass_00000.tar.gz"
-    assert (small / "output" / "best" / name).read_bytes() == (
-        small / "output" / "best-alone" / name
-    ).read_bytes()
+    """Content and tied tables too; a rank has no part of a batch of one segment."""
+    (small / "few.txt").write_text(small_log(40), encoding="utf-8")
+    flags = f"--preset=best --num_passes=1 --batch_size=16 --train_set_path=few.txt {SMALL_NETWORK}"
+    run_ok(launched("ranks-best", flags), small)
+    run_ok(train_command("output/alone-best", f"--threads=2 --device=cpu {flags}"), small)
+    one, other = (
+        (small / "output" / output / "model_pass_00000.tar.gz").read_bytes()
+        for output in ("ranks-best", "alone-best")
+    )
+    assert one == other
 
 
-def test_a_rank_that_dies_takes_the_job_down(small):
-    """Soon, with a line that says which; what was written is whole, and a run of one process goes on from it."""
+def test_a_killed_rank_ends_the_job(small):
+    """Soon, with a line that names it; files are whole, and one process continues from them."""
     process = start(small, "dying", f"{FLAGS} --num_passes=50")
     os.kill(second_rank("dying"), signal.SIGKILL)
     out, errors = ended(process)
@@ -100,29 +97,25 @@ def test_a_rank_that_dies_takes_the_job_down(small):
     output = small / "output" / "dying"
     assert not list(output.glob("*.tmp"))
     passes = len(checkpoint_of(output)[0]["rows"])
-    result = run(
-        train_command(
-            "output/dying", f"--threads=1 --device=cpu {FLAGS} --resume --num_passes={passes + 1}"
-        ),
-        small,
-    )
+    flags = f"--threads=1 --device=cpu {FLAGS} --resume --num_passes={passes + 1}"
+    result = run(train_command("output/dying", flags), small)
     assert result.returncode == 0 and result.stdout.startswith(f"pass {passes:05d}"), result.stderr
 
 
 def second_rank(output):
     """Its process id."""
-    [found] = [
+    [pid] = [
         int(path.name)
         for path in Path("/proc").iterdir()
         if path.name.isdecimal()
         and f"--model_output_dir=output/{output}".encode() in words_of(path / "cmdline")
         and b"PADDLE_TRAINER_ID=1" in words_of(path / "environ")
     ]
-    return found
+    return pid
 
 
 def words_of(path):
-    """What a file of /proc holds; nothing if the process is gone."""
+    """Words of a file of /proc; none if the process has ended."""
     try:
         return path.read_bytes().split(b"\0")
     except OSError:
@@ -130,28 +123,26 @@ def words_of(path):
 
 
 def test_stopped_and_resumed_with_another_number_of_ranks(small, alone):
-    """A signal to the launcher leaves a checkpoint; one process with two threads ends where a quiet run does."""
+    """A signal to the launcher leaves a checkpoint; one process with two threads continues."""
     process = start(small, "stopped")
-    time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     ended(process)
     log = (small / "output" / "stopped.log" / "workerlog.0").read_text()
     if "pass 00002" in log:
         pytest.skip("the run was over before the signal came")
-    assert log.endswith("train.py: stopped by SIGTERM; --resume goes on\n"), log[-1000:]
+    assert log.endswith("train.py: stopped by SIGTERM; --resume continues\n"), log[-1000:]
     run_ok(train_command("output/stopped", f"--threads=2 --device=cpu {FLAGS} --resume"), small)
-    (files, *_), (expected, *_) = files_of(small / "output" / "stopped"), files_of(alone)
-    assert files == expected
+    assert output_folder(small / "output" / "stopped").files == output_folder(alone).files
 
 
 def test_a_signal_to_one_rank_stops_all(small):
-    """They leave after the same step, and the first one has written where."""
+    """After the same step, and the first one has written a checkpoint."""
     process = start(small, "one", f"{FLAGS} --num_passes=50")
     os.kill(second_rank("one"), signal.SIGTERM)
     ended(process)
     for rank in (0, 1):
         log = (small / "output" / "one.log" / f"workerlog.{rank}").read_text()
-        assert log.endswith("train.py: stopped by SIGTERM; --resume goes on\n"), log[-1000:]
+        assert log.endswith("train.py: stopped by SIGTERM; --resume continues\n"), log[-1000:]
     metadata, _ = checkpoint_of(small / "output" / "one")
     assert 1 <= len(metadata["rows"]) < 50
 
@@ -160,44 +151,42 @@ def test_a_signal_to_one_rank_stops_all(small):
     "flags, what",
     [
         ("--train_set_path=-", "several ranks cannot read one standard input"),
-        ("--seed=$PADDLE_TRAINER_ID", "the ranks have different logs or settings"),
+        ("--seed=$PADDLE_TRAINER_ID", "the ranks have different logs or settings (seed)"),
     ],
 )
 def test_ranks_that_cannot_work_together(small, flags, what):
     """One line, before anything is trained."""
     script = small / "rank.sh"
-    arguments = train_command("output/apart", f"--device=cpu {FLAGS} {flags}").removeprefix(
-        "python "
-    )
-    script.write_text(f"#!/bin/sh\nexec {sys.executable} {arguments}\n")
+    command = train_command("output/apart", f"--device=cpu {FLAGS} {flags}")
+    script.write_text(f"#!/bin/sh\nexec {sys.executable} {command.removeprefix('python ')}\n")
     script.chmod(0o755)
-    command = f"python -m paddle.distributed.launch --nproc_per_node=2 --log_dir=output/apart.log {script}"
-    result = run(command, small)
+    launcher = "python -m paddle.distributed.launch --nproc_per_node=2 --log_dir=output/apart.log"
+    result = run(f"{launcher} {script}", small)
     log = (small / "output" / "apart.log" / "workerlog.0").read_text()
     assert result.returncode != 0 and what in log and "Traceback" not in log
     assert not list((small / "output").glob("apart/model*"))
 
 
+# Ranks of two hosts: there is no launcher that ends one that waits.
 HOST = """
 import os, sys, time
 sys.path.insert(0, {root!r})
-import train, utils
+import train
+from candgen.console import run_script
 rank = int(os.environ["PADDLE_TRAINER_ID"])
 {patch}
 sys.argv = ["train.py", *{arguments!r}]
-utils.run_script(train.main)
+run_script(train.main)
 """
 
 
 def hosts(folder, patch, flags=""):
-    """[(exit code, stdout, stderr)] of two ranks that nobody watches, `patch` being run in both before train.py."""
+    """[(stdout, stderr, exit code)] of two ranks without a launcher; both run `patch` first."""
     with contextlib.ExitStack() as sockets:
-        found = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
-        master, *ends = [f"127.0.0.1:{each.getsockname()[1]}" for each in found]
-    arguments = train_command(
-        "output/hosts", f"--threads=1 --device=cpu --no-rules {flags}"
-    ).split()[2:]
-    code = HOST.format(root=str(folder), patch=patch, arguments=arguments)
+        servers = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        master, *endpoints = [f"127.0.0.1:{each.getsockname()[1]}" for each in servers]
+    command = train_command("output/hosts", f"--threads=1 --device=cpu {SMALL_NETWORK} {flags}")
+    code = HOST.format(root=str(folder), patch=patch, arguments=command.split()[2:])
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code],
@@ -210,12 +199,12 @@ def hosts(folder, patch, flags=""):
                 "PADDLE_MASTER": master,
                 "PADDLE_TRAINERS_NUM": "2",
                 "PADDLE_TRAINER_ID": str(rank),
-                "PADDLE_TRAINER_ENDPOINTS": ",".join(ends),
-                "PADDLE_CURRENT_ENDPOINT": end,
+                "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
+                "PADDLE_CURRENT_ENDPOINT": endpoint,
                 "PADDLE_DISTRI_BACKEND": "gloo",
             },
         )
-        for rank, end in enumerate(ends)
+        for rank, endpoint in enumerate(endpoints)
     ]
     try:
         return [(*process.communicate(timeout=60), process.returncode) for process in processes]
@@ -224,32 +213,33 @@ def hosts(folder, patch, flags=""):
             process.kill()
 
 
-def last_lines(ended):
-    """The last line of each, if no other tells of a failure."""
-    lines = [errors.splitlines() for _, errors, _ in ended]
-    assert all(sum(line.startswith("train.py: rank ") for line in each) == 1 for each in lines), (
-        lines
-    )
-    assert not any("Traceback" in errors for _, errors, _ in ended)
-    return [each[-1] for each in lines]
+def last_line(stderr):
+    """The last line, if no other tells of a failure."""
+    lines = stderr.splitlines()
+    assert sum(line.startswith("train.py: rank ") for line in lines) == 1, lines
+    assert "Traceback" not in stderr
+    return lines[-1]
 
 
 IN_READING = """
-def encode_logs(args, feature_dict, read=train.encode_logs):
+def read_log(reader, paths, *others, read=train.TrainingLog):
     if rank == {rank}:
         {what}
     time.sleep(1000)
-train.encode_logs = encode_logs
+train.TrainingLog = read_log
 """
 
 
 IN_A_STEP = """
-def step(self, *batch, take=train.Trainer.step):
+from candgen.environment import load_paddle
+load_paddle()
+from candgen.training.trainer import Trainer
+def step(self, batch, take=Trainer.step):
     step.taken = getattr(step, "taken", 0) + 1
     if rank == {rank} and step.taken == 3:
         {what}
-    return take(self, *batch)
-train.Trainer.step = step
+    return take(self, batch)
+Trainer.step = step
 """
 
 
@@ -257,9 +247,7 @@ train.Trainer.step = step
     "patch, line",
     [
         (
-            IN_READING.format(
-                rank=1, what="args.train_set_path = ['nowhere']; return read(args, feature_dict)"
-            ),
+            IN_READING.format(rank=1, what="return read(reader, ['nowhere'], *others)"),
             "rank 1: nowhere: No such file or directory; give the path of a file",
         ),
         (
@@ -270,17 +258,22 @@ train.Trainer.step = step
             IN_A_STEP.format(rank=0, what="raise OSError(5, 'Input/output error', 'log.txt')"),
             "rank 0: log.txt: Input/output error; check the path",
         ),
-        ("if rank: train.parse_args = lambda: sys.exit(2)", "rank 1: SystemExit: 2; see its log"),
+        (
+            "if rank: train.parse_args = lambda *_: sys.exit(2)",
+            "rank 1: SystemExit: 2; see its log",
+        ),
     ],
     ids=["a log is missing", "killed while reading", "in a step of rank 0", "on the command line"],
 )
-def test_a_rank_that_fails_ends_the_others(small, patch, line):
-    """While they read, and while they wait for it in a collective: within seconds, each with one line."""
+def test_a_failing_rank_ends_the_others(small, patch, line):
+    """While they read, or wait for it in a collective: within seconds, each with one line."""
     started = time.monotonic()
-    ended = hosts(small, patch)
+    ranks = hosts(small, patch)
     assert time.monotonic() - started < 40
-    failing = int(line[5])
-    assert line in last_lines([ended[1 - failing]])[0] and ended[1 - failing][2] == 2
+    failing = int(line.split()[1].strip(":"))
+    _, stderr, code = ranks[1 - failing]
+    assert line in last_line(stderr) and code == 2
     if "killed" not in line and "SystemExit" not in line:
-        assert line in last_lines([ended[failing]])[0] and ended[failing][2] == 2
+        _, stderr, code = ranks[failing]
+        assert line in last_line(stderr) and code == 2
     assert not list((small / "output").glob("hosts/*"))

@@ -13,7 +13,7 @@ import pytest
 
 
 def test_visualdl(small, tmp_path):
-    """Curves of a run, the numbers of metrics.jsonl, and vector, name and category of each video."""
+    """Curves of a run, numbers of metrics.jsonl, and vector, name and category of each video."""
     visualdl = pytest.importorskip("visualdl")
     run_ok(train_command(tmp_path / "model", f"--visualdl_dir={tmp_path}/board"), small)
     [file] = (tmp_path / "board").iterdir()

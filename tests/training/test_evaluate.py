@@ -2,7 +2,6 @@
 
 from candgen.data.batches import next_click_windows, sliding_windows
 from candgen.serving.baselines import BASELINES
-from candgen.serving.evaluation import evaluate_baselines
 from candgen.serving.metrics import METRICS
 from candgen.training.evaluate import evaluate, last_click_loss
 from conftest import SMALL_DICT, log_text
@@ -76,9 +75,9 @@ def all_layers(trainer):
 
 
 def test_baseline_metrics(log):
-    """Their names have the baseline in front; rules are left out if not asked for."""
-    with_rules = evaluate_baselines(BASELINES, log, log, FREQ)
-    without = evaluate_baselines(["popularity"], log, log, FREQ)
+    """Names begin with the baseline; those that are not wanted are left out."""
+    with_rules = baseline_metrics(log, log, FREQ, BASELINES, map)
+    without = baseline_metrics(log, log, FREQ, ["popularity"], map)
     assert {f"{baseline}_{name}" for baseline in BASELINES for name in METRICS} <= with_rules.keys()
     assert without == {
         name: value for name, value in with_rules.items() if not name.startswith("rules_")

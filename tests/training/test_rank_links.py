@@ -22,7 +22,7 @@ def connected(world):
 
 
 def test_a_rank_may_take_its_time():
-    """Gloo waits for 30 seconds; before a collective each rank waits for the others without limit."""
+    """Gloo waits for 30 seconds; before a collective the ranks wait without limit."""
     links = connected(3)
     arrived = []
 

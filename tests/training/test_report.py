@@ -81,7 +81,7 @@ def test_report_of_the_best_pass(capsys):
 
 @pytest.mark.parametrize(
     "metric, value, warned",
-    [("ndcg@10", 0.125, []), ("ndcg@10", 0.05, ["popularity"]), ("ndcg@10", 0.01, BASELINES)],
+    [("ndcg@10", 0.125, []), ("ndcg@10", 0.05, ["popularity"]), ("ndcg@10", 0.01, list(BASELINES))],
 )
 def test_warning_about_baselines(capsys, metric, value, warned):
     baselines = {name: ROW[name] for name in ("popularity_ndcg@10", "rules_ndcg@10")}

@@ -1,110 +1,113 @@
-"""Two threads of one process compute gradients and updates: the same, to the bit, whatever the machine does meanwhile.
+"""Training by two threads gives the same bytes each time, whatever else the machine does.
 
-    python tests/test_threads.py --steps=20000
+    python tests/training/test_threads.py --steps=20000
 
-trains that many steps of small batches by two threads, twice, beside another process that keeps a core busy,
-and prints a digest of all parameters and of the optimiser's state after each run: equal, or exit code 1.
+trains that many steps of small batches by two threads, twice, beside a process that keeps a core
+busy, and prints a digest of all parameters and of the optimizer's state after each run. The exit
+code is 1 if the digests differ.
 """
 
 import argparse
+import dataclasses
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [
-    str(Path(__file__).resolve().parents[2]),
-    str(Path(__file__).resolve().parent),
-]  # as a command
+sys.path[:0] = [str(path) for path in Path(__file__).resolve().parents[1:3]]  # as a command
 import network_conf
 from candgen.archives import fingerprint
 from candgen.data.batches import sequence_segments, shuffled_batches, sliding_windows
-from candgen.data.dictionary import CATEGORIES, FEATURES, ITEMS, TAGS
-from candgen.data.encoding import EncodedLog
-from candgen.data.items import VideoColumns
-from candgen.model.initialization import initialize
-from candgen.training.trainer import Trainer
+from candgen.model.initialization import build_network
+from candgen.training.trainer import Trainer, TrainerSettings
+from conftest import feature_dict_of, log_text
+from reader import Reader
 
 import numpy as np
-import paddle
 
-TARGETS, WINDOW = 64, 6  # steps so small that threads meet all the time
-SIZES = {**dict.fromkeys(FEATURES, 20), "user_id": 2001, ITEMS: 2001, CATEGORIES: 50, TAGS: 200}
+TARGETS = 64  # in a step: so few that threads often wait for each other
+WINDOW = 6
+VIDEOS = 2000
 SETTINGS = {
     "nce": {"num_negatives": 5, "shared_negatives": False},
     "ranking_nce": {"num_negatives": 64, "shared_negatives": True},
 }
 
 
-def random_log(rng, users=2000):
-    """A log of random clicks, as arrays."""
-    lengths = rng.integers(1, 60, users)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    videos = SIZES[ITEMS]
-    tag_offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 4, videos))])
-    columns = VideoColumns(
-        np.arange(videos),
-        rng.integers(0, SIZES[CATEGORIES], videos),
-        rng.integers(0, SIZES[TAGS], tag_offsets[-1]),
-        tag_offsets,
-    )
-    profile = np.stack([np.arange(1, users + 1), *rng.integers(0, 20, (3, users))], axis=1)
-    clicks = rng.integers(1, videos, offsets[-1]).astype(np.int32)
-    return EncodedLog(
-        [f"u{user}" for user in range(users)],
-        profile,
-        clicks,
-        offsets,
-        clicks[offsets[1:] - 1],
-        np.zeros(users, int),
-        columns,
-    )
-
-
-def train_steps(steps, loss, threads=2, dropout=0.2):
-    """(digest of parameters and optimiser state, targets, seconds) of a run from the start."""
+def random_log(folder, users=1000):
+    """(dictionary, `EncodedLog`) of random clicks."""
     rng = np.random.default_rng(0)
-    log = random_log(rng)
-    freq = rng.dirichlet(np.ones(SIZES[ITEMS])).tolist()
-    paddle.seed(0)
-    config = network_conf.ModelConfig(
-        SIZES, network_conf.DNNmodel.embedding_dims, window_size=WINDOW
+    infos = [
+        f"v{video}:c{rng.integers(50)}:" + "_".join(f"t{tag}" for tag in rng.integers(0, 200, 2))
+        for video in range(VIDEOS)
+    ]
+    lines = [
+        (f"u{user}", f"p{user % 20}", "", [infos[k] for k in rng.integers(0, VIDEOS, length)], "")
+        for user, length in enumerate(rng.integers(1, 60, users))
+    ]
+    (folder / "log.txt").write_text(log_text(lines), encoding="utf-8")
+    feature_dict = feature_dict_of(
+        user_id=[f"u{user}" for user in range(users)],
+        province=[f"p{number}" for number in range(20)],
+        history_clicked_items=[f"v{video}" for video in range(VIDEOS)],
+        history_clicked_categories=[f"c{number}" for number in range(50)],
+        history_clicked_tags=[f"t{number}" for number in range(200)],
     )
-    network = network_conf.DNNmodel(config, dropout=dropout)
-    initialize(network, freq)
-    args = argparse.Namespace(
-        loss=loss,
+    [log] = Reader(feature_dict).encode([str(folder / "log.txt")])
+    return feature_dict, log
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What training came to: a digest of parameters and optimizer state, targets and seconds."""
+
+    digest: str
+    targets: int
+    seconds: float
+
+
+def train_steps(inputs, steps, loss, threads=2):
+    """Train from the start; returns a `Run`."""
+    feature_dict, log = inputs
+    rng = np.random.default_rng(0)
+    freq = rng.dirichlet(np.ones(VIDEOS + 1)).tolist()
+    config = network_conf.ModelConfig(
+        {name: len(values) for name, values in feature_dict.items()},
+        network_conf.DNNmodel.embedding_dims,
+        window_size=WINDOW,
+    )
+    network = build_network(network_conf.DNNmodel, config, 0.2, freq, "popularity", seed=0)
+    settings = TrainerSettings(
+        loss=network_conf.loss_function(loss),
         threads=threads,
-        learning_rate=0.002,
-        optimizer="adam",
-        l2_rate=0.0,
-        table_rate=1.0,
+        history_dropout=0.1,
         **SETTINGS[loss],
     )
-    trainer = Trainer(args, network, freq, steps)
-    segments = (sequence_segments if loss == "ranking_nce" else sliding_windows)(
-        log.lengths, WINDOW
-    )
-    started, targets, done = time.perf_counter(), 0, 0
+    trainer = Trainer(network, network_conf.NoiseSampler(freq), settings, steps)
+    cut = sequence_segments if loss == "ranking_nce" else sliding_windows
+    segments = cut(log.lengths, WINDOW)
+    started = time.perf_counter()
+    targets = done = 0
     while done < steps:
-        for part in shuffled_batches(segments, len(log.clicks) // TARGETS, rng):
-            _, _, parts, _ = batch = trainer.prepare(
-                log, part, rng, user_dropout=0.5, history_dropout=0.1
-            )
-            assert len(parts) == threads
-            assert np.isfinite(trainer.step(*batch))
-            targets, done = targets + batch[0], done + 1
+        for chosen in shuffled_batches(segments, len(log.clicks) // TARGETS, rng):
+            batch = trainer.prepare(log, chosen, rng)
+            assert len(batch.micro_batches) == threads
+            assert np.isfinite(trainer.step(batch))
+            targets += batch.num_targets
+            done += 1
             if done == steps:
                 break
     seconds = time.perf_counter() - started
     trainer.pool.shutdown()
-    # paddle numbers the moments of parameters of one name: relu1_w_moment1_0, in a second run relu1_w_moment1_1
+    # paddle numbers moments: relu1_w_moment1_0, in a second run relu1_w_moment1_1
     arrays = {re.sub(r"_\d+$", "", name): value for name, value in trainer.state()[0].items()}
     assert {"relu1_w", "relu1_w_moment1", "nce_w_moment2"} <= arrays.keys()
-    return fingerprint(*(arrays[name] for name in sorted(arrays))), targets, seconds
+    digest = fingerprint(*(arrays[name] for name in sorted(arrays)))
+    return Run(digest, targets, seconds)
 
 
 class Load:
@@ -118,30 +121,37 @@ class Load:
         self._process.wait()
 
 
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return random_log(tmp_path_factory.mktemp("threads"))
+
+
 @pytest.mark.parametrize("loss", sorted(SETTINGS))
-def test_two_runs_beside_load_are_equal(loss):
-    """Parameters and optimiser state, to the bit; another step makes them others."""
+def test_two_runs_beside_load_are_equal(inputs, loss):
+    """Parameters and optimizer state, bit for bit; another step changes them."""
     with Load():
-        first, again = (train_steps(40, loss)[0] for _ in range(2))
+        first, again = (train_steps(inputs, 30, loss).digest for _ in range(2))
     assert first == again
-    assert train_steps(41, loss)[0] != first
+    assert train_steps(inputs, 31, loss).digest != first
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=20000, help="of each run (%(default)s)")
-    parser.add_argument("--loss", choices=sorted(SETTINGS), default="nce", help="(%(default)s)")
+    parser.add_argument("--steps", type=int, default=20000, help="of each run (default: 20000)")
+    parser.add_argument("--loss", choices=sorted(SETTINGS), default="nce", help="(default: nce)")
     args = parser.parse_args()
     digests = []
-    with Load():
+    with tempfile.TemporaryDirectory() as folder, Load():
+        inputs = random_log(Path(folder))
         for number in range(2):
-            digest, targets, seconds = train_steps(args.steps, args.loss)
-            digests.append(digest)
+            run = train_steps(inputs, args.steps, args.loss)
+            digests.append(run.digest)
             print(
-                f"run {number + 1}: {args.steps} steps of {args.loss}, {targets} targets, {seconds:.0f} s, "
-                f"{targets / seconds:.0f} targets/s, sha256 {digest}",
+                f"run {number + 1}: {args.steps} steps of {args.loss}, {run.targets} targets, "
+                f"{run.seconds:.0f} s, {run.targets / run.seconds:.0f} targets/s, "
+                f"sha256 {run.digest}",
                 flush=True,
             )
     print("equal" if digests[0] == digests[1] else "DIFFERENT")

@@ -35,7 +35,7 @@ NEXT_OF_SERIES, OF_INTEREST = 0.30, 0.45  # the rest of the clicks are on any po
 CHANGE_OF_INTEREST = 0.08
 POPULARITY_POWER = 0.75
 UNKNOWN_PROFILE = 0.04
-RARE_VIDEOS = 60  # almost nobody clicks on these
+RARE_VIDEOS = 60  # rarely clicked
 FRESH_VIDEOS = 5  # come after training: in test.txt and infer.txt only
 PLACES = {
     "北京市": ["朝阳区", "海淀区"],

@@ -38,7 +38,7 @@ class PhonelessModel(DNNmodel):
     """The column of the phone is read, and not looked at."""
 
     embedding_dims = {name: width for name, width in DNNmodel.embedding_dims.items() if name != "phone"}
-'''
+'''  # noqa: E501
 FLAGS = "--batch_size=256 --dropout=0.2 --checkpoint_minutes=0 --no-rules"
 
 

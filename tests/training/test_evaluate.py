@@ -76,8 +76,8 @@ def all_layers(trainer):
 
 def test_baseline_metrics(log):
     """Names begin with the baseline; those that are not wanted are left out."""
-    with_rules = baseline_metrics(log, log, FREQ, BASELINES, map)
-    without = baseline_metrics(log, log, FREQ, ["popularity"], map)
+    with_rules = evaluate_baselines(BASELINES, log, log, FREQ)
+    without = evaluate_baselines(["popularity"], log, log, FREQ)
     assert {f"{baseline}_{name}" for baseline in BASELINES for name in METRICS} <= with_rules.keys()
     assert without == {
         name: value for name, value in with_rules.items() if not name.startswith("rules_")

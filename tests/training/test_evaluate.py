@@ -2,6 +2,7 @@
 
 from candgen.data.batches import next_click_windows, sliding_windows
 from candgen.serving.baselines import BASELINES
+from candgen.serving.evaluation import evaluate_baselines
 from candgen.serving.metrics import METRICS
 from candgen.training.evaluate import evaluate, last_click_loss
 from conftest import SMALL_DICT, log_text

@@ -29,10 +29,11 @@ demo: $(VENV)/.demo data/train.txt
 	@$(RUN) infer_user.py --model_path='$(MODEL)' --feature_dict='$(DICT)' $(SHOW)
 
 test: lint
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 
 fuzz: $(VENV)/.fuzz
 	for target in log dictionary frequencies model archive; do \

@@ -11,8 +11,8 @@ of a film, its genres are its tags. The columns are those of LOG_COLUMNS in
 candgen/data/dictionary.py.
 
 train.txt has the clicks of each user without the last two, valid.txt without the last one, test.txt
-all of them; truth.txt has the last one. The last click of valid.txt is the target of a model trained
-on train.txt; that of test.txt is the final target.
+all of them; truth.txt has the last one. A model trained on train.txt is validated on the last click
+of valid.txt and tested on that of test.txt.
 """
 
 import argparse

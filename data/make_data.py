@@ -1,7 +1,7 @@
 """Generate the sample log, data.tar with train.txt, test.txt and infer.txt; equal on all machines.
 
     python data/make_data.py            # writes data/data.tar
-    python data/make_data.py --check    # exit code 1 if data/data.tar differs from the generated one
+    python data/make_data.py --check    # exit code 1 if data/data.tar differs
 
 The log is synthetic, with a structure that can be learned. Videos belong to categories, and most of
 them to a series; popularity decreases as a power of the rank. A user has a few interests
@@ -13,7 +13,7 @@ or none, rare videos, one very long history, names in several writing systems.
 
 train.txt has the clicks of most users without the last one. test.txt has complete histories of some
 of these users, and of users that are not in train.txt. infer.txt has users of both kinds, and a few
-without clicks. The columns are those of LOG_COLUMNS in candgen/data/dictionary.py.
+without clicks.
 """
 
 import argparse
@@ -35,7 +35,7 @@ NEXT_OF_SERIES, OF_INTEREST = 0.30, 0.45  # the rest of the clicks are on any po
 CHANGE_OF_INTEREST = 0.08
 POPULARITY_POWER = 0.75
 UNKNOWN_PROFILE = 0.04
-RARE_VIDEOS = 60  # almost nobody clicks on these
+RARE_VIDEOS = 60  # rarely clicked
 FRESH_VIDEOS = 5  # come after training: in test.txt and infer.txt only
 PLACES = {
     "北京市": ["朝阳区", "海淀区"],
@@ -176,10 +176,10 @@ def make_user(rng, catalogue, number):
 
 
 def line(user, catalogue, clicks=None):
-    """The log line of a user with the first `clicks` (all) of the history.
+    """The log line of a user, with the first `clicks` of the history (None: all).
 
-    The columns are those of LOG_COLUMNS in candgen/data/dictionary.py, written out: this script does
-    not follow them, since the archive must not change.
+    The columns are written out and do not follow LOG_COLUMNS in candgen/data/dictionary.py, since
+    the archive must not change.
     """
     user_id, province, city, history, phone = user
     infos = ";".join(catalogue.info[video] for video in history[:clicks]) or "NULL"

@@ -33,6 +33,13 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ("data_processor", "train", "infer", "user_vector", "item_vector", "infer_user")
+SLOW_FILES = (
+    "test_documented_commands",
+    "test_distributed",
+    "test_small_logs",
+    "test_resume",
+    "test_learning",
+)
 MODEL = "./output/model/model_pass_00000.tar.gz"
 COMMANDS = f"""
 cd data; tar -zxvf data.tar; cd ..
@@ -114,6 +121,17 @@ def same_code(folder):
     return folder.resolve() == ROOT or all(
         (folder / file).is_file() and filecmp.cmp(ROOT / file, folder / file) for file in sources()
     )
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Bytes may hold the time (gzip): two workers would not collect the same tests."""
+    return argname if isinstance(val, bytes) else None
+
+
+def pytest_collection_modifyitems(items):
+    """Collect the slowest files first, so that two workers finish at about the same time."""
+    order = {name: number for number, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @contextlib.contextmanager

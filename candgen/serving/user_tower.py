@@ -146,7 +146,7 @@ class UserTower(nn.Layer):
             raise InputError(
                 folder,
                 f"what was written cannot be read ({describe_error(error)})",
-                hint="check the path, its rights and the free space",
+                hint="check the path, its permissions and the free space",
             ) from error
         inputs = {
             "inputs": [spec.name for spec in self.input_specs()],

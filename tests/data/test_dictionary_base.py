@@ -12,7 +12,7 @@ VALUES = st.dictionaries(st.sampled_from("abcdefghij"), st.integers(0, 5))
 
 @given(VALUES, VALUES, st.integers(1, 4), st.sets(st.sampled_from("abxyz")))
 def test_ids_stay_where_values_live_on(before, now, limit, listed):
-    """The same values as without a base, without gaps; no value that could keep its id has another one."""
+    """The same values as without a base, without gaps; ids stay wherever possible."""
     base = build_dictionary(before, limit)
     plain = build_dictionary(now, limit, listed=listed)
     found = build_dictionary(now, limit, base, listed)

@@ -49,7 +49,7 @@ def test_three_logs_of_thousands_of_users(logs):
 
 
 def test_videos(logs):
-    """More than a thousand; each always with the same category and tags; popularity skewed; some rare."""
+    """More than a thousand, each with one category and tags; skewed popularity; some are rare."""
     clicks = [info for lines in logs.values() for fields in lines for info in fields[3]]
     split = [info.rsplit(":", 2) for info in clicks]
     assert {len(parts) for parts in split} == {3}
@@ -97,7 +97,7 @@ def test_infer_has_users_that_training_never_saw_and_users_without_clicks(logs):
 
 
 def test_the_last_click_tells_more_than_the_first(logs):
-    """What followed a video most often in training follows the last click far more often than the first."""
+    """Frequent successors in training follow the last click far more often than the first."""
     after = collections.defaultdict(collections.Counter)
     for fields in logs["train.txt"]:
         for one, other in zip(fields[3], fields[3][1:]):

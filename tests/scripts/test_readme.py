@@ -121,3 +121,11 @@ def test_the_map_of_the_code_is_complete():
     assert sorted(documented) == sorted(expected)
     for path in re.findall(r"`((?:candgen|tests|docs|benchmarks)/[\w/.]+\.\w+)`", text):
         assert (ROOT / path).exists(), path
+
+
+def test_named_tests_exist():
+    """In docs/safety.md and wherever a document cites a test."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    existing = set(re.findall(r"^def (test_\w+)", "\n".join(sources), re.MULTILINE))
+    for name, text in DOCUMENTS.items():
+        assert set(re.findall(r"`(test_\w+)`", text)) - existing == set(), name

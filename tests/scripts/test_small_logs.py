@@ -1,6 +1,6 @@
-"""Every preset on logs that leave little to look up: no metadata, one user, one video, one click each, one known click.
+"""Every preset on logs with little to learn: one user, one video, one click each, no metadata.
 
-Each example is counted, trained on for a pass, evaluated, saved, loaded, exported and served, in this process.
+Each example is counted, trained on for a pass, evaluated, saved, loaded, exported and served.
 """
 
 import json
@@ -25,12 +25,12 @@ from hypothesis import strategies as st
 
 TINY = ["--lstm_dim=4", "--dnn_layer_dims", "6", "5", "--threads=2"]
 VIDEOS = st.integers(1, 6).map("v{}".format)
-STRANGE = st.sampled_from(["x1", "x2", "x3", "x4"])  # not in the dictionary
+UNKNOWN_VIDEOS = st.sampled_from(["x1", "x2", "x3", "x4"])  # not in the dictionary
 METADATA = st.sampled_from(["NULL:NULL", ":", "c1:NULL", "NULL:t1", "c1:t1_t2", "c2:t2"])
-KINDS = {  # of logs: how many users, how many clicks of each at most, their videos, what is known of these
-    "any": (6, 30, VIDEOS | STRANGE, METADATA),
-    "no metadata": (6, 30, VIDEOS | STRANGE, st.just("NULL:NULL")),
-    "one user": (1, 30, VIDEOS | STRANGE, METADATA),
+KINDS = {  # of logs: users at most, clicks of each at most, their videos, metadata of these
+    "any": (6, 30, VIDEOS | UNKNOWN_VIDEOS, METADATA),
+    "no metadata": (6, 30, VIDEOS | UNKNOWN_VIDEOS, st.just("NULL:NULL")),
+    "one user": (1, 30, VIDEOS | UNKNOWN_VIDEOS, METADATA),
     "one video": (4, 5, st.just("v1"), METADATA),
     "one click each": (6, 1, VIDEOS, METADATA),
 }
@@ -58,16 +58,16 @@ def log_of(histories, users="u"):
 
 @st.composite
 def one_known_click(draw):
-    """The text of a log in which all clicks but one are on videos that are not in the dictionary."""
-    strange = st.lists(st.builds("{}:{}".format, STRANGE, METADATA), min_size=1, max_size=5)
-    histories = draw(st.lists(strange, min_size=1, max_size=5))
+    """The text of a log in which a single click is on a video of the dictionary."""
+    unknown = st.lists(st.builds("{}:{}".format, UNKNOWN_VIDEOS, METADATA), min_size=1, max_size=5)
+    histories = draw(st.lists(unknown, min_size=1, max_size=5))
     place = draw(st.integers(0, len(histories[0])))
     histories[0] = [*histories[0][:place], "v1:c1:t1", *histories[0][place:]]
     return log_of(histories)
 
 
 def check_all(folder, preset, counted, trained_on, tested_on, flags=(), export=False):
-    """Count, train, evaluate, save, load, export and serve; what comes out has as many lines as it should."""
+    """Count, train, evaluate, save, load, export and serve; check the number of results."""
     for name, text in (
         ("counted.txt", counted),
         ("train.txt", trained_on),
@@ -110,10 +110,10 @@ def check_all(folder, preset, counted, trained_on, tested_on, flags=(), export=F
         assert len(videos_of_user) == min(30, videos)
         assert sum(share for _, share in videos_of_user) == pytest.approx(1, abs=1e-4)
     assert len(lists_of(output_of(infer.main, log, "--remove_seen", *model))) == users
-    found = json.loads(output_of(infer.main, log, "--evaluate", *model))
-    assert {name: found[name] for name in METRICS} == {name: row[name] for name in METRICS}
+    evaluated = json.loads(output_of(infer.main, log, "--evaluate", *model))
+    assert {name: evaluated[name] for name in METRICS} == {name: row[name] for name in METRICS}
     assert len(lists_of(output_of(infer_user.main, *model))) == len(feature_dict["user_id"]) - 1
-    (folder / "users.txt").write_text("stranger\nu0\n", encoding="utf-8")
+    (folder / "users.txt").write_text("unknown\nu0\n", encoding="utf-8")
     assert len(lists_of(output_of(infer_user.main, f"--user_ids={folder}/users.txt", *model))) == 2
     assert len(lists_of(output_of(infer_user.main, log, "--remove_seen", *model))) == users
     assert output_of(user_vector.main, log, f"--output_path={folder}/users.npz", *model) == ""
@@ -130,7 +130,7 @@ def check_all(folder, preset, counted, trained_on, tested_on, flags=(), export=F
 
 
 FEW = settings(
-    max_examples=3,
+    max_examples=2,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 FLAGS = st.fixed_dictionaries(
@@ -164,7 +164,7 @@ def test_small_logs(preset, kind, data):
 @FEW
 @given(log=one_known_click(), tested_on=logs("any", "w") | one_known_click(), flags=FLAGS)
 def test_one_known_click(preset, log, tested_on, flags):
-    """All clicks but one are on videos that are not in the dictionary, which another log was made from."""
+    """The dictionary is of another log."""
     counted = log_of([["v1:c1:t1", "v2:c2:t2_t3", "v3:NULL:NULL"]])
     with tempfile.TemporaryDirectory() as folder:
         check_all(Path(folder), preset, counted, log, tested_on, as_flags(flags))
@@ -185,8 +185,10 @@ def test_export(preset, kind, tmp_path):
 @FEW
 @given(data=st.data())
 def test_everything_at_once(data):
-    """`best` on such logs with a catalogue, earlier clicks, a validation log and patience, resumed for a pass more; a
-    second run goes on from it and is compared with it."""
+    """`best` with a catalogue, earlier clicks and a validation log, resumed for another pass.
+
+    A second run starts from it and is compared with it.
+    """
     kind = data.draw(st.sampled_from(sorted(KINDS)))
     listed = st.builds("{}:{}".format, VIDEOS | st.just("new"), METADATA)
     catalogue = data.draw(st.lists(listed, min_size=1, max_size=4))

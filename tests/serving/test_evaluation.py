@@ -19,8 +19,7 @@ from serving_helpers import VIDEO_IDS, encode_histories
 
 
 def plain_evaluation(histories, scores):
-    """{metric: value}, line by line from conftest import metrics_of_ranks
-    from histories of video-ids, by the scores [line][id]."""
+    """{metric: value}, line by line from histories of video-ids, by the scores [line][id]."""
     num_videos = len(VIDEO_IDS) - 1
     metrics = {}
     for prefix, remove in (("", True), ("seen_kept_", False)):

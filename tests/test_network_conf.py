@@ -1,5 +1,6 @@
 """The networks, losses and gradients against a reference in float64; the noise sampler."""
 
+import re
 from collections import Counter
 
 import network_conf
@@ -214,10 +215,9 @@ def test_networks_by_name():
         One,
         Two,
     ]
-    with pytest.raises(
-        ValueError, match=r"no network is called 'Three': network_conf\.py has DNNmodel, .*One.*Two"
-    ):
+    with pytest.raises(ValueError, match="no network is called 'Three': ") as caught:
         network_conf.network_class("Three")
+    assert {"DNNmodel", "DirectModel", "One", "Two"} <= set(re.findall(r"\w+", str(caught.value)))
 
 
 def test_losses_by_name():

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Ids of a dictionary that is made from an earlier one (--base_feature_dict)."""
 
 from candgen.data.dictionary import (
     build_dictionary,
@@ -15,13 +15,13 @@ def test_ids_stay_where_values_live_on(before, now, limit, listed):
     """The same values as without a base, without gaps; ids stay wherever possible."""
     base = build_dictionary(before, limit)
     plain = build_dictionary(now, limit, listed=listed)
-    found = build_dictionary(now, limit, base, listed)
-    assert found.keys() == plain.keys() and list(found.values()) == list(range(len(plain)))
-    assert {value for value in now if now[value] >= limit} | listed | {"<unk>"} == found.keys()
-    for value, id_ in found.items():
-        if base.get(value, len(found)) < len(found):
+    ids = build_dictionary(now, limit, base, listed)
+    assert ids.keys() == plain.keys() and list(ids.values()) == list(range(len(plain)))
+    assert {value for value in now if now[value] >= limit} | listed | {"<unk>"} == ids.keys()
+    for value, id_ in ids.items():
+        if base.get(value, len(ids)) < len(ids):
             assert id_ == base[value]
-    others = [value for value in found if value not in base]
+    others = [value for value in ids if value not in base]
     assert [now.get(value, 0) for value in others] == sorted(
         (now.get(value, 0) for value in others), reverse=True
     )

@@ -130,7 +130,7 @@ def check_all(folder, preset, counted, trained_on, tested_on, flags=(), export=F
 
 
 FEW = settings(
-    max_examples=2,
+    max_examples=4,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 FLAGS = st.fixed_dictionaries(

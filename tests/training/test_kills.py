@@ -22,7 +22,7 @@ from conftest import (
 import pytest
 from kills import Kills
 from paddle.utils import unique_name
-from test_resume import files_of
+from test_resume import output_folder
 
 TINY = (
     "--no-rules --threads=1 --device=cpu --dnn_layer_dims 8 4 --lstm_dim=4 --batch_size=300 "
@@ -77,8 +77,8 @@ def test_a_run_that_is_killed_after_any_operation(tiny, train_here, monkeypatch,
     with monkeypatch.context() as patched:
         kills = Kills(patched, tmp_path / "run", tmp_path / "pictures")
         train_here("run", "--seed=1 --checkpoint_minutes=0")
-    expected = files_of(tmp_path / "quiet")
-    assert files_of(tmp_path / "run") == expected and kills.count > 40
+    expected = output_folder(tmp_path / "quiet")
+    assert output_folder(tmp_path / "run") == expected and kills.count > 40
     pictures = kills.pictures()
     found = [progress(picture) for picture in pictures]
     own = found.index((1, 0, 1))  # before its first checkpoint that of the earlier run is there
@@ -93,7 +93,7 @@ def test_a_run_that_is_killed_after_any_operation(tiny, train_here, monkeypatch,
     for picture in resumed:
         shutil.copytree(picture, tmp_path / "killed")
         train_here("killed", "--seed=1 --checkpoint_minutes=10 --resume")
-        assert files_of(tmp_path / "killed") == expected, picture
+        assert output_folder(tmp_path / "killed") == expected, picture
         shutil.rmtree(tmp_path / "killed")
 
 

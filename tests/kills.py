@@ -1,5 +1,6 @@
 """What a process leaves that is killed at any moment: pictures of a folder after each operation."""
 
+import errno
 import os
 import shutil
 import threading
@@ -15,6 +16,18 @@ OPERATIONS = (
     "rmdir",
     "fsync",
 )
+
+
+def fail_at(monkeypatch, function, name):
+    """Let a function of `os` fail where it is about to write this path."""
+    original = getattr(os, function)
+
+    def failing(*paths, **options):
+        if os.path.basename(paths[-1]) == name:
+            raise PermissionError(errno.EPERM, "Operation not permitted", *paths)
+        return original(*paths, **options)
+
+    monkeypatch.setattr(os, function, failing)
 
 
 class Kills:

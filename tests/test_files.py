@@ -12,6 +12,7 @@ from candgen.console import InputError
 from candgen.files import atomic_write, atomic_write_set
 
 import pytest
+from kills import fail_at
 
 
 def contents(folder):
@@ -25,18 +26,6 @@ def write_set(folder, text, names="abc", manifest=None):
     with atomic_write_set(paths, manifest and str(folder / manifest)) as streams:
         for stream in streams:
             stream.write(text.encode())
-
-
-def fail_at(monkeypatch, function, name):
-    """Let a function of `os` fail where it is about to write this path."""
-    original = getattr(os, function)
-
-    def failing(*paths, **options):
-        if os.path.basename(paths[-1]) == name:
-            raise PermissionError(errno.EPERM, "Operation not permitted", *paths)
-        return original(*paths, **options)
-
-    monkeypatch.setattr(os, function, failing)
 
 
 def write(path, content):

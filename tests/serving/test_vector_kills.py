@@ -1,6 +1,5 @@
 """Vectors whose writing is killed at any moment."""
 
-import errno
 import json
 import os
 from types import SimpleNamespace
@@ -9,19 +8,7 @@ from candgen.serving.vector_files import write_vectors
 
 import numpy as np
 import pytest
-from kills import Kills
-
-
-def fail_at(monkeypatch, function, name):
-    """Let a function of `os` fail where it is about to write this path."""
-    original = getattr(os, function)
-
-    def failing(*paths, **options):
-        if os.path.basename(paths[-1]) == name:
-            raise PermissionError(errno.EPERM, "Operation not permitted", *paths)
-        return original(*paths, **options)
-
-    monkeypatch.setattr(os, function, failing)
+from kills import Kills, fail_at
 
 
 def test_vectors_that_are_killed_after_any_operation(tmp_path, monkeypatch):

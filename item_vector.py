@@ -58,8 +58,8 @@ def parse_args(argv=None):
         "--check",
         type=vector_path_type,
         metavar="USERS_FILE",
-        help="compare, for users of a file of user_vector.py, the order by cosine with the vectors "
-        "of --output_path, as an engine finds it, with the order of the model",
+        help="write --output_path, then read it and compare, for the users of a file of "
+        "user_vector.py, the order by cosine, as an engine finds it, with the order of the model",
     )
     args = parser.parse_args(argv)
     if args.similar:
@@ -75,7 +75,7 @@ def parse_args(argv=None):
             "video left out would shift all that follow"
         )
     if args.check and not args.output_path:
-        parser.error("--check reads the file of --output_path")
+        parser.error("--check needs --output_path, which it writes and then compares")
     if args.check and os.path.realpath(args.check) == os.path.realpath(args.output_path):
         parser.error(
             "--check is the file that --output_path would write: give that of user_vector.py"

@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
         names = [name for name in BASELINES if name != "rules" or args.rules]
         baselines = evaluate_baselines(names, training.first, test, item_freq, run)
         if len(rows) >= args.num_passes:
-            logger.info(f"all {args.num_passes} passes are done; a larger --num_passes continues")
+            logger.info(f"all {len(rows)} passes are done; a larger --num_passes continues")
         checkpoint.catch_signals()
         while len(rows) < args.num_passes and not report.out_of_patience(
             rows, metric, args.patience

@@ -12,9 +12,11 @@ import math
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 
 from candgen.console import InputError, describe_error
 
@@ -108,7 +110,8 @@ def load_paddle() -> None:
         )
     ensure_home(".cache/paddle/dataset", ".cache/paddle/to_static_tmp")
     try:
-        import paddle
+        with _deferred_interrupt():
+            import paddle
     except ModuleNotFoundError:
         raise
     except Exception as error:
@@ -119,6 +122,19 @@ def load_paddle() -> None:
             "PADDLE_* and FLAGS_*",
         ) from error
     paddle.disable_signal_handler()  # it prints a page to stdout when the process is ended
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait: paddle takes it for a failure to load."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def ensure_home(*folders: str) -> None:

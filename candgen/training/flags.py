@@ -207,7 +207,7 @@ def add_network_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> N
         nargs=2,
         default=(256, 31),
         metavar=("HIDDEN", "USER"),
-        help="widths of the two ReLU layers (default: %(default)s)",
+        help="widths of the two ReLU layers (default: 256 31; best: 512 64)",
     )
     fixed.add(
         group,

@@ -90,7 +90,7 @@ def refusal(before: float, now: float, min_ratio: float, path: str) -> str | Non
     if min_ratio and not now:
         return "is 0, which --min_ratio cannot compare"
     if now < min_ratio * before:
-        return f"is below {min_ratio} of that of {path}"
+        return f"is below {min_ratio} times that of {path}"
     return None
 
 

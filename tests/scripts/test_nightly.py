@@ -164,7 +164,7 @@ def test_comparison(nights):
     best = folder / "model_best.tar.gz"
     refused = later_run(nights, "compared", f"{flags} --min_ratio=1000")
     assert refused.returncode == 3 and not best.exists(), refused.stderr
-    assert "train.py: seen_kept_recall@10 is below 1000.0 of that of " in refused.stderr
+    assert "train.py: seen_kept_recall@10 is below 1000.0 times that of " in refused.stderr
     passed = later_run(nights, "compared", f"{flags} --min_ratio=0.9")
     assert passed.returncode == 0
     assert best.read_bytes() == (folder / "model_pass_00000.tar.gz").read_bytes()

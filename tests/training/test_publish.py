@@ -18,7 +18,7 @@ import pytest
     "before, now, min_ratio, reason",
     [
         (0.2, 0.19, 0.9, None),
-        (0.2, 0.18, 0.95, "is below 0.95 of that of old.tar.gz"),
+        (0.2, 0.18, 0.95, "is below 0.95 times that of old.tar.gz"),
         (0.2, 0.0, 0.0, None),
         (0.2, 0.0, 0.1, "is 0, which --min_ratio cannot compare"),
         (0.0, 0.1, 0.98, None),

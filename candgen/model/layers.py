@@ -25,7 +25,7 @@ def use_device(name: str | None) -> None:
     Raises
     ------
     InputError
-        If there is no such device.
+        If there is no such device, or if it has no memory.
     """
     try:
         paddle.set_device(name or ("gpu" if paddle.device.cuda.device_count() else "cpu"))
@@ -34,6 +34,14 @@ def use_device(name: str | None) -> None:
             "--device",
             f"no such device ({describe_error(error)})",
             hint="give cpu, gpu or gpu:1",
+        ) from error
+    try:
+        paddle.zeros([1])
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            "paddle",
+            f"no memory can be allocated ({describe_error(error)})",
+            hint="check the device and the environment variables FLAGS_*",
         ) from error
 
 

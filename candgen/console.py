@@ -152,8 +152,9 @@ def run_script(main: Callable[[], int | None]) -> None:
     sys.stdout = result_stream(sys.stdout)
     code, message = 2, None
     try:
-        code = main() or 0
-        sys.stdout.flush()
+        result = main() or 0
+        sys.stdout.flush()  # before the code is known: results may not have been written
+        code = result
     except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
         code = 0
     except KeyboardInterrupt:
@@ -164,11 +165,17 @@ def run_script(main: Callable[[], int | None]) -> None:
             raise
     if message:
         logger.info(f"{message}{_working_directory_note()}")
-    try:
-        sys.stdout.flush()
-    except OSError:  # reported already; keep the interpreter from flushing once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        _flush_or_discard(stream)
     sys.exit(code)
+
+
+def _flush_or_discard(stream: Any) -> None:
+    """Flush a stream; keep the interpreter from trying it again if that fails, at its exit."""
+    try:
+        stream.flush()
+    except OSError:  # reported already, or nobody is there to read it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _open_closed_streams() -> None:

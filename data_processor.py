@@ -10,7 +10,8 @@ fingerprint.json  SHA-256 of both, by which train.py knows that they belong toge
 hottest.tsv       with --hottest=N: the N most clicked videos, of all users, of those of each --hottest_by.
 
 What belongs to a click (user, video, category, tags) is counted once a click; province, city and phone
-once a line.
+once a line. With --max_user_clicks=N only the last N clicks of a user count, as in train.py: over all lines of
+the user in the order of the log, and of each line without a user-id.
 """
 import contextlib
 import json
@@ -18,10 +19,9 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections import Counter, defaultdict
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 
 import reader
@@ -29,10 +29,11 @@ import utils
 from reader import PROFILE_COLUMNS, BadLines, parse_line, read_log, split_video_info
 from utils import CATEGORIES, FEATURES, ITEMS, LOG_COLUMNS, NO_VALUE, PROFILE_FEATURES, TAGS, UNKNOWN, InputError, note
 
+OUTPUT_FILES = r"(feature_dict|item_freq|counts)\.pkl|fingerprint\.json|hottest\.tsv"  # what a run replaces
 BYTES_AT_ONCE = 1 << 16  # of lines that are counted in one go: they stay in the cache
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
     parser.add_argument("--train_set_path", **utils.PATHS, help="the training log: files, folders of "
@@ -54,15 +55,17 @@ def parse_args():
                         "videos are in the dictionary even if nobody has clicked on them")
     parser.add_argument("--processes", type=utils.number_type(int, 1), default=min(2, os.cpu_count() or 1),
                         help="that count a plain file together; changes no result (%(default)s)")
+    utils.add_max_user_clicks(parser)
     utils.add_max_bad_lines(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if bool(args.train_set_path) == bool(args.merge_counts):
         parser.error("give one of --train_set_path and --merge_counts")
     if args.counts_only:
         utils.refuse_unused(parser, args, ["feat_appear_limit", "base_feature_dict", "catalogue_path", "hottest"],
                             "goes with the run that merges the counts")
     if args.merge_counts:
-        utils.refuse_unused(parser, args, ["max_bad_lines", "processes"], "goes with the runs that read the log")
+        utils.refuse_unused(parser, args, ["max_bad_lines", "processes", "max_user_clicks"],
+                            "goes with the runs that read the log")
     if args.hottest_by and not args.hottest:
         parser.error("--hottest_by needs --hottest")
     if args.hottest_by in PROFILE_FEATURES and (
@@ -73,13 +76,27 @@ def parse_args():
 
 # ---------------------------------------------------------------- counting
 class Counts:
-    """Counts of whole video-infos, and of the values of the profile: memory follows what is distinct."""
+    """Counts of whole video-infos, and of the values of the profile: memory follows what is distinct.
 
-    def __init__(self):
+    Parameters
+    ----------
+    max_user_clicks : of each line only so many clicks count, the last ones; None: all.
+    excess : {user: how many of the clicks that are left are not among the user's last ones either}.
+
+    Attributes
+    ----------
+    left_out : Counter of the video-infos of clicks that do not count.
+    """
+
+    def __init__(self, max_user_clicks=None, excess=None):
         self.lines, self.infos, self.profile = 0, Counter(), {feature: Counter() for feature in PROFILE_FEATURES}
+        self.max_user_clicks, self.excess, self.left_out = max_user_clicks, excess or {}, Counter()
+        self._excess = dict(self.excess)  # that lines to come still have
 
     def add(self, lines):
         """Count some `LogLine`s."""
+        if self.max_user_clicks:
+            lines = [self._cut(line) for line in lines]
         self.lines += len(lines)
         self.infos.update(chain.from_iterable(line.infos for line in lines))
         for feature, column in zip(PROFILE_FEATURES, PROFILE_COLUMNS):
@@ -87,10 +104,17 @@ class Counts:
         for line in lines:
             self.profile["user_id"][line.columns[0]] += len(line.infos)
 
+    def _cut(self, line):
+        """The line with those of its clicks that count."""
+        first = first_counted(line, self.max_user_clicks, self._excess)
+        self.left_out.update(line.infos[:first])
+        return line._replace(infos=line.infos[first:])
+
     def merge(self, other):
         """Add those of another part of the log."""
         self.lines += other.lines
         self.infos.update(other.infos)
+        self.left_out.update(other.left_out)
         for feature, counter in other.profile.items():
             self.profile[feature].update(counter)
 
@@ -102,6 +126,8 @@ class Counts:
     def by_feature(self):
         """{feature: {value: count}}; each distinct video-info is split once. ValueError if one is malformed."""
         items, categories, tags = Counter(), Counter(), Counter()
+        for info in self.left_out.keys() - self.infos.keys():
+            split_video_info(info)
         for info, count in self.infos.items():
             item, category, tags_of_item = split_video_info(info)
             items[item] += count
@@ -111,13 +137,25 @@ class Counts:
         return {**self.profile, ITEMS: items, CATEGORIES: categories, TAGS: tags}
 
 
-def count_log(paths, processes=1, bad_lines=None):
-    """Count a log in one reading.
+def first_counted(line, limit, excess):
+    """Place in a line of its first click that counts: of no line more than `limit` do, and of the clicks that are left
+    the `excess` of its user, which is used up."""
+    first = max(0, len(line.infos) - limit)
+    user = line.columns[0]
+    more = min(excess.get(user, 0), len(line.infos) - first)
+    if more:
+        excess[user] -= more
+    return first + more
+
+
+def count_log(paths, processes=1, bad_lines=None, max_user_clicks=None):
+    """Count a log in one reading, or in two where --max_user_clicks limits users with several lines.
 
     Parameters
     ----------
     paths : of a log, as in `reader.log_files`; its files are read by several processes, plain ones in ranges.
     bad_lines : BadLines, as in `reader.read_log`.
+    max_user_clicks : only so many clicks of each user count, the last ones over all lines; None: all.
 
     Returns
     -------
@@ -127,7 +165,7 @@ def count_log(paths, processes=1, bad_lines=None):
     if all(map(os.path.isfile, files)):
         states, counted = [*map(file_state, files)], None
         try:
-            counts = count_shares(shares_of(files, processes))
+            counts = over_lines(count_shares(shares_of(files, processes), max_user_clicks), files)
             counted = counts, counts.by_feature()
         except (InputError, OSError, ValueError):
             pass  # a malformed line: read again, line by line, to name it or leave it out
@@ -136,10 +174,33 @@ def count_log(paths, processes=1, bad_lines=None):
                 raise reader.changed(file)
         if counted:
             return counted
-    counts = Counts()
+    counts = Counts(max_user_clicks)
     for line in read_log(files, checked, bad_lines):
         counts.add([line])
+    counts = over_lines(counts, files)
     return counts, counts.by_feature()
+
+
+def over_lines(counts, files):
+    """`Counts` with --max_user_clicks over all lines of a user, from those with that limit for each line.
+
+    The same if no user has more clicks than that. Otherwise the log is read again: how many clicks of a user are too
+    many is known only at its end.
+    """
+    limit = counts.max_user_clicks
+    excess = {user: clicks - limit for user, clicks in counts.profile["user_id"].items()
+              if clicks > limit and user not in NO_VALUE} if limit else {}
+    if not excess:
+        return counts
+    counts.by_feature()  # an error if a line is malformed, which the second reading leaves out
+    for file in files:
+        if not os.path.isfile(file):
+            raise InputError(file, None, f"user {min(excess)[:80]!r} fills several lines, with more clicks than "
+                             f"--max_user_clicks={limit}, and it can be read once only", "give a file")
+    counts = Counts(limit, excess)
+    for line in read_log(files, checked, BadLines(sys.maxsize, quiet=True)):
+        counts.add([line])
+    return counts
 
 
 def file_state(path):
@@ -162,11 +223,23 @@ def merged_counts(paths):
             found, part = utils.load_plain(stream), Counts()
             part.lines, part.infos = found["lines"], Counter(found["infos"])
             part.profile = {feature: Counter(found["profile"][feature]) for feature in PROFILE_FEATURES}
+            part.max_user_clicks = found.get("max_user_clicks")
             numbers = chain([part.lines], *(counter.values() for counter in (part.infos, *part.profile.values())))
             if not all(type(number) is int and number >= 0 for number in numbers):
                 raise ValueError("something that is no count")
             part.by_feature()
+            if len(seen) > 1 and part.max_user_clicks != counts.max_user_clicks:
+                raise InputError(path, None, f"counted with --max_user_clicks={part.max_user_clicks}, parts before it "
+                                 f"with {counts.max_user_clicks}", "count all parts alike")
+            counts.max_user_clicks = part.max_user_clicks
             counts.merge(part)
+    limit = counts.max_user_clicks
+    users = counts.profile["user_id"]
+    over = [user for user, clicks in users.items() if limit and clicks > limit and user not in NO_VALUE]
+    if over:  # which of them are the last ones only the log says
+        raise InputError(" ".join(paths), None, f"user {min(over)[:80]!r} has clicks in several parts, together more "
+                         f"than --max_user_clicks={limit}", "put all lines of a user into one part, or count the "
+                         "whole log in one run")
     return counts, counts.by_feature()
 
 
@@ -197,35 +270,66 @@ def shares_of(files, count):
     return [share for share in shares if share]
 
 
-def count_shares(shares):
-    """`Counts` of all shares of a log: of the first by this process, of each other one by a process of its own."""
-    if len(shares) < 2:
-        return count_share(shares[0] if shares else [], progress=True)
+def count_shares(shares, max_user_clicks=None):
+    """`Counts` of all shares of a log: of the first by this process, of each other one by a process of its own.
+
+    Forked processes and pipes need neither semaphores nor /dev/shm, which containers may lack.
+    """
+    workers, own = [], shares[0] if shares else []
     try:
-        with ProcessPoolExecutor(len(shares) - 1, multiprocessing.get_context("fork"), _start_worker) as pool:
+        for share in shares[1:]:
             try:
-                others = [pool.submit(count_share, share) for share in shares[1:]]
-                counts = count_share(shares[0], progress=True)  # the others are as large
-                for other in others:
-                    counts.merge(other.result())
-            except BaseException:  # Ctrl-C, or a malformed line: nobody needs the rest
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-    except BrokenProcessPool as error:
-        raise MemoryError from error
+                workers.append(_start_worker(share, max_user_clicks))
+            except OSError as error:
+                note(f"warning: no further process can be started ({error.strerror}): counting with "
+                     f"{len(workers) + 1}; raise the limit on processes, or give a smaller --processes")
+                own = [*own, *chain.from_iterable(shares[1 + len(workers):])]
+                break
+        counts = count_share(own, max_user_clicks, progress=True)
+        for _, results in workers:
+            counts.merge(_result_of(results))
+    finally:  # after Ctrl-C or a malformed line the rest is not needed
+        for process, _ in workers:
+            process.terminate()
+            process.join()
     return counts
 
 
-def _start_worker():
+def _start_worker(share, max_user_clicks):
+    """(process, connection) of a process that counts a share and sends what `count_share` gives, or raises."""
+    fork = multiprocessing.get_context("fork")
+    results, end = fork.Pipe(duplex=False)
+    process = fork.Process(target=_work, args=(share, max_user_clicks, end), daemon=True)
+    with end:  # this process has no use for it, and would not notice that the worker is gone
+        process.start()
+    return process, results
+
+
+def _result_of(results):
+    """The counts of a worker; the exception if it has sent one."""
+    try:
+        result = results.recv()
+    except EOFError as error:  # it was killed: Linux ends large processes when memory is short
+        raise MemoryError from error
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _work(share, max_user_clicks, end):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides what happens
     parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # go when it does
+    with contextlib.suppress(RuntimeError):  # no further thread can be started: then without
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # go when it does
+    try:
+        end.send(count_share(share, max_user_clicks))
+    except Exception as error:
+        end.send(error)
 
 
-def count_share(parts, progress=False):
+def count_share(parts, max_user_clicks=None, progress=False):
     """`Counts` of some parts of a log, (file, start, end) each."""
-    counts = Counts()
+    counts = Counts(max_user_clicks)
     for file, start, end in parts:
         if end is None:
             for line in read_log(file, checked, progress=progress):
@@ -279,11 +383,15 @@ def item_frequencies(counts, dictionary):
     return [(total - sum(kept)) / total, *(count / total for count in kept)]
 
 
-def infos_by(paths, column, bad_lines):
-    """{value: {video-info: count}} of a column of the profile, in a reading of its own."""
-    counts = defaultdict(Counter)
+def infos_by(paths, column, bad_lines, counted):
+    """{value: {video-info: count}} of a column of the profile, in a reading of its own.
+
+    counted : Counts of this log; the same clicks count.
+    """
+    counts, limit, excess = defaultdict(Counter), counted.max_user_clicks, dict(counted.excess)
     for line in read_log(paths, checked, bad_lines):
-        counts[line.columns[LOG_COLUMNS.index(column)]].update(line.infos)
+        first = first_counted(line, limit, excess) if limit else 0
+        counts[line.columns[LOG_COLUMNS.index(column)]].update(line.infos[first:])
     return counts
 
 
@@ -302,55 +410,102 @@ def hottest_lists(infos_of, n, by_category=False):
         yield value + "\t" + ",".join(f"{utils.list_name(video)}:{count}" for video, count in best) + "\n"
 
 
-def write_files(folder, feature_dict, freq):
-    """The three files: all are on the disk before the first gets its name."""
+# ---------------------------------------------------------------- what deserves a warning
+def warn_of_odd_counts(source, counted, videos, feat_appear_limit):
+    """Write a warning if clicks have no video-id, if one user has a large share of all clicks, and if limits exclude
+    each other.
+
+    counted : Counts.    videos : {video-id: count}.
+    """
+    nameless = sum(videos.get(value, 0) for value in NO_VALUE)
+    if nameless:
+        note(f"warning: {source}: {nameless} clicks have no video-id (empty or NULL in front of the category)")
+    users = {user: clicks for user, clicks in counted.profile["user_id"].items() if user not in NO_VALUE}
+    if users:
+        heaviest = max(users, key=users.get)
+        reader.warn_of_heavy_user(source, heaviest, users[heaviest], counted.clicks, len(users))
+    if counted.max_user_clicks and counted.max_user_clicks < feat_appear_limit:
+        note(f"warning: no user-id is in the dictionary: --max_user_clicks={counted.max_user_clicks} leaves each fewer "
+             f"clicks than --feat_appear_limit={feat_appear_limit} asks for; give a higher --max_user_clicks")
+
+
+def warn_of_colons(source, infos):
+    """Write a warning if what precedes the first colon is followed by different numbers of them: a colon within a
+    category or a tag makes another video of a video."""
+    colons = {}  # by prefix, one bit for each number: memory is that of the prefixes
+    for info in infos:
+        prefix = info.partition(":")[0]
+        colons[prefix] = colons.get(prefix, 0) | 1 << min(info.count(":"), 60)
+    mixed = [prefix for prefix, numbers in colons.items() if numbers & numbers - 1 and prefix not in NO_VALUE]
+    if mixed:
+        examples = [info for info in infos if info.startswith(min(mixed) + ":")]
+        one, other = (choose(examples, key=lambda info: (info.count(":"), info)) for choose in (min, max))
+        note(f"warning: {source}: {len(mixed)} video-ids are followed by different numbers of colons, as in "
+             f"{one[:80]!r} and {other[:80]!r}, which are read as different videos, since the last two colons count; "
+             "write %3A for a colon within a category or a tag")
+
+
+def write_files(folder, feature_dict, freq, hottest=None):
+    """Write the three files, and hottest.tsv if there are lines for it: all of them or none.
+
+    fingerprint.json is replaced last: the earlier one beside a file of this run tells that they do not belong together.
+    """
     told = {"feature_dict": utils.dictionary_fingerprint(feature_dict), "item_freq": utils.fingerprint(freq)}
     files = {"feature_dict.pkl": pickle.dumps(feature_dict, 4), "item_freq.pkl": pickle.dumps(freq, 4),
+             **({} if hottest is None else {"hottest.tsv": "".join(hottest).encode()}),
              utils.FINGERPRINTS: json.dumps(told, indent=1).encode()}
-    with contextlib.ExitStack() as all_or_none:
-        for name, content in files.items():
-            stream = all_or_none.enter_context(utils.atomic_write(os.path.join(folder, name)))
+    with utils.atomic_write_set([os.path.join(folder, name) for name in files]) as streams:
+        for stream, content in zip(streams, files.values()):
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
     note(f"dictionary {told['feature_dict'][:16]}")
 
 
-def main():
+def main(argv=None):
     """Count the log, write the dictionary and the frequencies."""
-    args = parse_args()
+    args = parse_args(argv)
+    with utils.output_folder(args.output_dir, OUTPUT_FILES):
+        process(args)
+
+
+def process(args):
+    """Do the work of `main`, while no other run writes to --output_dir."""
     if args.merge_counts:
         counted, counts = merged_counts(args.merge_counts)
     else:
-        counted, counts = count_log(args.train_set_path, args.processes, BadLines(args.max_bad_lines))
+        counted, counts = count_log(args.train_set_path, args.processes, BadLines(args.max_bad_lines),
+                                    args.max_user_clicks)
     lines, clicks = counted.lines, counted.clicks
+    if counted.left_out:
+        left_out = sum(counted.left_out.values())
+        note(f"--max_user_clicks={args.max_user_clicks}: {left_out} of {clicks + left_out} clicks left out")
     if args.counts_only:
-        os.makedirs(args.output_dir, exist_ok=True)
         with utils.atomic_write(os.path.join(args.output_dir, "counts.pkl")) as stream:
             pickle.dump({"lines": lines, "infos": dict(counted.infos), "profile": {
-                feature: dict(counter) for feature, counter in counted.profile.items()}}, stream, 4)
+                feature: dict(counter) for feature, counter in counted.profile.items()},
+                "max_user_clicks": counted.max_user_clicks}, stream, 4)
         print(f"{lines} lines, {clicks} clicks")
         return
     source = " ".join(args.train_set_path or args.merge_counts)
     if not clicks:
         raise InputError(source, None, "no click in the whole log", "give a log with histories")
     base = utils.load_feature_dict(args.base_feature_dict) if args.base_feature_dict else {}
-    listed = {ITEMS: {split_video_info(info)[0] for info in reader.read_catalogue(args.catalogue_path or [])}}
+    catalogue = [*reader.read_catalogue(args.catalogue_path or [])]
+    listed = {ITEMS: {split_video_info(info)[0] for info in catalogue}}
     feature_dict = {feature: build_dictionary(counts[feature], args.feat_appear_limit, base.get(feature),
                                               listed.get(feature, ())) for feature in FEATURES}
     if not any(counts[ITEMS].get(video) for video in feature_dict[ITEMS]):
         raise InputError(source, None, f"no video has {args.feat_appear_limit} clicks",
                          "lower --feat_appear_limit")
     freq = item_frequencies(counts[ITEMS], feature_dict[ITEMS])
-    os.makedirs(args.output_dir, exist_ok=True)
-    write_files(args.output_dir, feature_dict, freq)
+    warn_of_odd_counts(source, counted, counts[ITEMS], args.feat_appear_limit)
+    warn_of_colons(source, [*counted.infos, *catalogue])
+    hottest = None
     if args.hottest:
         infos_of = {"all": counted.infos}
         if args.hottest_by in PROFILE_FEATURES:  # malformed lines were named before
-            infos_of = infos_by(args.train_set_path, args.hottest_by, BadLines(args.max_bad_lines, quiet=True))
-        with utils.atomic_write(os.path.join(args.output_dir, "hottest.tsv")) as stream:
-            lists = hottest_lists(infos_of, args.hottest, args.hottest_by == "category")
-            stream.writelines(line.encode() for line in lists)
+            infos_of = infos_by(args.train_set_path, args.hottest_by, BadLines(args.max_bad_lines, quiet=True), counted)
+        hottest = hottest_lists(infos_of, args.hottest, args.hottest_by == "category")
+    write_files(args.output_dir, feature_dict, freq, hottest)
     print(f"{lines} lines, {clicks} clicks, {freq[0]:.2%} of them on videos left out")
     for feature in FEATURES:
         found = len((counts[feature].keys() | listed.get(feature, set())) - NO_VALUE) + 1

@@ -33,14 +33,14 @@ FORMATS = (".tsv", ".npz", ".vec")
 MAX_NPZ_ID = 256  # letters: in a .npz each id takes as much place as the longest
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
     add_infer_arguments(parser)
     add_list_arguments(parser)
     parser.add_argument("--evaluate", action="store_true", help="print no lists, but one JSON object: the metrics of "
                         "train.py, on the last click of each line of the log")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.evaluate:
         utils.refuse_unused(parser, args, ["top_n", "remove_seen"], "does not go with --evaluate: its metrics have "
                             "lists of their own, with and without what was seen")
@@ -67,12 +67,17 @@ def add_batch_size(parser):
 def add_list_arguments(parser):
     """The flags of the scripts that print lists of videos."""
     parser.add_argument("--top_n", type=utils.number_type(int, 1), default=30, help="videos per user (%(default)s)")
+    add_item_filters(parser)
+    add_popularity(parser)
+    parser.add_argument("--remove_seen", action="store_true", help="leave out the videos of the user's history")
+
+
+def add_item_filters(parser):
+    """The flags of the scripts that recommend or export a part of the videos; `allowed_videos` reads them."""
     parser.add_argument("--allow_items", **utils.PATHS, metavar="FILE",
                         help="recommend no videos but these: ids, one a line")
     parser.add_argument("--deny_items", **utils.PATHS, metavar="FILE",
                         help="recommend none of these videos: ids, one a line")
-    add_popularity(parser)
-    parser.add_argument("--remove_seen", action="store_true", help="leave out the videos of the user's history")
 
 
 def add_popularity(parser):
@@ -115,6 +120,8 @@ def load_model(args):
     if told.get("dictionary_sizes") != {name: len(values) for name, values in feature_dict.items()}:
         raise InputError(args.model_path, None, "its sizes are not those of the dictionary", mend)
     videos, item_freq = len(feature_dict[ITEMS]), parameters.pop("item_freq", np.zeros(0))
+    if videos < 2:
+        raise InputError(args.feature_dict, None, "it knows no video", "give the feature_dict.pkl of data_processor.py")
     found = [parameters.get(name, np.zeros(0)).shape for name in ("nce_w", "nce_b")] + [item_freq.shape]
     if found[0][:1] != (videos,) or len(found[0]) != 2 or found[1:] != [(1, videos), (videos,)]:
         raise InputError(args.model_path, None, "nce_w, nce_b or item_freq is missing or has another shape", mend)
@@ -411,16 +418,47 @@ class Rules:
 def allowed_videos(args, feature_dict):
     """bool [V], by --allow_items and --deny_items; InputError if nothing is left."""
     allowed = np.arange(len(feature_dict[ITEMS])) > 0  # <unk> is no video
-    for paths, denied in ((args.allow_items, False), (args.deny_items, True)):
-        if paths:
-            ids = [feature_dict[ITEMS].get(video, 0) for _, _, video in text_lines(paths)]
-            listed = np.isin(np.arange(len(allowed)), ids)
-            note(f"{' '.join(paths)}: {np.count_nonzero(ids)} of its {len(ids)} videos are known")
-            allowed &= ~listed if denied else listed
+    if args.allow_items:
+        allowed &= listed_videos(args.allow_items, feature_dict[ITEMS])
+    if args.deny_items:
+        allowed &= ~listed_videos(args.deny_items, feature_dict[ITEMS])
     if not allowed.any():
         raise InputError(" ".join([*(args.allow_items or []), *(args.deny_items or [])]), None, "leaves no video to "
                          "recommend", "give ids of the dictionary, one a line")
     return allowed
+
+
+def listed_videos(paths, videos):
+    """Which videos of the dictionary some files of ids name.
+
+    Parameters
+    ----------
+    paths : list of str, files with a video-id a line.    videos : {video-id: id}, V of them.
+
+    Returns
+    -------
+    bool [V].
+
+    Raises
+    ------
+    InputError
+        If none of a file's ids is known: a list of banned videos with, say, quoted ids must not pass. An empty file
+        may.
+    """
+    listed = np.zeros(len(videos), bool)
+    for path in paths:
+        names = [name for _, _, name in text_lines(path)]
+        unknown = [name for name in names if videos.get(name, 0) == 0]
+        listed[[videos[name] for name in names if name in videos]] = True
+        note(f"{path}: {len(names) - len(unknown)} of its {len(names)} videos are known")
+        if unknown:
+            error = InputError(path, None, f"{len(unknown)} of its {len(names)} videos are not known to the model, "
+                               f"such as {unknown[0][:80]!r}",
+                               "write ids as in the log, one a line, without quotes, spaces or further columns")
+            if len(unknown) == len(names):
+                raise error
+            note(f"warning: {error}")
+    return listed
 
 
 # ---------------------------------------------------------------- text
@@ -451,21 +489,22 @@ def write_vectors(path, model, blocks):
     """Write blocks (ids, float64 [B, width]): lines of numbers to stdout, or with ids to a .tsv, .npz or .vec file.
 
     Beside a file, FILE.json has the fingerprints of dictionary and model: users and videos belong together if both
-    are equal. `model` is what `load_model` gave. A .npz and a .vec are put together in memory.
+    are equal. Both appear together or not at all. `model` is what `load_model` gave. A .npz and a .vec are put together
+    in memory.
     """
     if path is None:
         for _, vectors in blocks:
             sys.stdout.write(vector_lines(vectors, ","))
         return
     kind, (_, parameters, *_) = os.path.splitext(path)[1], model
-    with utils.atomic_write(path) as stream:
+    beside = (os.path.realpath(path) if os.path.islink(path) else path) + ".json"
+    with utils.atomic_write_set([path, beside], absent=beside) as [stream, told]:
         if kind == ".tsv":
             for ids, vectors in blocks:
                 stream.write(vector_lines(vectors, "\t", ids).encode())
         else:
             _write_whole(path, stream, kind, list(blocks), parameters["nce_w"].shape[1] + 2)
-    with utils.atomic_write(os.path.realpath(path) + ".json") as stream:
-        stream.write(json.dumps(fingerprints(model), indent=1).encode())
+        told.write(json.dumps(fingerprints(model), indent=1).encode())
 
 
 def _write_whole(path, stream, kind, blocks, width):
@@ -526,9 +565,9 @@ def blocks_to_serve(args, feature_dict, whole=False):
     return source.encode(args.infer_set_path, None if whole else block_size(args))
 
 
-def main():
+def main(argv=None):
     """Print the top-N videos of each user of the log."""
-    args = parse_args()
+    args = parse_args(argv)
     told, parameters, _, feature_dict = load_model(args)
     videos = listed_names(feature_dict)
     top_n = TopN(parameters["nce_w"], args.popularity * parameters["nce_b"], allowed_videos(args, feature_dict))

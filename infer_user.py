@@ -9,6 +9,7 @@ phone; an id that the model does not know gets the most clicked videos, and is n
 infer.py does, or writes files of --part_users users to --output_dir: each whole or not there, and a second
 start goes on after those that are.
 """
+import contextlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from utils import InputError
 import numpy as np
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
     utils.add_model_arguments(parser)
@@ -40,7 +41,7 @@ def parse_args():
     infer.add_list_arguments(parser)
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.output_dir and any(file == "-" or (os.path.exists(file) and not os.path.isfile(file))
                                for file in input_files(args)):
         parser.error("--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: give files")
@@ -75,13 +76,12 @@ def most_clicked(item_freq, allowed, n, popularity=1.0):
 
 
 def begin_parts(args, model, part_users):
-    """Make --output_dir, or go on in it, and return the names of its parts; InputError if they are of other lists than
-    these: wherever the files are, and however many users are worked on together."""
+    """Begin in --output_dir, or go on in it, and return the names of its parts; InputError if they are of other lists
+    than these: wherever the files are, and however many users are worked on together."""
     shapers = {name: getattr(args, name) for name in ("top_n", "popularity", "remove_seen", "max_bad_lines")}
     given = [bool(each) for each in (args.user_ids, args.infer_set_path, args.allow_items, args.deny_items)]
     files = [[os.path.getsize(file), os.stat(file).st_mtime_ns] for file in input_files(args)]
     now = {**infer.fingerprints(model), "settings": shapers, "part_users": part_users, "given": given, "files": files}
-    os.makedirs(args.output_dir, exist_ok=True)
     there = {file for file in os.listdir(args.output_dir) if re.fullmatch(r"part-\d+", file)}
     path, mend, before = os.path.join(args.output_dir, "run.json"), "give another --output_dir", None
     if os.path.exists(path):
@@ -108,9 +108,18 @@ def part_name(part):
     return f"part-{part:05d}"
 
 
-def main():
+def main(argv=None):
     """Print or write the top-N videos of each user."""
-    args = parse_args()
+    args = parse_args(argv)
+    folder = contextlib.nullcontext()
+    if args.output_dir:
+        folder = utils.output_folder(args.output_dir, r"run\.json|part-\d+")
+    with folder:
+        serve_users(args)
+
+
+def serve_users(args):
+    """Do the work of `main`, while no other run writes to --output_dir."""
     model = told, parameters, item_freq, feature_dict = infer.load_model(args)
     known, videos = feature_dict["user_id"], infer.listed_names(feature_dict)
     allowed = infer.allowed_videos(args, feature_dict)

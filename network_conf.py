@@ -22,6 +22,7 @@ from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, InputError, said
 import numpy as np
 
 warnings.filterwarnings("ignore", message="No ccache found")
+utils.ensure_home(".cache/paddle/dataset", ".cache/paddle/to_static_tmp")  # written by paddle's import and jit.save
 with utils.loading_paddle():
     import paddle
     from paddle import nn
@@ -102,13 +103,21 @@ class DNNmodel(nn.Layer):
         rows = {name: layer(paddle.to_tensor(distinct[name])) for name, layer in self.tables().items()
                 if name in distinct}
         if hasattr(self, "content"):
-            places, owner = ragged(self.attributes.offsets, distinct[VIDEO_TABLE])
-            ids, place = np.unique(self.attributes.ids[places], return_inverse=True)
-            shares = (1 / np.bincount(owner)[owner]).astype(np.float32)  # [K, 1]
-            of_attributes = F.embedding(paddle.to_tensor(place), self.content(paddle.to_tensor(ids)))  # [K, width]
-            rows[VIDEO_TABLE] = paddle.scatter_nd_add(rows[VIDEO_TABLE], paddle.to_tensor(owner[:, None]),
-                                                      of_attributes * paddle.to_tensor(shares[:, None]))
+            rows[VIDEO_TABLE] = self.with_attributes(rows[VIDEO_TABLE], distinct[VIDEO_TABLE])
         return rows
+
+    def with_attributes(self, own, videos):
+        """Own rows of some videos [distinct, width], each with the mean of its attributes' rows added to it."""
+        places, owner = ragged(self.attributes.offsets, videos)
+        shares = 1 / np.bincount(owner)[owner]
+        # In front a row that adds nothing: paddle cannot look up an empty list of ids, and a table without a gradient
+        # in the first step would have no moments in the checkpoint.
+        ids, place = np.unique(np.append(0, self.attributes.ids[places]), return_inverse=True)
+        owner = np.append(0, owner)  # [K + 1]
+        shares = np.append(0, shares).astype(np.float32)
+        of_attributes = F.embedding(paddle.to_tensor(place), self.content(paddle.to_tensor(ids)))  # [K + 1, width]
+        return paddle.scatter_nd_add(own, paddle.to_tensor(owner[:, None]),
+                                     of_attributes * paddle.to_tensor(shares[:, None]))
 
     def embedding_layer(self, rows, batch):
         """{feature: embeddings}: [S, width] of the profile, [T, S, width] of clicks; tags are summed per video."""
@@ -265,10 +274,9 @@ class DirectModel(DNNmodel):
         """User vectors [N, u] of the N targets."""
         users = super().hidden_layer(embeddings, batch, rng)
         clicks = embeddings[ITEMS]  # [T, S, 64]
-        times = np.arange(clicks.shape[0])
-        weights = np.tril(DECAY ** np.maximum(times[:, None] - times, 0)).astype(np.float32)  # [T, T]: [place, click]
-        weights /= weights.sum(1, keepdims=True)
-        means = paddle.matmul(paddle.to_tensor(weights), clicks.flatten(1)).reshape(clicks.shape)
+        # served: a matrix of one size, since a sum over another number of positions is rounded differently, and a
+        # user's vector must not depend on the longest window in its block
+        means = recent_means(clicks, clicks.shape[0] if self.training else self.config.window_size)
         for values, weight in ((clicks, self.direct_last_w), (means, self.direct_mean_w)):
             users += paddle.matmul(self.drop(at_targets(values, batch), rng), weight)
         return users
@@ -412,6 +420,27 @@ def running_max(states):
     return paddle.stack([*accumulate(paddle.unbind(states), paddle.maximum)])
 
 
+def recent_means(clicks: paddle.Tensor, size: int) -> paddle.Tensor:
+    """Weighted mean of each position and all before it, each weighing DECAY times the one after it.
+
+    Parameters
+    ----------
+    clicks : float [T, S, w].
+    size : at least T, to which positions are filled up with zeros.
+
+    Returns
+    -------
+    float [size, S, w].
+    """
+    if clicks.shape[0] < size:
+        padding = paddle.zeros([size - clicks.shape[0], *clicks.shape[1:]])
+        clicks = paddle.concat([clicks, padding])
+    times = np.arange(size)
+    weights = np.tril(DECAY ** np.maximum(times[:, None] - times, 0)).astype(np.float32)  # [place, click]
+    weights /= weights.sum(1, keepdims=True)
+    return paddle.matmul(paddle.to_tensor(weights), clicks.flatten(1)).reshape(clicks.shape)
+
+
 def at_targets(sequence, batch):
     """What a sequence [T, S, w] holds at the place that each target looks back from: [N, w]."""
     return paddle.gather(sequence.reshape([-1, sequence.shape[-1]]), batch["seen_from"])
@@ -524,7 +553,8 @@ class NoiseSampler:
     def __init__(self, item_freq):
         freq = np.array(item_freq, np.float64)
         freq[0] = 0  # <unk> is no video
-        self._reached = np.cumsum(freq) / freq.sum()
+        self._reached = np.cumsum(freq)
+        self._reached /= self._reached[-1]  # exactly 1 at the end: what is drawn is below, so that no draw is beyond it
         self.log_probability = (log_frequencies(freq) - np.log(freq.sum())).astype(np.float32)
 
     def draw(self, shape, rng):

@@ -6,7 +6,9 @@ A log is UTF-8 text, one user a line, five columns separated by tabs:
     history    = video-info;video-info;...          oldest click first, NULL for none
     video-info = video-id:category:tag1_tag2_...    `NULL` or empty = unknown
 
-This is the only place that parses such lines.
+This is the only place that parses such lines. A click in a window has the category and the tags of its own
+video-info, in training as in serving. Where a video as a whole has some (`Reader.content`), and its video-infos differ,
+the catalogue's counts, then the most clicked one.
 
 A batch is made of *stretches*: runs of consecutive positions of [<unk>, c1, ..., cn], the last
 `targets` positions of which each predict the click that follows them. The windows of section
@@ -23,7 +25,8 @@ import stat
 import sys
 import zlib
 from array import array
-from itertools import accumulate, chain, islice, zip_longest
+from collections import Counter
+from itertools import accumulate, chain, islice, repeat, zip_longest
 from typing import NamedTuple
 
 import utils
@@ -37,6 +40,9 @@ MAX_LINE = 1 << 28  # bytes; ten million clicks take less
 LINES_AT_ONCE = 4096  # whose text is in memory
 NO_FILES = "give a folder, or a pattern, of part files"
 FEW = 0.1  # a log of which the dictionary knows no larger share of the clicks deserves a warning
+HEAVY = 0.05  # a user with a larger share of all clicks deserves one too
+FEW_USERS = 50  # but not in a log of fewer users, whose mean share is 2% or more: there 5% are nothing unusual
+SEVERAL = 0.1  # lines of users with several lines deserve one if they are a larger share of all lines
 KINDS = {rb"BZh[1-9]1AY": ("bzip2", "bunzip2 -c"), rb"\xfd7zXZ": ("xz", "xz -dc"), rb"PK\x03\x04": ("zip", "unzip -p"),
          rb"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
          rb"\xff\xfe|\xfe\xff": ("UTF-16", "iconv -f UTF-16 -t UTF-8")}  # how files of other kinds begin
@@ -371,6 +377,11 @@ class VideoTable(dict):
     """video-info string -> row of the columns `item`, `category`, `tags`; decoded when first met.
 
     Row 0 is `<unk>`: item 0, category 0, tag 0. Videos outside the dictionary share it.
+
+    Attributes
+    ----------
+    nameless : set of the video-infos without a video-id.    listed : set of the rows that a catalogue has.
+    earlier : Counter of the clicks on rows in an earlier log.
     """
 
     def __init__(self, feature_dict):
@@ -378,10 +389,13 @@ class VideoTable(dict):
         self._ids = [feature_dict[feature].get for feature in CLICK_FEATURES]
         self.item, self._category, self._tags, self._offsets = (
             array("q", [0]), array("q", [0]), array("q", [0]), array("q", [0, 1]))
-        self._columns = None
+        self._columns, self._clicks = None, np.zeros(1, np.int64)
+        self.nameless, self.listed, self.earlier = set(), set(), Counter()
 
     def __missing__(self, info):
         video, category, tags = split_video_info(info)
+        if video in NO_VALUE:
+            self.nameless.add(info)
         item_of, category_of, tag_of = self._ids
         item, row = item_of(video, 0), 0  # 0 for `<unk>` itself as well
         if item:
@@ -400,6 +414,30 @@ class VideoTable(dict):
             self._columns = tuple(np.array(each) for each in (self.item, self._category, self._tags, self._offsets))
         return self._columns
 
+    def count(self, rows):
+        """Add clicks on some rows, int [C]."""
+        counts = np.bincount(rows, minlength=len(self.item))
+        counts[:len(self._clicks)] += self._clicks
+        self._clicks = counts
+
+    def by_preference(self):
+        """The rows, int64 [R], ordered so that of two that describe one video the later one is to be preferred.
+
+        Rows of a catalogue come after all others, then those with more clicks in the log (`count`), then those with
+        more clicks in an earlier log, then those whose video-info is the smaller text. The order of lines is of no
+        importance.
+        """
+        item = self.columns()[0]
+        clicks, earlier, listed, text = np.zeros((4, len(item)), np.int64)
+        clicks[:len(self._clicks)] = self._clicks
+        earlier[np.fromiter(self.earlier.keys(), np.int64)] = np.fromiter(self.earlier.values(), np.int64)
+        listed[np.fromiter(self.listed, np.int64)] = 1
+        contested = np.bincount(item)[item] > 1
+        contested[0] = False  # of all videos outside the dictionary
+        texts = {row: info for info, row in self.items() if contested[row]}
+        text[sorted(texts, key=texts.get, reverse=True)] = np.arange(len(texts))
+        return np.lexsort((text, earlier, clicks, listed))
+
 
 class Content(NamedTuple):
     """What is known of V videos beside their ids: the ids of video v's attributes, its tags and its category, are
@@ -414,21 +452,84 @@ class Content(NamedTuple):
         order = np.lexsort((ids, video))
         return cls(ids[order], np.searchsorted(video[order], np.arange(videos + 1)))
 
-    def completed(self, earlier, video_ids, attribute_ids):
-        """With what an `earlier` Content knows of videos of which this one knows nothing.
+    def completed(self, earlier, video_ids, attribute_ids, tags):
+        """With the tags that an `earlier` Content has of videos without any here, and the same with categories.
 
         video_ids : int64 [V], the earlier id of each video, 0 for none.
         attribute_ids : int64, the earlier ids of attributes by their ids now, 0 for none.
+        tags : int, the ids now from which on attributes are categories.
         """
         # the other way round: ids now of attributes by their earlier ids, 0 for those that are gone
         now = np.zeros(max(attribute_ids.max(initial=0), earlier.ids.max(initial=0)) + 1, np.int64)
         now[attribute_ids] = np.arange(len(attribute_ids))
         now[0] = 0
-        bare = np.flatnonzero((np.diff(self.offsets) == 0) & (video_ids > 0))
-        places, owner = ragged(earlier.offsets, video_ids[bare])
-        video, ids = bare[owner], now[earlier.ids[places]]
-        owners = np.concatenate([np.repeat(np.arange(len(video_ids)), np.diff(self.offsets)), video[ids > 0]])
-        return self.of_pairs(owners, np.concatenate([self.ids, ids[ids > 0]]), len(video_ids))
+        places, video = ragged(earlier.offsets, video_ids)
+        ids = now[earlier.ids[places]]
+        owners = np.repeat(np.arange(len(video_ids)), np.diff(self.offsets))
+        known = np.zeros((2, len(video_ids)), bool)  # whether tags, whether a category
+        known[(self.ids >= tags).astype(int), owners] = True
+        added = (ids > 0) & (video_ids[video] > 0) & ~known[(ids >= tags).astype(int), video]
+        return self.of_pairs(np.concatenate([owners, video[added]]), np.concatenate([self.ids, ids[added]]),
+                             len(video_ids))
+
+
+class UserClicks:
+    """Which lines of a log are of one user, and how many clicks they have, in 16 bytes a line.
+
+    User-ids are kept as 64-bit hashes. A line without a user-id counts as a user of its own.
+    """
+
+    def __init__(self):
+        self._users, self._clicks, self._names = array("q"), array("q"), {}
+
+    def add(self, users, clicks):
+        """Add some lines: a list of user-ids and their numbers of clicks."""
+        hashes = [hash(user) if user not in NO_VALUE else hash((user, line))
+                  for line, user in enumerate(users, len(self._users))]
+        self._users.extend(hashes)
+        self._clicks.extend(clicks)
+        # who has more than a share of all clicks has more than that of those in some call: only such names are kept
+        _, first, user_of = np.unique(np.array(hashes, np.int64), return_index=True, return_inverse=True)
+        heavy = np.bincount(user_of, clicks) > HEAVY * np.sum(clicks)
+        self._names.update({hashes[line]: users[line] for line in first[heavy]})
+
+    def last_clicks(self, limit):
+        """How many clicks of each line are among the last `limit` of its user, int64 [L]."""
+        clicks = np.array(self._clicks, np.int64)
+        _, user_of = np.unique(np.array(self._users, np.int64), return_inverse=True)
+        order = np.argsort(user_of, kind="stable")
+        up_to = np.cumsum(clicks[order])
+        ends = np.cumsum(np.bincount(user_of, clicks).astype(np.int64))  # of users, in the same order
+        behind = ends[user_of[order]] - up_to  # clicks of the same user on later lines
+        found = np.empty_like(clicks)
+        found[order] = np.clip(limit - behind, 0, clicks[order])
+        return found
+
+    def warn(self, path):
+        """Write a warning if one user has a large share of all clicks, and if users fill several lines."""
+        clicks = np.array(self._clicks, np.int64)
+        distinct, user_of = np.unique(np.array(self._users, np.int64), return_inverse=True)
+        if len(distinct):
+            totals = np.bincount(user_of, clicks)
+            heaviest = int(totals.argmax())
+            name = self._names.get(int(distinct[heaviest]), "")
+            warn_of_heavy_user(path, name, totals[heaviest], clicks.sum(), len(distinct))
+        lines = np.bincount(user_of, clicks > 0, len(distinct))  # of each user
+        several, all_lines = int(lines[lines > 1].sum()), int(lines.sum())
+        if all_lines >= FEW_USERS and several > SEVERAL * all_lines:
+            note(f"warning: {path}: {several} of {all_lines} lines are of users with several lines: each line is "
+                 "learned as a user of its own, without the clicks of the user's other lines, which lowers recall; "
+                 "join the lines of a user into one, oldest click first, or give the earlier ones as "
+                 "--context_set_path")
+
+
+def warn_of_heavy_user(path, user, clicks, total, users):
+    """Write a warning if a `user` has a large share of the `total` clicks of so many `users`."""
+    if users >= FEW_USERS and clicks > HEAVY * total:
+        note(f"warning: {path}: user {user[:80]!r} has {clicks / total:.0%} of all clicks, "
+             f"{clicks / total * users:.0f} times the mean of the {users} users, and is learned at the expense of the "
+             "others; leave out what is a program, or limit what one user adds with --max_user_clicks=N, in "
+             "data_processor.py and train.py alike")
 
 
 class EncodedLog(NamedTuple):
@@ -468,21 +569,12 @@ class EncodedLog(NamedTuple):
         start, end = self.offsets[line], self.offsets[line + 1]
         return self.videos[0][self.clicks[start:end if count is None else start + count]]
 
-    def categories(self, videos):
-        """Category ids of `videos` videos, int64 [videos], by the first video-info of each; 0: unknown."""
-        item, category, *_ = self.videos
-        found = np.zeros(videos, np.int64)
-        found[item[::-1]] = category[::-1]
-        return found
-
-    def content(self, videos, tags):
-        """`Content` of `videos` videos, by the first video-info of each; `tags` is the size of their dictionary."""
-        item, category, tag, offsets = self.videos
-        first = np.unique(item, return_index=True)[1]
-        places, owner = ragged(offsets, first)
-        pairs = np.concatenate([np.stack([item[first][owner], tag[places]]),
-                                np.stack([item[first], np.where(category[first], tags + category[first], 0)])], 1)
-        return Content.of_pairs(*pairs[:, (pairs[0] > 0) & (pairs[1] > 0)], videos)
+    def own_clicks(self):
+        """Rows of the known clicks that are the log's own, those of `context` left out; int32 [new_clicks]."""
+        if not self.context.any():
+            return self.clicks
+        place = np.arange(len(self.clicks)) - np.repeat(self.offsets[:-1] + self.context, self.lengths)
+        return self.clicks[place >= 0]
 
     def fingerprint(self):
         """SHA-256 of all of it: users, profiles, clicks and what is known of the videos."""
@@ -502,30 +594,95 @@ class Reader:
         self._bad_lines, self._progress = bad_lines, progress
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
         self._videos, self._earlier = VideoTable(feature_dict), None
+        self._nameless = 0  # clicks without a video-id, of the log that is being encoded
 
     def learn(self, infos):
-        """Take note of videos that no line may have."""
-        for info in infos:
-            self._videos[info]
+        """Take note of the video-infos of a catalogue, of videos that no line may have."""
+        self._videos.listed.update(self._videos[info] for info in infos)
+
+    def count(self, log):
+        """Count the clicks of an `EncodedLog` of this reader: where video-infos differ, `content` and `categories`
+        follow the most clicked one."""
+        self._videos.count(log.own_clicks())
+
+    def _preferred(self, known):
+        """The row of each item's preferred video-info among the rows that are `known`, bool [R]; {item: row} as an
+        int64 array [items], 0 for none."""
+        item, order = self._videos.columns()[0], self._videos.by_preference()
+        order = order[known[order]]
+        rows = np.zeros(item.max() + 1, np.int64)
+        rows[item[order]] = order  # of several the last one stays
+        return rows
+
+    def categories(self, videos):
+        """Category ids of `videos` videos, int64 [videos]; 0: unknown.
+
+        Of the video-infos of a video that have a category of the dictionary the preferred one counts: the
+        catalogue's, or else the most clicked one of what was counted (`count`), or else of the earlier log
+        (`look_back`); equal ones by text.
+        """
+        category = self._videos.columns()[1]
+        found = np.zeros(videos, np.int64)
+        rows = self._preferred(category > 0)
+        found[:len(rows)] = category[rows]
+        return found
+
+    def content(self, videos, tags):
+        """`Content` of `videos` videos; `tags` is the size of the dictionary of tags.
+
+        Tags are chosen as categories are (`categories`), among the video-infos that have one of the dictionary.
+        """
+        _, _, tag, offsets = self._videos.columns()
+        rows = self._preferred(np.maximum.reduceat(tag, offsets[:-1]) > 0)
+        places, owner = ragged(offsets, rows)
+        category = self.categories(videos)
+        with_category = np.flatnonzero(category)
+        video = np.concatenate([owner[tag[places] > 0], with_category])
+        ids = np.concatenate([tag[places][tag[places] > 0], tags + category[with_category]])
+        return Content.of_pairs(video, ids, videos)
 
     def look_back(self, paths, count):
         """Put the last `count` known clicks of each user of an earlier log in front of what this user has in each line
         that is encoded from now on: they are looked back on, and are no targets."""
         def decode(line):
-            return line.columns[0], array("i", filter(None, [self._videos[info] for info in line.infos]))
-        self._earlier = {}
+            return line.columns[0], array("i", filter(None, self._rows(line)))
+        self._earlier, self._nameless = {}, 0
         for user, rows in read_log(paths, decode, self._bad_lines, self._progress):
+            self._videos.earlier.update(rows)
             if rows and user not in NO_VALUE:
                 self._earlier[user] = (self._earlier.get(user, array("i")) + rows)[-count:]
         note(f"{named(paths)}: earlier clicks of {len(self._earlier)} users")
+        self._warn_of_nameless(named(paths))
 
-    def encode(self, paths, block_lines=None):
+    def clicks_to_keep(self, paths, limit):
+        """How many clicks of each line are among the last `limit` of its user, int32 [L], in a reading of its own."""
+        def decode(line):
+            return line.columns[0], len(self._rows(line))
+        users, bad_lines = UserClicks(), BadLines(sys.maxsize, quiet=True)  # who encodes the log names them
+        lines = read_log(paths, decode, bad_lines, self._progress)
+        while piece := list(islice(lines, LINES_AT_ONCE)):
+            users.add(*zip(*piece))
+        return users.last_clicks(limit).astype(np.int32)
+
+    def _rows(self, line):
+        """Rows of the video-infos of a `LogLine`; counts those without a video-id."""
+        rows = [self._videos[info] for info in line.infos]
+        if self._videos.nameless:
+            self._nameless += sum(info in self._videos.nameless for info in line.infos)
+        return rows
+
+    def _warn_of_nameless(self, path):
+        if self._nameless:
+            note(f"warning: {path}: {self._nameless} clicks have no video-id (empty or NULL in front of the category)")
+
+    def encode(self, paths, block_lines=None, keep=None):
         """Yield the log at `paths` (see `log_files`) as `EncodedLog` blocks of `block_lines` lines (one block if None).
 
-        At its end a line on stderr says how much of it the dictionary knows.
+        Of each line the last `keep` clicks count (all if None). At the end a line on stderr says how much of the log
+        the dictionary knows.
         """
-        seen, behind = np.zeros(4, np.int64), 0
-        for log, clicks in self.blocks(paths, self._bad_lines, block_lines, self._progress):
+        seen, behind, self._nameless = np.zeros(4, np.int64), 0, 0
+        for log, clicks in self.blocks(paths, self._bad_lines, block_lines, self._progress, keep):
             seen += (len(log.users), (log.profile[:, 0] > 0).sum(), clicks, log.new_clicks)
             behind += np.count_nonzero(log.context)
             yield log
@@ -536,14 +693,18 @@ class Reader:
             note(f"{'' if behind else 'warning: '}{path}: {behind} of {users} users have earlier clicks")
         if not users:
             note(f"warning: no line in {path}")
+        self._warn_of_nameless(path)
         if known_clicks < FEW * clicks or (not known_clicks and not known_users and users):
             note(f"warning: the dictionary knows hardly anything in {path}; was it made from logs with other ids?")
 
-    def blocks(self, paths, bad_lines, block_lines=None, progress=False):
+    def blocks(self, paths, bad_lines, block_lines=None, progress=False, keep=None):
         """Yield (EncodedLog, clicks in it, unknown ones too), as `encode` does; memory is that of the arrays."""
         def decode(line):
-            return line.columns, [self._videos[info] for info in line.infos]
+            return line.columns, self._rows(line)
         lines, whole = read_log(paths, decode, bad_lines, progress), block_lines is None
+        if keep is not None:  # lines that have been added since it was made keep nothing
+            lines = ((columns, rows[max(0, len(rows) - count):])
+                     for (columns, rows), count in zip(lines, chain(keep.tolist(), repeat(0))))
         while True:
             pieces, clicks, left = [self._log([], [])], 0, block_lines or sys.maxsize
             while piece := list(islice(lines, min(left, LINES_AT_ONCE))):
@@ -592,20 +753,28 @@ class TrainingLog:
     reader : Reader.    paths : as in `log_files`.
     block_lines : lines that are read and shuffled together, which bounds memory.
     cut : function of lengths that gives the stretches of a block, `sliding_windows` or `sequence_stretches`.
+    max_user_clicks : only so many clicks of each user count, the last ones over all lines of the user; None: all.
 
     Attributes
     ----------
     first : EncodedLog, the first block.    lines, clicks : int, of all blocks, the new clicks on known videos.
     """
 
-    def __init__(self, reader, paths, block_lines, cut):
+    def __init__(self, reader, paths, block_lines, cut, max_user_clicks=None):
         self._reader, self._paths, self._block_lines, self._cut = reader, paths, block_lines, cut
         self.first, self.lines, self.clicks, self._sizes, self._prints = None, 0, 0, [], []
-        for block in reader.encode(paths, block_lines):
+        self._keep = reader.clicks_to_keep(paths, max_user_clicks) if max_user_clicks else None
+        users = UserClicks()
+        for block in reader.encode(paths, block_lines, self._keep):
+            users.add(block.users, block.lengths - block.context)
             self.first = self.first or block
+            reader.count(block)
             self.lines, self.clicks = self.lines + len(block.users), self.clicks + block.new_clicks
             self._sizes.append((block.new_clicks, len(self._stretches(block).line)))
             self._prints.append(block._replace(videos=()).fingerprint())  # these grow while it is read
+        if self._keep is not None and len(self._keep) != self.lines:
+            raise InputError(named(paths), None, "changed while it was read", "train on a copy")
+        users.warn(named(paths))
         if self._sizes:
             self.first = self.first._replace(videos=block.videos)  # all that the log has, by now
         if len(self._sizes) > 1:
@@ -622,7 +791,8 @@ class TrainingLog:
         if len(self._sizes) == 1:
             yield self.first
             return
-        blocks = self._reader.blocks(self._paths, BadLines(sys.maxsize, quiet=True), self._block_lines)
+        blocks = self._reader.blocks(self._paths, BadLines(sys.maxsize, quiet=True), self._block_lines,
+                                     keep=self._keep)
         for found, wanted in zip_longest(blocks, self._prints):
             if found is None or found[0]._replace(videos=()).fingerprint() != wanted:
                 raise InputError(named(self._paths), None, "changed while it was trained on", "train on a copy")
@@ -638,6 +808,14 @@ class TrainingLog:
             if steps:
                 batches = shuffled_batches(self._stretches(block), steps, rng)
                 yield from ((block, batch, generator) for batch, generator in zip(batches, rng.spawn(steps)))
+
+    def categories(self, videos):
+        """Category ids of the videos, see `Reader.categories`."""
+        return self._reader.categories(videos)
+
+    def content(self, videos, tags):
+        """`Content` of the videos, see `Reader.content`."""
+        return self._reader.content(videos, tags)
 
     def fingerprint(self):
         """SHA-256 of all of it, as of an `EncodedLog`."""

@@ -16,17 +16,20 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import signal
+import socket
 import sys
-import tempfile
+import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import reader
 import utils
 from infer import Rules, TopN, evaluate_model, evaluate_ranking, load_model, popularity, start_network
-from utils import CATEGORIES, CLICK_FEATURES, FEATURES, ITEMS, TAGS, InputError, note
+from utils import CATEGORIES, CLICK_FEATURES, FEATURES, ITEMS, NO_VALUE, TAGS, UNKNOWN, InputError, note
 
 import numpy as np
 
@@ -45,7 +48,10 @@ PRESETS = {
 BASELINES = ("popularity", "rules")
 SHOWN_STEPS, SHOWN_VIDEOS = 20, 5000  # a dashboard gets the cost of every so manieth step, vectors of so many videos
 FEW_USERS = 50  # in a test log: of so few nothing can be said
+ANONYMOUS_CLICKS = 5  # histories of users without an id are alike by chance if they are shorter
+CONNECT_SECONDS, FAREWELL_SECONDS = 60, 3  # ranks wait so long for a connection, and for others to end with them
 LARGEST_PART = 512  # stretches that are computed together: more do not fit into the cache
+OUTPUT_FILES = r"(model_(pass_\d{5}|best)|checkpoint)\.tar\.gz|metrics\.jsonl"  # what a run replaces or removes
 # when a run is resumed
 FREE_TO_CHANGE = {"train_set_path", "context_set_path", "test_set_path", "valid_set_path", "model_output_dir",
                   "feature_dict", "item_freq", "num_passes", "patience", "resume", "checkpoint_minutes", "rules",
@@ -53,16 +59,16 @@ FREE_TO_CHANGE = {"train_set_path", "context_set_path", "test_set_path", "valid_
                   "min_ratio", "visualdl_dir"}
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line; --preset gives those that are not there."""
     first = utils.argument_parser("", add_help=False)
     first.add_argument("--preset", default="classic")
-    preset = first.parse_known_args()[0].preset
+    preset = first.parse_known_args(argv)[0].preset
     parser = utils.argument_parser(__doc__)
     add_run_arguments(parser)
     add_network_arguments(parser)
     parser.set_defaults(**PRESETS.get(preset, {}))
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     world, _ = utils.launched()
     if args.l2_rate and args.optimizer != "adagrad":
         parser.error("--l2_rate goes with --optimizer=adagrad: paddle's Adam has none for sparse tables")
@@ -75,6 +81,8 @@ def parse_args():
             parser.error(f"--{one} and --{other} go together")
     if args.min_ratio and not args.compare_with:
         parser.error("--min_ratio needs --compare_with")
+    if args.max_user_clicks and not all(map(os.path.isfile, reader.log_files(args.train_set_path))):
+        parser.error("--max_user_clicks reads the training log twice: give files that are there")
     if args.compare_with and not all(map(os.path.isfile, reader.log_files(args.test_set_path))):
         parser.error("--compare_with reads the test log again: give files that are there")
     if args.compare_with and os.path.realpath(os.path.dirname(args.compare_with)) == os.path.realpath(
@@ -115,9 +123,11 @@ def add_run_arguments(parser):
         "end; model_best.tar.gz is written only then")
     add("--compare_feature_dict", type=path, help="the feature_dict.pkl of --compare_with")
     add("--min_ratio", type=utils.number_type(float, 0), default=0.0, help="with --compare_with: end with exit code 3 "
-        "and write no model_best.tar.gz if --select_metric is below this share of the earlier model's (%(default)s)")
+        "and write no model_best.tar.gz if --select_metric is below this share of the earlier model's, or is 0 "
+        "(%(default)s)")
     add("--num_passes", type=positive, default=10, help="passes over the log (%(default)s)")
-    add("--patience", type=positive, help="stop after so many passes without a better one on --valid_set_path")
+    add("--patience", type=positive, help="stop after so many passes without a better one on --valid_set_path; "
+        "as long as its metric is 0 they do not count")
     add("--select_metric", choices=METRICS, help="by which the best pass is chosen, and compared with baselines "
         "(ndcg@10; seen_kept_ndcg@10 where most last clicks are on videos that the user has clicked before)")
     add("--rules", action=argparse.BooleanOptionalAction, default=True, help="compare with co-occurrence rules as "
@@ -131,6 +141,7 @@ def add_run_arguments(parser):
     add("--visualdl_dir", type=folder, help="folder for what VisualDL shows: cost, learning rate, metrics, vectors of "
         f"the {SHOWN_VIDEOS} most clicked videos (pip install visualdl; visualdl --logdir=FOLDER)")
     add("--seed", type=utils.number_type(int, 0), default=0, help="of all that is random (%(default)s)")
+    utils.add_max_user_clicks(parser)
     utils.add_max_bad_lines(parser)
     utils.add_device(parser)
 
@@ -178,29 +189,146 @@ def add_network_arguments(parser):
         help="share of the inputs of the ReLU layers and of the direct path set to 0 in training (%(default)s)")
 
 
-# ---------------------------------------------------------------- steps
+# ---------------------------------------------------------------- ranks
 class Ranks:
     """The processes that train one model: those that `python -m paddle.distributed.launch` started, or this one alone.
 
     Each has the whole network and makes the same steps; what they exchange is sums of gradients.
+
+    A context manager: whatever ends one rank within it ends all of them, each with the same line. For this
+    there is a TCP connection between rank 0 and each other rank beside paddle's collectives, which do not
+    tell why another rank has gone, and which wait for 30 seconds only (Gloo). It carries lines of text:
+    `here` (see `meet`), `failed REASON`, and `done`, after which it may be closed. A connection that is
+    closed without `done` belongs to a process that was killed or has crashed.
     """
 
     def __init__(self):
         self.world, self.rank = utils.launched()
         self.asked = self._agreed = False  # whether this one, whether any rank is to stop
-        if self.world > 1:
-            from paddle import distributed
-            self._distributed = distributed
-            self._call(distributed.init_parallel_env)
+        self._links, self._threads = {}, []  # of rank 0 to all others, of another rank to rank 0
+        self._arrived, self._ending = threading.Semaphore(0), threading.Lock()
+
+    def __enter__(self):
+        return self
+
+    def connect(self, device):
+        """Meet the other ranks, on this device."""
+        if self.world == 1:
+            return
+        import network_conf
+        network_conf.use_device(device)
+        self._initialize()
         if self.rank:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - results are the first rank's
 
+    def _initialize(self):
+        """Set up paddle's process group and the connections beside it."""
+        from paddle import distributed
+        self._distributed = distributed
+        try:
+            distributed.init_parallel_env()
+            self._link()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(None, None, f"the other ranks cannot be reached ({utils.said(error)})", "see their logs, "
+                             "and open all ports between the hosts") from error
+
+    def _link(self):
+        """Connect rank 0 with all others; the port goes through paddle, and a word that only these ranks know."""
+        if not self.rank:
+            server = socket.create_server(("", 0), backlog=self.world)
+            server.settimeout(CONNECT_SECONDS)
+        box = [None if self.rank else (server.getsockname()[1], secrets.token_hex())]
+        self._distributed.broadcast_object_list(box, 0)
+        port, word = box[0]
+        if self.rank:
+            link = socket.create_connection((host_of_first_rank(), port), CONNECT_SECONDS)
+            link.sendall(f"{word} {self.rank}\n".encode())
+            self._attach(0, link, link.makefile("rb"))
+        while len(self._links) < (1 if self.rank else self.world - 1):
+            link, _ = server.accept()
+            link.settimeout(CONNECT_SECONDS)
+            stream = link.makefile("rb")
+            given, _, rank = stream.readline(100).strip().partition(b" ")
+            if given == word.encode():
+                self._attach(int(rank), link, stream)
+
+    def _attach(self, rank, link, stream):
+        """From now on listen to another rank."""
+        link.settimeout(None)
+        self._links[rank] = link
+        self._threads.append(threading.Thread(target=self._listen, args=(rank, stream), daemon=True))
+        self._threads[-1].start()
+
+    def _listen(self, rank, stream):
+        """Read what another rank has to tell, in a thread of its own."""
+        reason = f"rank {rank} is gone: killed, or crashed; see its log; --resume goes on"
+        with contextlib.suppress(OSError):  # the connection is reset: that rank is gone
+            for line in stream:
+                kind, _, text = line.decode(errors="replace").rstrip("\n").partition(" ")
+                if kind == "done":
+                    return
+                if kind == "failed":
+                    reason = text
+                    break
+                self._arrived.release()
+        if self._ending.acquire(blocking=False):  # never released: this process ends here
+            note(reason)
+            self._tell(f"failed {reason}")
+            self._wait_for_others()
+            utils.exit_at_once(2)
+
+    def _tell(self, line):
+        for link in self._links.values():
+            with contextlib.suppress(OSError):
+                link.sendall(f"{line}\n".encode())
+
+    def _wait_for_others(self):
+        """Until they have closed their connections, for some seconds: a launcher ends them if this one ends first."""
+        until = time.monotonic() + FAREWELL_SECONDS
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0, until - time.monotonic()))
+
+    def __exit__(self, kind, error, _):
+        if self.world == 1:
+            return
+        failed = error is not None and not (kind is SystemExit and error.code != 2)  # 2: of argparse
+        if failed and not self._links:  # not connected yet: the others wait
+            with contextlib.suppress(InputError):
+                self._initialize()
+        self._ending.acquire()  # another rank may have ended this one already
+        if not failed:
+            self._tell("done")
+            return
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of the launcher, as soon as another rank has ended
+        found, reason = utils.user_error(error), f"{kind.__name__}: {utils.said(error)}"
+        if found:
+            found = found.within(f"rank {self.rank}")
+            reason = str(found)
+        else:
+            reason = f"rank {self.rank}: {'interrupted' if kind is KeyboardInterrupt else reason}; see its log"
+        self._tell("failed " + " ".join(reason.split()))
+        self._wait_for_others()
+        if found:
+            raise found from error
+
+    def meet(self):
+        """Wait until all ranks are here, however long that takes."""
+        if self.rank:
+            self._tell("here")
+        for _ in self._links:
+            self._arrived.acquire()
+        if not self.rank:
+            self._tell("here")
+
     def _call(self, collective, *arguments):
+        self.meet()
         try:
             collective(*arguments)
         except RuntimeError as error:
-            raise InputError(f"rank {self.rank}", None, f"another rank is gone or cannot be reached "
-                             f"({utils.said(error)[-80:]})", "see its log; --resume goes on") from error
+            time.sleep(FAREWELL_SECONDS)  # if a rank is gone its connection tells, and ends this process
+            raise InputError(None, None, f"another rank is gone or cannot be reached ({utils.said(error)[-80:]})",
+                             "see its log; --resume goes on") from error
 
     @property
     def stop(self):
@@ -249,6 +377,13 @@ class Ranks:
         return run
 
 
+def host_of_first_rank():
+    """The address at which paddle too looks for rank 0."""
+    given = filter(None, map(os.environ.get, ("MASTER_ADDR", "PADDLE_MASTER", "PADDLE_TRAINER_ENDPOINTS")))
+    return next(given).split(",")[0].partition(":")[0]
+
+
+# ---------------------------------------------------------------- steps
 class Trainer:
     """Takes training steps: threads compute parts of a batch, their gradients are added, one update follows.
 
@@ -404,7 +539,8 @@ class Run:
     """
 
     def __init__(self, args, identity, item_freq, ranks):
-        self._path, self._identity = os.path.join(args.model_output_dir, "checkpoint.tar.gz"), identity
+        self._folder, self._identity = args.model_output_dir, identity
+        self._path = os.path.join(self._folder, "checkpoint.tar.gz")
         self._between, self._written, self._took = 60 * args.checkpoint_minutes, time.monotonic(), 0.0
         self._ranks, self._signal, self.rows = ranks, signal.SIGTERM, []
         self._item_freq = np.asarray(item_freq, np.float32)  # for a run that begins where this one ends
@@ -426,7 +562,14 @@ class Run:
         """A pass is done, its row among the `rows`."""
         self.batches, self.total, self.seconds = 0, 0.0, 0.0
         self.write(trainer)
+        self._tidy()
         self.stop_if_asked()
+
+    def _tidy(self):
+        """Make the folder what the checkpoint says; only now are the models of an earlier run of no use any more."""
+        if self.rows and not self._ranks.rank:
+            write_metrics(self._folder, self.rows)
+            remove_earlier_models(self._folder, self.rows)
 
     def after_step(self, trainer):
         """Write it if the last one is old, and they do not take more than 5% of the time; stop if asked to."""
@@ -454,22 +597,24 @@ class Run:
 
     def read(self, trainer):
         """Go on from the last one; False if there is none."""
-        mend = "give the settings it was made with, or train without --resume"
+        mend = "restore it, or train into another --model_output_dir"
         told, arrays = self._ranks.of_first(lambda: utils.read_archive(self._path, mend) if os.path.exists(self._path)
                                             else (None, None))
         if told is None:
             return False
-        if told.get("identity") != self._identity:
-            before, now = told.get("identity"), self._identity
-            before = before if isinstance(before, dict) else {}
-            other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-            raise InputError(self._path, None, f"made by a run with another {', '.join(other)}", mend)
+        before, now = told.get("identity"), self._identity
+        before = before if isinstance(before, dict) else {}
+        other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        if other:  # a setting that there was not yet is one that was not given
+            raise InputError(self._path, None, f"made by a run with another {', '.join(other)}", "give the "
+                             "settings it was made with, or another --model_output_dir")
         try:
             trainer.restore(arrays, told["rate"])
             self.rows, self.batches, self.total, self.seconds = (
                 told[name] for name in ("rows", "batches", "total", "seconds"))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(self._path, None, f"damaged ({utils.said(error)})", mend) from error
+        self._tidy()
         return True
 
 
@@ -480,6 +625,7 @@ class Dashboard:
     def __init__(self, args, rank):
         self._writer = None
         if args.visualdl_dir and not rank:
+            utils.ensure_home(".visualdl")  # written by the import
             try:
                 from visualdl import LogWriter
             except ImportError as error:
@@ -526,7 +672,7 @@ def start_warm(args, trainer, feature_dict, item_freq):
         if "attribute_ids" in before:
             known = reader.Content(before.pop("attribute_ids"), before.pop("attribute_offsets"))
             ids = earlier_ids(earlier, feature_dict)
-            attributes = attributes.completed(known, ids[VIDEO_TABLE], ids["content"])
+            attributes = attributes.completed(known, ids[VIDEO_TABLE], ids["content"], len(feature_dict[TAGS]))
         initial, rate = trainer.state()  # the rate falls from its start again
         carried = carry_over(initial, before, (earlier, feature_dict), (before_freq, item_freq), attributes)
         trainer.restore({**carried, "attribute_ids": attributes.ids, "attribute_offsets": attributes.offsets}, rate)
@@ -612,7 +758,11 @@ def tell(line):
 
 
 def finish_pass(args, trainer, item_freq, test, valid, row, rows):
-    """Evaluate what a pass has given; its `row` joins the others. The first rank saves the model and metrics.jsonl."""
+    """Evaluate what a pass has given; its `row` joins the others. The first rank saves the model and metrics.jsonl.
+
+    Nothing is removed here that --resume may need: all of this is done again if the process is killed before the
+    checkpoint that has this row is written (`Run.end_pass`).
+    """
     from network_conf import save_model
 
     def save(name):
@@ -623,19 +773,14 @@ def finish_pass(args, trainer, item_freq, test, valid, row, rows):
     rows.append(row)
     if trainer.ranks.rank:
         return
-    written = f"model_pass_{row['pass']:05d}.tar.gz"
-    save(written)
-    if len(rows) == 1:  # there is a model again: now is the time to remove what an earlier run has left
-        left = [name for name in os.listdir(args.model_output_dir)
-                if name != written and re.fullmatch(r"model_(pass_\d{5}|best)\.tar\.gz", name)]
-        for name in [*left, "checkpoint.tar.gz"]:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(args.model_output_dir, name))
-        note(f"removed {len(left)} models of an earlier run" if left else f"writing to {args.model_output_dir}")
+    save(f"model_pass_{row['pass']:05d}.tar.gz")
     if best_of(args, rows) is row and not args.compare_with:
         save("model_best.tar.gz")
-    with utils.atomic_write(os.path.join(args.model_output_dir, "metrics.jsonl")) as stream:
-        stream.write("".join(json.dumps(each) + "\n" for each in rows).encode())
+    elif len(rows) == 1:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(args.model_output_dir, "model_best.tar.gz"))
+            note("removed model_best.tar.gz of an earlier run")
+    write_metrics(args.model_output_dir, rows)
     tell(pass_line(row))
     users, units = int((test.last_item >= 0).sum()), args.dnn_layer_dims[1]
     if users >= FEW_USERS and (row["distinct_users"] == 1 or row["live_units"] < units / 4):
@@ -643,10 +788,38 @@ def finish_pass(args, trainer, item_freq, test, valid, row, rows):
              f"{row['live_units']} of {units} units of the user vector alive; train it with a lower --learning_rate")
 
 
+def write_metrics(folder, rows):
+    """Write metrics.jsonl, unless it has these rows already."""
+    path, text = os.path.join(folder, "metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows)
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        if stream.read() == text.encode():
+            return
+    with utils.atomic_write(path) as stream:
+        stream.write(text.encode())
+
+
+def remove_earlier_models(folder, rows):
+    """Remove the models of passes that are not among the rows: an earlier run has left them."""
+    written = {f"model_pass_{row['pass']:05d}.tar.gz" for row in rows}
+    left = [name for name in os.listdir(folder)
+            if name not in written and re.fullmatch(r"model_pass_\d{5}\.tar\.gz", name)]
+    for name in left:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, name))
+    if left:
+        note(f"removed {len(left)} models of an earlier run")
+
+
 def best_of(args, rows):
-    """The first of the rows with the best --select_metric on the validation log; None if there is no such log."""
+    """The first of the rows with the best --select_metric on the validation log; None if there is no such log.
+
+    As long as the metric is 0 it says nothing: then it is the last of them, and --patience does not count.
+    """
     name = "valid_" + args.select_metric
-    return max((row for row in rows if name in row), key=lambda row: row[name], default=None)
+
+    def rank(row):
+        return (row[name], -row["pass"]) if row[name] else (0, row["pass"])
+    return max((row for row in rows if name in row), key=rank, default=None)
 
 
 def out_of_patience(args, rows):
@@ -679,6 +852,9 @@ def run_passes(args, trainer, item_freq, training, test, valid, run, reading):
     if best:
         saved = "" if args.compare_with else ", saved as model_best.tar.gz"
         tell(f"best pass by valid_{name}{saved}: {pass_line(best)}")
+        if not best["valid_" + name]:
+            note(f"warning: valid_{name} is 0 in every pass: the last one counts as the best; give a larger "
+                 "--valid_set_path, or another --select_metric")
     for baseline in BASELINES:
         if (best or rows[-1])[name] <= baselines.get(f"{baseline}_{name}", -1):
             note(f"warning: by {name} this model ranks no better than {baseline}; train it longer"
@@ -699,6 +875,22 @@ def served(args, model_path, dictionary_path):
     return metrics, names, names[ids], 1 - len(log.clicks) / max(clicks, 1), (log.profile[:, 0] == 0).mean()
 
 
+def changed_share(before, now):
+    """Mean share, over the users, of the videos of a list now that were not in the list before; 0 if all are empty.
+
+    before, now : names of videos [L, n] each, UNKNOWN where a list is shorter.
+    """
+    lists = [({*old}, {*new} - {UNKNOWN}) for old, new in zip(before, now)]
+    return float(np.mean([len(new - old) / len(new) for old, new in lists if new] or [0]))
+
+
+def refusal(before, now, min_ratio, path):
+    """Why a model is not to be published, by its metric now and that of the model at `path`; None if it may be."""
+    if min_ratio and not now:
+        return "is 0, which --min_ratio cannot compare"
+    return f"is below {min_ratio} of that of {path}" if now < min_ratio * before else None
+
+
 def publish(args, earlier, path):
     """Compare a model with the `earlier` one (`served`); it becomes model_best.tar.gz, or the run ends with code 3."""
     before, old_names, old_lists, *old_unknown = earlier
@@ -706,13 +898,14 @@ def publish(args, earlier, path):
     best = os.path.join(args.model_output_dir, "model_best.tar.gz")
     for name in dict.fromkeys([args.select_metric, "recall@10", "ndcg@10", "recall@50", "coverage@10"]):
         tell(f"{name}: {before[name]:.4f} before, {now[name]:.4f} now")
-    changed = 1 - np.mean([len({*old} & {*new}) / len({*new}) for old, new in zip(old_lists, lists)])
-    tell(f"top 10: {changed:.1%} of the videos are others")
+    tell(f"top 10: {changed_share(old_lists, lists):.1%} of the videos are others")
     tell(f"videos: {len({*names} - {*old_names})} gained, {len({*old_names} - {*names})} lost")
     for what, old, new in zip(("clicks", "users"), old_unknown, unknown):
         tell(f"unknown {what}: {old:.1%} before, {new:.1%} now")
-    if now[args.select_metric] < args.min_ratio * before[args.select_metric]:
-        note(f"{args.select_metric} is below {args.min_ratio} of that of {args.compare_with}: not published")
+    metric = args.select_metric
+    reason = refusal(before[metric], now[metric], args.min_ratio, args.compare_with)
+    if reason:
+        note(f"{metric} {reason}: not published")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(best)  # of the passes before a --resume
         sys.exit(3)
@@ -729,7 +922,7 @@ def encode_logs(args, feature_dict):
     encoder.learn(reader.read_catalogue(args.catalogue_path or []))
     if args.context_set_path:
         encoder.look_back(args.context_set_path, args.window_size)
-    training = reader.TrainingLog(encoder, args.train_set_path, args.shuffle_lines, cut)
+    training = reader.TrainingLog(encoder, args.train_set_path, args.shuffle_lines, cut, args.max_user_clicks)
     seconds, others = time.perf_counter() - started, []
     if not training.clicks:
         raise InputError(" ".join(args.train_set_path), None, "no click on a video of the dictionary",
@@ -747,6 +940,44 @@ def settle(args, clicks, held_out):
              enumerate(held_out.before_last()) if held_out.last_item[line] >= 0]
     args.select_metric = args.select_metric or ("seen_kept_" if np.mean(again) > 0.5 else "") + "ndcg@10"
     args.batch_size = args.batch_size or min(512, max(32, clicks // 100))
+
+
+def shared_lines(training: reader.EncodedLog, held_out: reader.EncodedLog) -> tuple[int, int]:
+    """How many lines of a held-out log are in the training log as well: same user, same clicks on known videos.
+
+    Returns
+    -------
+    shared, compared : lines that are in both, and lines that were looked at: those with a known last click whose user
+        has an id, or at least ANONYMOUS_CLICKS clicks.
+    """
+    def keys(log, lines):
+        for line in lines:
+            user, clicks = log.users[line], log.items(line)[log.context[line]:]
+            if user not in NO_VALUE or len(clicks) >= ANONYMOUS_CLICKS:
+                yield user, clicks.tobytes()
+
+    wanted = Counter(keys(held_out, np.flatnonzero(held_out.last_item > 0)))
+    users = {user for user, _ in wanted}
+    found = set(keys(training, (line for line, user in enumerate(training.users) if user in users)))
+    return sum(count for key, count in wanted.items() if key in found), sum(wanted.values())
+
+
+def warn_of_held_out(args, training, name, paths, log):
+    """Say on stderr if metrics on a test or validation log (its `name`) will say little."""
+    path, lines, known = reader.named(paths), (log.last_item >= 0).sum(), (log.last_item > 0).sum()
+    both = {*map(os.path.realpath, reader.log_files(paths))}
+    both &= {*map(os.path.realpath, reader.log_files(args.train_set_path))}
+    shared, compared = shared_lines(training.first, log)
+    expected = compared * len(training.first.users) / training.lines  # if all of them were in the training log
+    if both or shared > expected / 2:
+        reason = f"{min(both)} is in the training log" if both else f"most lines of {path} are in the training log"
+        note(f"warning: {reason}: the metrics on the {name} log are of clicks that were trained on, and say nothing "
+             "about new ones; give a log whose last clicks are not in --train_set_path")
+    if lines < FEW_USERS:
+        note(f"warning: {path}: {lines} lines with a click are too few to compare passes or models by")
+    if known <= lines / 2:
+        note(f"warning: {path}: {lines - known} of {lines} last clicks are on videos that the dictionary does not know "
+             "and count as misses; make the dictionary from a newer log, or with a lower --feat_appear_limit")
 
 
 def make_network(args, feature_dict, item_freq):
@@ -776,25 +1007,34 @@ def make_network(args, feature_dict, item_freq):
     return network
 
 
-def main():
+def main(argv=None):
+    """Train as the command line says: alone, or as one of several ranks."""
+    with Ranks() as ranks:
+        args = parse_args(argv)
+        ranks.connect(args.device)
+        folder = contextlib.nullcontext() if ranks.rank else utils.output_folder(args.model_output_dir, OUTPUT_FILES)
+        with folder:
+            train(args, ranks)
+
+
+def train(args, ranks):
     """Read, train, report each pass."""
-    args = parse_args()
     feature_dict = utils.load_feature_dict(args.feature_dict)
     item_freq = utils.load_item_freq(args.item_freq, feature_dict)
     training, test, valid, reading = encode_logs(args, feature_dict)
     settle(args, training.clicks, valid or test)
-    os.makedirs(args.model_output_dir, exist_ok=True)
-    tempfile.TemporaryFile(dir=args.model_output_dir).close()  # whether it can be written to is told now
+    for name, paths, log in (("test", args.test_set_path, test), ("validation", args.valid_set_path, valid)):
+        if log:
+            warn_of_held_out(args, training, name, paths, log)
     import network_conf
 
     import paddle
     network_conf.use_device(args.device)
-    ranks = Ranks()
     before = None  # what the earlier model serves; what is wrong with it is told now, not when all passes are done
     if args.compare_with and not ranks.rank:
         before = served(args, args.compare_with, args.compare_feature_dict)
     network = make_network(args, feature_dict, item_freq)
-    network.attributes = training.first.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
+    network.attributes = training.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
     if args.catalogue_path:
         network.unclicked = np.array(item_freq) == 0
         network.unclicked[0] = False  # <unk> is no video
@@ -809,14 +1049,17 @@ def main():
     files = {name: log.fingerprint() for name, log in
              (("training log or --context_set_path", training), ("test log", test), ("validation log", valid)) if log}
     identity = {**settings, **network.config._asdict(), **files, "item_freq": utils.fingerprint(item_freq)}
-    if len({*ranks.gather(json.dumps(identity))}) > 1:
-        raise InputError("training", None, "the ranks have different logs or settings", "give all the same")
+    given = [json.loads(each) for each in ranks.gather(json.dumps(identity))]
+    differing = sorted(name for name in set().union(*given) if len({json.dumps(each.get(name)) for each in given}) > 1)
+    if differing:
+        raise InputError("training", None, f"the ranks have different logs or settings ({', '.join(differing)})",
+                         "give all the same")
     run = Run(args, json.loads(json.dumps(identity)), item_freq, ranks)  # as it will be read: tuples are lists there
     if not (args.resume and run.read(trainer)) and args.init_model_path:
         start_warm(args, trainer, feature_dict, item_freq)
     ranks.share(network)
     chosen = run_passes(args, trainer, item_freq, training, test, valid, run, reading)
-    run.board.videos(feature_dict, training.first, network)
+    run.board.videos(feature_dict, training, network)
     if before:
         publish(args, before, os.path.join(args.model_output_dir, f"model_pass_{chosen['pass']:05d}.tar.gz"))
 

@@ -7,7 +7,6 @@ A user vector u becomes [1, u_1, ..., u_31, 0] divided by its norm: item_vector.
 with a video's vector orders the videos as the softmax does. Prints a vector a line, `,` between the
 numbers, in input order; --output_path writes a file with the user ids instead.
 """
-import contextlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +17,14 @@ import utils
 import numpy as np
 
 
-def parse_args():
+def parse_args(argv=None):
     """The settings of this run, from the command line."""
     parser = utils.argument_parser(__doc__)
     infer.add_infer_arguments(parser, required=False)
     infer.add_output_path(parser)
     parser.add_argument("--export_dir", type=utils.folder_type, help="compute no vectors, but write the network up "
                         "to the user vector there for paddle.inference, with what docs/serve.py reads beside it")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if bool(args.infer_set_path) == bool(args.export_dir):
         parser.error("give one of --infer_set_path and --export_dir")
     if args.export_dir:
@@ -49,26 +48,27 @@ def export(folder, network, model, dictionary):
     from network_conf import UserTower
     made = os.path.join(folder, ".partial")
     shutil.rmtree(made, ignore_errors=True)  # of a run that was killed
-    os.makedirs(made)
     try:
-        UserTower(network).save(made, infer.fingerprints(model))
-        shutil.copy(dictionary, os.path.join(made, "feature_dict.pkl"))
-        others = [name for name in os.listdir(made) if name != "inputs.json"]
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(folder, "inputs.json"))
-        for name in [*others, "inputs.json"]:
-            os.replace(os.path.join(made, name), os.path.join(folder, name))
+        with utils.naming(folder):
+            os.makedirs(made)
+            UserTower(network).save(made, infer.fingerprints(model))
+            shutil.copy(dictionary, os.path.join(made, "feature_dict.pkl"))
+        moves = [(os.path.join(made, name), os.path.join(folder, name)) for name in os.listdir(made)]
+        for _, place in moves:
+            utils.remove_leftovers(place)
+        utils.replace_all([(*move, move[1]) for move in moves], absent=os.path.join(folder, "inputs.json"))
     finally:
-        shutil.rmtree(made)
+        shutil.rmtree(made, ignore_errors=True)
 
 
-def main():
+def main(argv=None):
     """Print or write the vector of each user of the log."""
-    args = parse_args()
+    args = parse_args(argv)
     model = told, parameters, _, feature_dict = infer.load_model(args)
     network = infer.start_network(args, told, parameters)
     if args.export_dir:
-        export(args.export_dir, network, model, args.feature_dict)
+        with utils.output_folder(args.export_dir, r"user_tower\..*|feature_dict\.pkl|inputs\.json"):
+            export(args.export_dir, network, model, args.feature_dict)
         return
 
     def vectors_of(log):

@@ -4,6 +4,7 @@ Files appear whole or not at all; the dictionary and the frequencies are plain p
 archives of plain arrays: none of them can run code. Imports no paddle.
 """
 import argparse
+import atexit
 import collections
 import contextlib
 import errno
@@ -16,9 +17,12 @@ import math
 import os
 import pickle
 import re
+import shutil
 import signal
+import stat
 import sys
 import tarfile
+import tempfile
 import time
 import warnings
 
@@ -78,6 +82,8 @@ FINGERPRINTS = "fingerprint.json"  # lies beside feature_dict.pkl and item_freq.
 FORMAT_VERSION = 1  # of a model's archive
 MAX_WIDTH = 4096  # of a layer
 SPARE_MEMORY = 1 << 28  # bytes that reading any file may take
+WORKING_DIRECTORY = "the working directory has been deleted, which may be the cause: change to one that exists"
+CAP_FOWNER = 1 << 3  # of Linux: may replace other users' files in a sticky folder, as root usually may
 
 
 # ---------------------------------------------------------------- errors and exit codes
@@ -85,9 +91,14 @@ class InputError(Exception):
     """Something that the user can mend: shown as one line on stderr, exit code 2."""
 
     def __init__(self, path, line, what, mend):
-        where = f"{path}:{line}" if line else str(path)
-        super().__init__(" ".join(f"{where}: {what}; {mend}".split()))
+        where = f"{path}:{line}: " if line else f"{path}: " if path is not None else ""
+        super().__init__(" ".join(f"{where}{what}; {mend}".split()))
         self._all = (path, line, what, mend)
+
+    def within(self, where):
+        """The same, with a word in front on where it happened."""
+        path, *rest = self._all
+        return InputError(where if path is None else f"{where}: {path}", *rest)
 
     def __reduce__(self):  # on its way from one process to another
         return InputError, self._all
@@ -135,37 +146,107 @@ class Progress(contextlib.AbstractContextManager):
             print(text, end="", file=sys.stderr, flush=True)
 
 
+def result_stream(stream):
+    """Text stream for results: UTF-8 whatever the locale is, and each write is complete or an OSError.
+
+    With PYTHONUNBUFFERED=1 sys.stdout writes to the file descriptor directly and ignores a short write, which is what
+    a disk that fills up causes. A buffered writer writes the rest, or raises. A stream that is no file is returned as
+    it is.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    if isinstance(stream.buffer, io.RawIOBase):
+        stream.flush()
+        buffer = io.BufferedWriter(stream.buffer)
+        # flushed after each line, as whoever sets PYTHONUNBUFFERED expects
+        return io.TextIOWrapper(buffer, encoding="utf-8", newline="\n", line_buffering=True)
+    stream.reconfigure(encoding="utf-8", newline="\n")
+    return stream
+
+
 def run_script(main):
     """Run a script's `main()` and leave with its exit code; what a user can mend becomes one line."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
-    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # results, whatever the locale says
+    sys.stdout = result_stream(sys.stdout)
     code, message = 2, None
     try:
         code = main() or 0
         sys.stdout.flush()
-    except InputError as error:
-        message = error
     except BrokenPipeError:  # `| head` went away: stop quietly
         code = 0
     except KeyboardInterrupt:
         code, message = 128 + signal.SIGINT, "interrupted"
-    except OSError as error:
-        message = f"{error.filename or 'output'}: {error.strerror}; {advice(error)}"
-    except ModuleNotFoundError as error:
-        message = f"{error}; pip install -r requirements.txt"
     except Exception as error:
-        if not isinstance(error, MemoryError) and "ResourceExhausted" not in str(error):  # paddle's word for it
+        message = user_error(error)
+        if message is None:
             raise
-        message = "out of memory; give a smaller --batch_size or a larger machine"
     if message:
-        note(message)
+        note(message if _working_directory_exists() else f"{message}; {WORKING_DIRECTORY}")
     try:
         sys.stdout.flush()
     except OSError:  # told already: keep the interpreter from trying again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
+
+
+def user_error(error):
+    """The `InputError` that an exception means to the user; None if it is a fault of the program."""
+    if isinstance(error, InputError):
+        return error
+    if "can't start new thread" in str(error) or getattr(error, "strerror", "") == os.strerror(errno.EAGAIN):
+        return InputError(None, None, "no further process or thread can be started", "raise the limit on processes "
+                          "(ulimit -u, or that of the container) or on memory, or give a smaller --threads")
+    if isinstance(error, OSError):
+        return InputError(error.filename or "output", None, error.strerror or said(error),
+                          advice(error))
+    if isinstance(error, ModuleNotFoundError):
+        return InputError(None, None, str(error), "pip install -r requirements.txt")
+    if isinstance(error, MemoryError) or "ResourceExhausted" in str(error):  # paddle's name for it
+        return InputError(None, None, "out of memory", "give a smaller --batch_size or a larger machine")
+    return None
+
+
+def _working_directory_exists():
+    """Whether relative paths can be found; the directory may have been deleted since it was entered."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+# ---------------------------------------------------------------- the home folder
+def ensure_home(*folders):
+    """Set HOME to a temporary folder, removed at exit, unless files can be written to these folders below HOME.
+
+    Libraries write there whatever they are used for. A service account or a container may have no home, a read-only
+    or a full one.
+
+    Parameters
+    ----------
+    *folders : str, relative to HOME; created if missing.
+
+    Raises
+    ------
+    InputError
+        If there is no temporary folder either.
+    """
+    home = os.path.expanduser("~")  # "~" if HOME is not set and the user is not in the password database
+    try:
+        if not os.path.isabs(home):
+            raise FileNotFoundError(home)
+        for folder in folders:
+            os.makedirs(os.path.join(home, folder), exist_ok=True)
+            with tempfile.TemporaryFile(dir=os.path.join(home, folder)) as probe:
+                probe.write(bytes(1 << 16))
+    except OSError as error:
+        try:
+            os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
+        except OSError:
+            reason = error.strerror or "not an absolute path"
+            raise InputError(f"HOME={home}", None, f"{reason}, and there is no temporary folder",
+                             "set TMPDIR or HOME to a folder that can be written") from error
+        atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
 
 def advice(error):
@@ -290,6 +371,13 @@ def add_max_bad_lines(parser):
                         help="leave out up to N malformed lines, each named on stderr, and go on (%(default)s)")
 
 
+def add_max_user_clicks(parser):
+    """The flag of the scripts that count clicks or learn them."""
+    parser.add_argument("--max_user_clicks", type=number_type(int, 1), metavar="N",
+                        help="only the last N clicks of a user count, over all lines of the user in their order; give "
+                        "data_processor.py and train.py the same (default: no limit)")
+
+
 def add_model_arguments(parser):
     """The flags of every script that opens a model."""
     parser.add_argument("--model_path", type=path_type, required=True, help="a model_pass_*.tar.gz of train.py")
@@ -317,38 +405,245 @@ def ordered_map(pool, work, items, ahead):
 
 
 # ---------------------------------------------------------------- files: whole or not at all
+_unfinished = set()  # temporary files of this process
+
+
 @contextlib.contextmanager
 def atomic_write(path):
-    """Binary file that appears at `path` whole or not at all (temporary file, fsync, rename).
+    """Binary file that appears at `path` whole or not at all: an `atomic_write_set` of one."""
+    with atomic_write_set([path]) as [stream]:
+        yield stream
 
-    A symbolic link is written through; what is no file (a pipe, say) is written to as it is. The
-    temporary file is `path`.PID.tmp; what a killed process has left of such is removed.
+
+@contextlib.contextmanager
+def atomic_write_set(paths, absent=None):
+    """Binary files that appear whole, and all together or not at all (temporary files, fsync, rename).
+
+    A symbolic link is written through; what is not a regular file (a pipe, say) is written to directly.
+    A file that is replaced passes on its permissions. The temporary files are PATH.PID.tmp; those that
+    a killed process has left are removed.
+
+    Parameters
+    ----------
+    paths : list of str, in the order in which the files are replaced.
+    absent : the one of the paths that must never lie beside other files than its own, see `replace_all`.
+
+    Yields
+    ------
+    list of binary streams, in the order of the paths.
     """
-    real = os.path.realpath(path)
-    folder = os.path.dirname(real)
-    if not os.path.isdir(folder):
-        raise InputError(path, None, "its folder does not exist", f"create it: mkdir -p {folder}")
-    if os.path.exists(real) and not os.path.isfile(real):
-        with open(real, "wb") as stream:
-            yield stream
-        return
+    real_paths = [os.path.realpath(path) for path in paths]
+    streams, moves = [], []
+    for path, real in zip(paths, real_paths):
+        if not os.path.isdir(os.path.dirname(real)):
+            raise InputError(path, None, "its folder does not exist", f"create it: mkdir -p {os.path.dirname(real)}")
+        remove_leftovers(real)
+    try:
+        with contextlib.ExitStack() as opened:
+            for path, real in zip(paths, real_paths):
+                if os.path.exists(real) and not os.path.isfile(real):
+                    with naming(path):
+                        streams.append(opened.enter_context(open(real, "wb")))
+                    continue
+                moves.append((f"{real}.{os.getpid()}.tmp", real, path))
+                streams.append(opened.enter_context(_temporary_file(*moves[-1])))
+            yield streams
+            for path, stream in zip(paths, streams):
+                with naming(path):
+                    stream.flush()
+                    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                        os.fsync(stream.fileno())
+        replace_all(moves, absent and os.path.realpath(absent))
+    finally:
+        for temporary, *_ in moves:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            _unfinished.discard(temporary)
+
+
+def _temporary_file(temporary, real, path):
+    """A new file for the content of `real`, with the permissions of the file there, if there is one."""
+    mode = stat.S_IMODE(os.stat(real).st_mode) if os.path.exists(real) else None
+    _unfinished.add(temporary)
+    with naming(path), contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # of a killed process with the same number: its permissions may be others
+    with naming(path):
+        raw = _NamedFile(temporary, path, 0o666 if mode is None else mode)
+    if mode is not None:
+        with contextlib.suppress(OSError):  # file systems without permissions
+            os.fchmod(raw.fileno(), mode)  # whatever the umask is
+    return io.BufferedWriter(raw)
+
+
+class _NamedFile(io.FileIO):
+    """A file for writing whose errors name the path that the user gave, not that of the temporary file."""
+
+    def __init__(self, temporary, path, mode):
+        super().__init__(temporary, "w", opener=lambda name, flags: os.open(name, flags, mode))
+        self._path = path
+
+    def write(self, data):
+        with naming(self._path):
+            return super().write(data)
+
+
+@contextlib.contextmanager
+def naming(path):
+    """An OSError within names this path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def replace_all(moves, absent=None):
+    """Rename temporary files to their places: all of them, or none if one of them cannot be.
+
+    Parameters
+    ----------
+    moves : list of (temporary file, its place, the path to name in an error), in this order.
+    absent : one of the places, of the file that tells what the others are. It is removed first, so that
+        a process that is killed on the way leaves it missing rather than beside files of another run.
+    """
+    earlier, replaced = {}, []
+    names = {real: path for _, real, path in moves}
+    try:
+        for _, real, path in moves if len(moves) > 1 else ():
+            if os.path.exists(real):
+                with naming(path):
+                    earlier[real] = _second_name(real)
+        if absent in earlier:
+            with naming(names[absent]):
+                os.unlink(absent)
+            replaced.append(absent)
+        for temporary, real, path in sorted(moves, key=lambda move: move[1] == absent):
+            with naming(path):
+                os.replace(temporary, real)
+            replaced.append(real)
+    except BaseException:
+        for real in dict.fromkeys(replaced):
+            with contextlib.suppress(OSError):
+                if real in earlier:
+                    os.replace(earlier[real], real)
+                else:
+                    os.unlink(real)
+        raise
+    finally:
+        for kept in earlier.values():
+            with contextlib.suppress(OSError):
+                os.unlink(kept)
+            _unfinished.discard(kept)
+
+
+def _second_name(real):
+    """Another name of a file, by which it can be put back; a copy where the file system has no hard links."""
+    kept = f"{real}.old.{os.getpid()}.tmp"
+    _unfinished.add(kept)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(kept)
+    try:
+        os.link(real, kept)
+    except OSError:
+        shutil.copy2(real, kept)
+    return kept
+
+
+def remove_leftovers(real):
+    """Remove the temporary files for this path that killed processes have left."""
     for left in glob.glob(glob.escape(real) + ".*.tmp"):
         pid = left.split(".")[-2]
         if pid.isdecimal() and os.path.exists("/proc/self") and not os.path.exists(f"/proc/{pid}"):
-            os.unlink(left)
-    temporary = f"{real}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, real)
-    except BaseException as error:
-        if isinstance(error, OSError):
-            error.filename = path  # which file it was that the disk had no place for
+            with contextlib.suppress(OSError):  # another user's
+                os.unlink(left)
+
+
+def exit_at_once(code):
+    """End this process from any of its threads, without leaving temporary files."""
+    for temporary in list(_unfinished):
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise
+    os._exit(code)
+
+
+# ---------------------------------------------------------------- folders for output
+@contextlib.contextmanager
+def output_folder(folder, replaced=None):
+    """Make a folder, with its parents, and keep other runs from writing there meanwhile.
+
+    The folder itself is locked (flock): nothing is left behind, the lock ends with the process, and
+    whoever only reads is not affected. What was made is removed if nothing has been written to it.
+
+    Parameters
+    ----------
+    folder : str.
+    replaced : regular expression, the names of earlier files that must be replaceable; None: none.
+
+    Raises
+    ------
+    InputError
+        If another run writes there, or if the folder or an earlier file there cannot be written.
+    """
+    missing = []
+    parent = os.path.abspath(folder)
+    while not os.path.isdir(parent) and os.path.dirname(parent) != parent:
+        missing.append(parent)
+        parent = os.path.dirname(parent)
+    with naming(folder):
+        os.makedirs(folder, exist_ok=True)
+    with _locked(folder):
+        try:
+            _check_writable(folder, replaced)
+            yield
+        finally:
+            for made in missing:
+                with contextlib.suppress(OSError):  # not empty
+                    os.rmdir(made)
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    try:
+        import fcntl
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):  # another system than Unix; a folder that may be written to but not listed
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise InputError(folder, None, "another run is writing there", "wait until it has ended, or give another "
+                         "folder") from error
+    except OSError as error:  # some network file systems
+        note(f"warning: {folder} cannot be locked ({error.strerror}): make sure that no other run writes there")
+    try:
+        yield
+    finally:
+        os.close(descriptor)  # and with it the lock
+
+
+def _check_writable(folder, replaced):
+    """Whether files can be made there, and those of these names replaced."""
+    with naming(folder):
+        tempfile.TemporaryFile(dir=folder).close()
+        found = os.stat(folder)
+    if not replaced or not found.st_mode & stat.S_ISVTX or _may_replace_all():
+        return
+    for entry in os.scandir(folder):
+        if re.fullmatch(replaced, entry.name) and os.geteuid() not in (found.st_uid, entry.stat().st_uid):
+            raise InputError(entry.path, None, f"{os.strerror(errno.EPERM)}: it belongs to another user, and its "
+                             "folder has the sticky bit", "remove it, or give another folder")
+
+
+def _may_replace_all():
+    """Whether this process may replace other users' files in a sticky folder."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            capabilities = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read(), re.MULTILINE)
+        return bool(int(capabilities[1], 16) & CAP_FOWNER)
+    except (OSError, TypeError):  # not Linux
+        return os.geteuid() == 0
 
 
 @contextlib.contextmanager

@@ -61,11 +61,13 @@ def videos(args):
     from item_vector import directions
     from reader import Reader
     _, parameters, _, feature_dict = infer.load_model(SimpleNamespace(**vars(args), model_path=args.model))
-    [log] = Reader(feature_dict).encode(args.log)
+    source = Reader(feature_dict)
+    [log] = source.encode(args.log)
+    source.count(log)
     vectors = directions(parameters["nce_w"][1:VIDEOS + 1])
     vectors = vectors - vectors.mean(0)
     flat = vectors @ np.linalg.svd(vectors, full_matrices=False)[2][:2].T
-    shown = log.categories(len(feature_dict[infer.ITEMS]))[1:VIDEOS + 1]
+    shown = source.categories(len(feature_dict[infer.ITEMS]))[1:VIDEOS + 1]
     largest = np.argsort(-np.bincount(shown), kind="stable")[:CATEGORIES]
     names = list(feature_dict["history_clicked_categories"])
 

@@ -6,27 +6,36 @@
 
 On AMD set MKL_DEBUG_CPU_TYPE=5 (and OMP_NUM_THREADS=1 where requests come together): a third more users a second.
 
-Reads lines of a log, prints `user-id tab video,video,...` (of ids without commas). Nothing of this project is imported.
+Reads lines of a log, prints `user-id tab video,video,...` (of ids without commas), one line for each request, in
+order. A malformed or empty request gets an empty list, and its error goes to stderr. Nothing of this project is
+imported.
 """
+import argparse
 import json
+import os
 import pickle
 import sys
+import warnings
 
-import faiss
 import numpy as np
-import paddle
-from paddle import inference
 
-COLUMNS = {"user_id": 0, "province": 1, "city": 2, "phone": 4}  # of a line of the log, as LOG_COLUMNS in utils.py
+COLUMNS = {"user_id": 0, "province": 1, "city": 2, "history": 3, "phone": 4}  # of the log, as LOG_COLUMNS in utils.py
+COLUMN_COUNT = max(COLUMNS.values()) + 1
 
 
 class UserTower:
     """User vectors for an engine from profiles and last clicks, as user_vector.py has them."""
 
     def __init__(self, folder):
+        warnings.filterwarnings("ignore", message="No ccache found")
+        import paddle
+        from paddle import inference
+        self.tensor = paddle.to_tensor
         with open(f"{folder}/inputs.json") as told, open(f"{folder}/feature_dict.pkl", "rb") as dictionary:
             self.told, self.ids = json.load(told), pickle.load(dictionary)
-        config = inference.Config(f"{folder}/user_tower.json", f"{folder}/user_tower.pdiparams")
+        program, parameters = f"{folder}/user_tower.json", f"{folder}/user_tower.pdiparams"
+        os.stat(parameters)  # without them paddle would compute with arbitrary values
+        config = inference.Config(program, parameters)
         config.disable_glog_info()
         self.predictor = inference.create_predictor(config)
 
@@ -38,7 +47,7 @@ class UserTower:
 
     def run(self, inputs):
         """User vectors, float32 [B, u], of what `inputs` gave."""
-        return self.predictor.run([paddle.to_tensor(each) for each in inputs])[0].numpy()
+        return self.predictor.run([self.tensor(each) for each in inputs])[0].numpy()
 
     def inputs(self, lines):
         """The five int64 arrays that inputs.json names, of B lines of a log."""
@@ -48,7 +57,8 @@ class UserTower:
         profile = [[self.ids[name].get(line[COLUMNS[name]], 0) for name in self.told["profile"]] for line in lines]
         windows = []  # of each user: [(video, category, [tag, ...]), ...], <unk> in front
         for line in lines:
-            infos = [] if line[3] in ("", "NULL") else [info.rsplit(":", 2) for info in line[3].split(";")]
+            history = line[COLUMNS["history"]]
+            infos = [] if history in ("", "NULL") else [info.rsplit(":", 2) for info in history.split(";")]
             clicks = [(video_of(video), category_of(category, 0), [tag_of(tag, 0) for tag in tags.split("_")])
                       for video, category, tags in infos if video_of(video)]
             windows.append([(0, 0, [0]), *clicks][-width:])
@@ -62,22 +72,73 @@ class UserTower:
         return [np.array(each, np.int64) for each in (profile, items, categories, tags, lengths)]
 
 
-def main():
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    folder = sys.argv[1]
+def columns(request):
+    """Columns, list of str, of a request: bytes of a line of a log. ValueError for a malformed one."""
+    line = request.decode("utf-8-sig").rstrip("\r\n").split("\t")
+    if len(line) != COLUMN_COUNT:
+        raise ValueError(f"{len(line)} columns instead of {COLUMN_COUNT}, with tabs between")
+    history = line[COLUMNS["history"]]
+    if not history:
+        raise ValueError("empty history; write NULL for a user without clicks")
+    if history != "NULL" and min(info.count(":") for info in history.split(";")) < 2:
+        raise ValueError("a video-info that is not video-id:category:tags")
+    return line
+
+
+def load(folder):
+    """The user tower, the video-ids [V] and the index of their vectors. ValueError if they do not belong together."""
+    import faiss
     tower, found = UserTower(folder), np.load(f"{folder}/videos.npz")
     with open(f"{folder}/videos.npz.json") as prints:
         if json.load(prints)["model"] != tower.told["model"]:
-            sys.exit(f"{folder}: user tower and videos.npz are of different models: export both again")
+            raise ValueError("user tower and videos.npz are of different models")
     names, videos = found["ids"], found["vectors"]
     index = faiss.IndexFlatIP(videos.shape[1])  # exact; for millions of videos: IndexHNSWFlat, efSearch 200
     index.add((videos / np.linalg.norm(videos, axis=1, keepdims=True)).astype(np.float32))
-    for text in sys.stdin:
-        line = text.rstrip("\r\n").split("\t")
-        _, [best] = index.search(tower([line]), min(30, len(names)))
-        print(line[0], ",".join(names[best]), sep="\t", flush=True)
+    return tower, names, index
+
+
+def serve(tower, names, index):
+    """Answer each line of standard input."""
+    for request in sys.stdin.buffer:
+        try:
+            line = columns(request)
+            _, [best] = index.search(tower([line]), min(30, len(names)))
+            print(line[0], ",".join(names[best]), sep="\t", flush=True)
+        except ValueError as error:
+            print(f"serve.py: {request[:80]!r}: {error}", file=sys.stderr, flush=True)
+            print(request.rstrip(b"\r\n").split(b"\t")[0].decode(errors="replace"), "", sep="\t", flush=True)
+
+
+def failed(message):
+    """Print a message; returns the exit code."""
+    print(f"serve.py: {message}", file=sys.stderr)
+    return 2
+
+
+def main():
+    """Returns the exit code: 2, after one line on stderr, if it cannot start or cannot write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", help="with the user tower, videos.npz and videos.npz.json")
+    folder = parser.parse_args().folder
+    try:
+        loaded = load(folder)
+    except ImportError as error:
+        return failed(f"{error}; pip install paddlepaddle numpy faiss-cpu")
+    except Exception as error:  # whatever paddle and numpy raise for files that are missing or damaged
+        reason = " ".join(str(error).split())[-200:]
+        return failed(f"{folder}: {type(error).__name__}: {reason}; export both as --help says")
+    # buffered, so that a line is complete or an error, with PYTHONUNBUFFERED=1 too
+    sys.stdout = open(1, "w", encoding="utf-8", newline="\n", closefd=False)  # noqa: SIM115
+    try:
+        serve(*loaded)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where the rest of the buffer goes
+        return 0 if isinstance(error, BrokenPipeError) else failed(f"output: {error.strerror}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

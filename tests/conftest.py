@@ -1,12 +1,21 @@
 """What the tests share: commands run as a user types them, small random logs, one pipeline trained on the sample."""
+import contextlib
+import filecmp
+import importlib
+import io
 import math
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import traceback
+import warnings
 from pathlib import Path
 
-from utils import FEATURES
+from utils import FEATURES, run_script
 
 import numpy as np
 import pytest
@@ -14,6 +23,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ("data_processor", "train", "infer", "user_vector", "item_vector", "infer_user")
 MODEL = "./output/model/model_pass_00000.tar.gz"
 COMMANDS = f"""
 cd data; tar -zxvf data.tar; cd ..
@@ -34,12 +44,93 @@ settings.register_profile("offline", deadline=None, derandomize=True, database=N
 settings.load_profile("offline")
 
 
-def run(command, cwd, **options):
-    """Run a shell command, `python` being the one that runs the tests; text in and out unless told otherwise."""
+def run(command, cwd, process=False, **options):
+    """Run a shell command, `python` being the one that runs the tests.
+
+    A command that is one of the scripts with its arguments, and nothing that needs a shell, an environment or a
+    process of its own, is called in this process: paddle is imported once, not once a command.
+
+    Parameters
+    ----------
+    command : str.    cwd : folder to run it in.
+    process : bool, run it in a process of its own in any case: for signals, and for what happens at exit.
+    options : as for `subprocess.run`; text in and out unless given otherwise.
+
+    Returns
+    -------
+    subprocess.CompletedProcess
+    """
+    words = plain_words(command)
+    if not process and not options and words and words[0] == "python":
+        script = Path(cwd, words[1]) if len(words) > 1 else None
+        if script and script.stem in SCRIPTS and same_code(script.parent):
+            return call_script(script.stem, words[1:], cwd)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     options = {"capture_output": True, "encoding": "utf-8", **options}
     return subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=cwd,
                           env={**os.environ, "PATH": path, **options.pop("env", {})}, **options)
+
+
+def plain_words(command):
+    """Words of a command that needs no shell; None if it does."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words = list(lexer)
+    if any(set(word) <= set("();<>|&") or set(word) & set("$`*?~") for word in words) or "\n" in command:
+        return None
+    return words
+
+
+def same_code(folder):
+    """Whether a folder holds the scripts of this checkout, unchanged."""
+    return folder.resolve() == ROOT or all(
+        (folder / script.name).is_file() and filecmp.cmp(script, folder / script.name) for script in ROOT.glob("*.py"))
+
+
+@contextlib.contextmanager
+def fresh_names():
+    """paddle numbers the state of its optimisers: within this from 0, as in a process of its own."""
+    import paddle
+    with paddle.utils.unique_name.guard():
+        yield
+
+
+def call_script(name, argv, cwd):
+    """What running a script in a process of its own would give, by a call of its `main`."""
+    module = importlib.import_module(name)
+    streams = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2)]  # noqa: SIM115 - closed below
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = os.getcwd(), sys.argv, sys.stdin, sys.stdout, sys.stderr
+    code = 0
+    try:
+        os.chdir(cwd)
+        sys.argv, (sys.stdout, sys.stderr) = argv, streams
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - nothing is typed
+        try:
+            with fresh_names():
+                run_script(lambda: module.main(argv[1:]))
+        except SystemExit as end:
+            code = end.code or 0
+            if isinstance(code, str):
+                print(code, file=sys.stderr)
+                code = 1
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdin.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os.chdir(before[0])
+        sys.argv, sys.stdin, sys.stdout, sys.stderr = before[1:]
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    texts = []
+    for stream in streams:
+        stream.seek(0)
+        texts.append(stream.read())
+        stream.close()
+    return subprocess.CompletedProcess(argv, code, *texts)
 
 
 def run_ok(command, cwd, **options):
@@ -47,6 +138,21 @@ def run_ok(command, cwd, **options):
     result = run(command, cwd, **options)
     assert result.returncode == 0, (command, result.stderr[-2000:])
     return result.stdout
+
+
+def output_of(main, *flags):
+    """What a script prints, run in this process; warnings of numpy, which a user would see, are errors."""
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings(), fresh_names():
+            warnings.simplefilter("error", RuntimeWarning)
+            main([*map(str, flags)])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    printed.flush()
+    return printed.buffer.getvalue().decode()
 
 
 def checkout(folder):
@@ -142,6 +248,17 @@ INFOS = st.builds("{}:{}:{}".format, st.sampled_from(["v1", "v2", "v3", "v4", "v
                   st.lists(st.sampled_from(["s", "t", "q", "NULL", ""]), min_size=1, max_size=4).map("_".join))
 LINES = st.tuples(st.sampled_from(["u1", "u2", "u9", "NULL", ""]), st.sampled_from(["p1", "p9", "NULL"]),
                   st.sampled_from(["c1", "c2", ""]), st.lists(INFOS, max_size=12), st.sampled_from(["m1", "北京"]))
+
+
+def last_clicks(lines, limit):
+    """Lines drawn from LINES with the last `limit` clicks of each user; one without an id has a line."""
+    left, found = {}, []
+    for number, (user, province, city, infos, phone) in list(enumerate(lines))[::-1]:
+        who = number if user in ("", "NULL") else user
+        kept = infos[max(0, len(infos) - left.get(who, limit)):]
+        left[who] = left.get(who, limit) - len(kept)
+        found.append((user, province, city, kept, phone))
+    return found[::-1]
 
 
 def log_text(lines):

@@ -10,7 +10,7 @@ from collections import Counter
 from unittest import mock
 
 import data_processor
-from conftest import FEATURES, LINES, ROOT, log_text, run, run_ok
+from conftest import FEATURES, LINES, ROOT, last_clicks, log_text, run, run_ok
 from data_processor import count_log
 from utils import InputError, dictionary_fingerprint
 
@@ -285,6 +285,145 @@ def test_several_processes_count_alike(tmp_path):
     assert [line.split(" is not ")[0].split(" instead")[0] for line in left.splitlines()[:2]] == [
         "data_processor.py: left out: bad.txt:91: video-info 'v1:a'",
         "data_processor.py: left out: bad.txt:152: 2 columns"]
+
+
+# ---------------------------------------------------------------- what one user adds
+@given(lines=st.lists(LINES, max_size=10), limit=st.integers(1, 15), parts=st.integers(1, 4))
+@example([("u1", "p1", "", ["v1:a:s", "v2:a:s"], ""), ("u1", "p1", "", ["v3:b:t"], ""),
+          ("", "", "", ["v1:a:s"] * 3, ""), ("", "", "", ["v2:a:s"] * 3, "")], 2, 2)
+def test_the_last_clicks_of_each_user(tmp_path_factory, lines, limit, parts):
+    """Over all lines of a user, in the order of the log; the same in one process, and in shares that are merged."""
+    path = tmp_path_factory.mktemp("log") / "log.txt"
+    path.write_text(log_text(last_clicks(lines, limit)), encoding="utf-8")
+    _, expected = count_log(str(path))
+    path.write_text(log_text(lines), encoding="utf-8")
+    counted, counts = count_log(str(path), max_user_clicks=limit)
+    assert counted.lines == len(lines)
+    assert {name: +values for name, values in counts.items()} == {name: +values for name, values in expected.items()}
+    assert sum(counted.left_out.values()) == sum(len(line[3]) for line in lines) - counted.clicks
+    merged = data_processor.Counts(limit)
+    for share in data_processor.shares_of([str(path)], parts):
+        merged.merge(data_processor.count_share(share, limit))
+    assert vars(data_processor.over_lines(merged, [str(path)])) == vars(counted)
+
+
+LIMITED = "u1\tp1\t\tv1:a:s;v2:a:s;v3:a:s\t\nu2\tp2\t\tv1:a:s\t\nu1\tp2\t\tv4:b:t\t\n"
+
+
+@pytest.mark.parametrize("flags, expected", [
+    ("", "all\tv1:2,v2:1,v3:1,v4:1\n"), ("--max_user_clicks=3", "all\tv1:1,v2:1,v3:1,v4:1\n"),
+    ("--max_user_clicks=2", "all\tv1:1,v3:1,v4:1\n"),
+    ("--max_user_clicks=2 --hottest_by=province", "p1\tv3:1\np2\tv1:1,v4:1\n"),
+])
+def test_limited_users_by_hand(tmp_path, flags, expected):
+    """u1 has clicks on v1, v2, v3 on one line and on v4 on the next one."""
+    (tmp_path / "log.txt").write_text(LIMITED, encoding="utf-8")
+    result = run(f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=out --feat_appear_limit=1 "
+                 f"--hottest=9 {flags}", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "hottest.tsv").read_text() == expected
+    left_out = {"": "", "--max_user_clicks=3": "1 of 5"}.get(flags, "2 of 5")
+    assert (f"{left_out} clicks left out" in result.stderr) == bool(left_out)
+
+
+def counts_file(path, text, limit):
+    """counts.pkl of a part of a log, as --counts_only writes it."""
+    path.mkdir()
+    (path / "log.txt").write_text(text, encoding="utf-8")
+    limit = f"--max_user_clicks={limit}" if limit else ""
+    run_ok(f"python {ROOT}/data_processor.py --train_set_path=log.txt --counts_only --output_dir=. {limit}", path)
+    return str(path / "counts.pkl")
+
+
+def test_limited_parts_are_merged_or_refused(tmp_path):
+    """The same as the whole log where no user needs to be limited over parts; otherwise one line that says why."""
+    first, *others = LIMITED.splitlines(True)
+    parts = [counts_file(tmp_path / "one", first, 3), counts_file(tmp_path / "two", others[0], 3)]
+    (tmp_path / "both.txt").write_text(first + others[0], encoding="utf-8")
+    whole, _ = count_log(str(tmp_path / "both.txt"), max_user_clicks=3)
+    merged, _ = data_processor.merged_counts(parts)
+    assert (merged.infos, merged.profile, merged.max_user_clicks) == (whole.infos, whole.profile, 3)
+    last = counts_file(tmp_path / "three", others[1], 3)
+    with pytest.raises(InputError, match="user 'u1' has clicks in several parts, together more than --max_user"):
+        data_processor.merged_counts([*parts, last])
+    other = counts_file(tmp_path / "four", others[1], None)
+    with pytest.raises(InputError, match="counted with --max_user_clicks=None, parts before it with 3"):
+        data_processor.merged_counts([*parts, other])
+    refused = run(f"python {ROOT}/data_processor.py --merge_counts {parts[0]} --output_dir=. --max_user_clicks=3",
+                  tmp_path)
+    assert refused.returncode == 2 and "--max_user_clicks goes with the runs that read the log" in refused.stderr
+
+
+def test_a_pipe_is_limited_where_one_reading_does(tmp_path):
+    command = f"python {ROOT}/data_processor.py --train_set_path=- --output_dir=out --feat_appear_limit=1"
+    run_ok(f"printf 'u1\\t\\t\\tv1:a:s;v2:a:s;v1:a:s\\t\\n' | {command} --max_user_clicks=2", tmp_path)
+    assert pickle.loads((tmp_path / "out" / "item_freq.pkl").read_bytes()) == [0, 0.5, 0.5]
+    (tmp_path / "log.txt").write_text(LIMITED, encoding="utf-8")
+    result = run(f"cat log.txt | {command} --max_user_clicks=3", tmp_path)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "user 'u1' fills several lines, with more clicks than --max_user_clicks=3" in result.stderr
+
+
+def test_a_malformed_click_that_does_not_count_is_named(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_text("u1\t\t\tv1:a:s\t\nu1\t\t\tv1:a;v2:a:s;v3:a:s\t\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"log\.txt:2: video-info 'v1:a' is not"):
+        count_log(str(path), max_user_clicks=2)
+    counted, _ = count_log(str(path), bad_lines=data_processor.BadLines(1), max_user_clicks=2)
+    assert counted.infos == {"v1:a:s": 1}
+
+
+# ---------------------------------------------------------------- what deserves a warning
+def crowd(users, bot_clicks):
+    """A log of `users` users of two clicks each, and BOT."""
+    lines = [f"u{user}\t\t\tv1:a:s;v2:a:s\t\n" for user in range(users)]
+    return "".join(lines) + "BOT\t\t\t" + ";".join(["v3:b:t"] * bot_clicks) + "\t\n"
+
+
+def warnings_of(folder, capsys, text, limit=1, catalogue=(), **options):
+    """What data_processor.py warns of, in this process."""
+    (folder / "log.txt").write_text(text, encoding="utf-8")
+    counted, counts = count_log(str(folder / "log.txt"), **options)
+    data_processor.warn_of_odd_counts("log.txt", counted, counts["history_clicked_items"], limit)
+    data_processor.warn_of_colons("log.txt", [*counted.infos, *catalogue])
+    return [line.partition(": warning: ")[2] for line in capsys.readouterr().err.splitlines()]
+
+
+def test_heavy_users_are_named(tmp_path, capsys):
+    """More than 5% of all clicks, in logs of at least 50 users; nobody is one of many without an id."""
+    [line] = warnings_of(tmp_path, capsys, crowd(99, 12))
+    assert line.startswith("log.txt: user 'BOT' has 6% of all clicks, 6 times the mean of the 100 users")
+    assert "--max_user_clicks=N" in line
+    assert warnings_of(tmp_path, capsys, crowd(99, 10)) == []
+    assert len(warnings_of(tmp_path, capsys, crowd(49, 90))) == 1
+    assert warnings_of(tmp_path, capsys, crowd(48, 90)) == []
+    assert warnings_of(tmp_path, capsys, crowd(99, 90), max_user_clicks=9) == []
+    assert warnings_of(tmp_path, capsys, crowd(99, 90).replace("BOT", "NULL")) == []
+
+
+def test_limits_that_exclude_each_other(tmp_path, capsys):
+    [line] = warnings_of(tmp_path, capsys, LIMITED, 3, max_user_clicks=2)
+    assert line.startswith("no user-id is in the dictionary: --max_user_clicks=2 ")
+    assert warnings_of(tmp_path, capsys, LIMITED, 3, max_user_clicks=3) == []
+
+
+def test_clicks_without_a_video_are_counted(tmp_path, capsys):
+    [line] = warnings_of(tmp_path, capsys, "u\t\t\t:a:s;NULL:a:s;:a:s;v1:a:s\t\n")
+    assert line.startswith("log.txt: 3 clicks have no video-id")
+
+
+@pytest.mark.parametrize("infos, catalogue, warned", [
+    (["v1:Music:rock", "v1:How-to: DIY:lo:fi"], [], "1 video-ids are followed by different numbers of colons, as in "
+     "'v1:Music:rock' and 'v1:How-to: DIY:lo:fi'"),
+    (["v1:Music:rock"], ["v1:How-to: DIY:rock"], "1 video-ids"),
+    (["v2:a:b:c", "v1:a:b", "v2:a:b", "v1:a:b:c:d", "v1:x:y"], [], "2 video-ids are followed by different numbers of "
+     "colons, as in 'v1:a:b' and 'v1:a:b:c:d'"),
+    (["show:live:1:a:s", "show:live:2:b:t", "v1:a:s", "v1:b:t", ":a:s", "::a:s"], [], None),
+])
+def test_colons_within_values_are_told(tmp_path, capsys, infos, catalogue, warned):
+    lines = warnings_of(tmp_path, capsys, f"u\t\t\t{';'.join(infos)}\t\n", catalogue=catalogue)
+    found = [line for line in lines if "colons" in line]
+    assert len(found) == bool(warned) and (not warned or found[0].startswith(f"log.txt: {warned}"))
 
 
 # ---------------------------------------------------------------- the command line that all scripts share

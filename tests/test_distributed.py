@@ -2,11 +2,14 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import train
 from conftest import run, run_ok, train_command
 
 import pytest
@@ -73,7 +76,7 @@ def test_a_rank_that_dies_takes_the_job_down(small):
     os.kill(second_rank("dying"), signal.SIGKILL)
     out, errors = ended(process)
     assert process.returncode != 0
-    assert "rank 1 status failed" in errors or "another rank is gone" in out
+    assert "rank 1 status failed" in errors or "rank 1 is gone" in out
     output = small / "output" / "dying"
     assert not list(output.glob("*.tmp"))
     passes = len(checkpoint_of(output)[0]["rows"])
@@ -139,3 +142,105 @@ def test_ranks_that_cannot_work_together(small, flags, what):
     log = (small / "output" / "apart.log" / "workerlog.0").read_text()
     assert result.returncode != 0 and what in log and "Traceback" not in log
     assert not list((small / "output").glob("apart/model*"))
+
+
+# ---------------------------------------------------------------- two hosts: no launcher ends a rank that waits
+HOST = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+import train, utils
+rank = int(os.environ["PADDLE_TRAINER_ID"])
+{patch}
+sys.argv = ["train.py", *{arguments!r}]
+utils.run_script(train.main)
+"""
+
+
+def hosts(folder, patch, flags=""):
+    """[(exit code, stdout, stderr)] of two ranks that nobody watches, `patch` being run in both before train.py."""
+    with contextlib.ExitStack() as sockets:
+        found = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        master, *ends = [f"127.0.0.1:{each.getsockname()[1]}" for each in found]
+    arguments = train_command("output/hosts", f"--threads=1 --device=cpu --no-rules {flags}").split()[2:]
+    code = HOST.format(root=str(folder), patch=patch, arguments=arguments)
+    processes = [subprocess.Popen(
+        [sys.executable, "-c", code], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PADDLE_MASTER": master, "PADDLE_TRAINERS_NUM": "2", "PADDLE_TRAINER_ID": str(rank),
+             "PADDLE_TRAINER_ENDPOINTS": ",".join(ends), "PADDLE_CURRENT_ENDPOINT": end,
+             "PADDLE_DISTRI_BACKEND": "gloo"}) for rank, end in enumerate(ends)]
+    try:
+        return [(*process.communicate(timeout=60), process.returncode) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def last_lines(ended):
+    """The last line of each, if no other tells of a failure."""
+    lines = [errors.splitlines() for _, errors, _ in ended]
+    assert all(sum(line.startswith("train.py: rank ") for line in each) == 1 for each in lines), lines
+    assert not any("Traceback" in errors for _, errors, _ in ended)
+    return [each[-1] for each in lines]
+
+
+IN_READING = """
+def encode_logs(args, feature_dict, read=train.encode_logs):
+    if rank == {rank}:
+        {what}
+    time.sleep(1000)
+train.encode_logs = encode_logs
+"""
+IN_A_STEP = """
+def step(self, *batch, take=train.Trainer.step):
+    step.taken = getattr(step, "taken", 0) + 1
+    if rank == {rank} and step.taken == 3:
+        {what}
+    return take(self, *batch)
+train.Trainer.step = step
+"""
+
+
+@pytest.mark.parametrize("patch, line", [
+    (IN_READING.format(rank=1, what="args.train_set_path = ['nowhere']; return read(args, feature_dict)"),
+     "rank 1: nowhere: No such file or directory; give the path of a file"),
+    (IN_READING.format(rank=0, what="os.kill(os.getpid(), 9)"), "rank 0 is gone: killed, or crashed; see its log"),
+    (IN_A_STEP.format(rank=0, what="raise OSError(5, 'Input/output error', 'log.txt')"),
+     "rank 0: log.txt: Input/output error; check the path"),
+    ("if rank: train.parse_args = lambda: sys.exit(2)", "rank 1: SystemExit: 2; see its log"),
+], ids=["a log is missing", "killed while reading", "in a step of rank 0", "on the command line"])
+def test_a_rank_that_fails_ends_the_others(small, patch, line):
+    """While they read, and while they wait for it in a collective: within seconds, each with one line."""
+    started = time.monotonic()
+    ended = hosts(small, patch)
+    assert time.monotonic() - started < 40
+    failing = int(line[5])
+    assert line in last_lines([ended[1 - failing]])[0] and ended[1 - failing][2] == 2
+    if "killed" not in line and "SystemExit" not in line:
+        assert line in last_lines([ended[failing]])[0] and ended[failing][2] == 2
+    assert not list((small / "output").glob("hosts/*"))
+
+
+def test_a_rank_may_take_its_time(monkeypatch):
+    """Gloo waits for 30 seconds; before a collective each rank waits for the others without a limit."""
+    monkeypatch.setattr(train, "WORLD", 3)
+    ranks = []
+    for rank in range(3):
+        monkeypatch.setenv("PADDLE_TRAINER_ID", str(rank))
+        ranks.append(train.Ranks())
+    for rank in (1, 2):
+        for one, (other, link) in zip((0, rank), zip((rank, 0), socket.socketpair())):
+            ranks[one]._attach(other, link, link.makefile("rb"))
+    begun = []
+    with ThreadPoolExecutor(3) as pool:
+        for round_ in range(3):
+            late = round_  # each once
+            calls = [pool.submit(ranks[rank]._call, begun.append, rank) for rank in range(3) if rank != late]
+            time.sleep(0.1)
+            assert begun == []
+            calls.append(pool.submit(ranks[late]._call, begun.append, late))
+            for call in calls:
+                call.result(10)
+            assert sorted(begun) == [0, 1, 2]
+            begun.clear()
+    for rank in ranks:
+        rank.__exit__(None, None, None)

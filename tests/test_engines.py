@@ -142,6 +142,37 @@ def test_check(folder, suffix):
     assert infer.read_vectors(str(folder / f"videos.{suffix}"))[0] == [f"V{video}" for video in range(VIDEOS)]
 
 
+def test_videos_that_are_left_out(folder, wanted):
+    """An index of the filtered file gives the filtered lists of infer.py; the vectors are those of the whole file."""
+    command = f"{sys.executable} {ROOT}/item_vector.py {MODEL} --output_path=few.npz"
+    whole = np.load(folder / "videos.npz")
+    weights = whole["vectors"][:, 1:-1]
+    longest = np.argsort(-(weights ** 2).sum(1))[:20]  # one of them has the largest norm
+    denied = {f"V{video}" for video in longest} | {ids[0] for ids in wanted}
+    allowed = {f"V{video}" for video in range(0, VIDEOS, 2)}
+    (folder / "denied").write_text("".join(f"{video}\n" for video in sorted(denied)))
+    (folder / "allowed").write_text("".join(f"{video}\n" for video in sorted(allowed)))
+    for flags, kept in (("--deny_items=denied", lambda video: video not in denied),
+                        ("--allow_items=allowed --deny_items=denied",
+                         lambda video: video in allowed and video not in denied)):
+        out = run_ok(f"{command} {flags} --check=users.npz", folder)
+        assert out == f"{USERS} users: 100.00% of the model's top 30 found by cosine, 100.00% at their places\n"
+        few, rows = np.load(folder / "few.npz"), [row for row, video in enumerate(whole["ids"]) if kept(video)]
+        assert few["ids"].tolist() == whole["ids"][rows].tolist()
+        np.testing.assert_array_equal(few["vectors"], whole["vectors"][rows])
+        videos = few["vectors"] / np.linalg.norm(few["vectors"], axis=1, keepdims=True)
+        cosines = np.load(folder / "users.npz")["vectors"] @ videos.T
+        found = few["ids"][np.argsort(-cosines, axis=1)[:, :TOP]].tolist()
+    command = f"{sys.executable} {ROOT}/infer.py --infer_set_path=log.txt {MODEL} --top_n={TOP} {flags}"
+    assert found == [[video for video, _ in pairs] for _, pairs in lists_of(run_ok(command, folder))]
+
+
+def test_printed_vectors_are_of_all_videos(folder):
+    """They have no ids: a filter would shift them."""
+    refused = run(f"{sys.executable} {ROOT}/item_vector.py {MODEL} --deny_items=denied", folder)
+    assert refused.returncode == 2 and "--allow_items and --deny_items need --output_path" in refused.stderr
+
+
 def test_check_of_users_of_another_model(folder):
     """As the .json beside them says; a file is not compared with itself."""
     ids, vectors = infer.read_vectors(str(folder / "users.npz"))

@@ -1,12 +1,14 @@
 """What may be recommended, the weight of popularity, similar and hottest videos, mining that is stopped."""
 import json
+import re
 import shutil
+from argparse import Namespace
 from collections import Counter
 
 import infer
 import item_vector
 from conftest import clicked, lists_of, run, run_ok
-from utils import ITEMS, load_feature_dict, read_archive
+from utils import ITEMS, InputError, load_feature_dict, read_archive
 
 import numpy as np
 import pytest
@@ -59,6 +61,40 @@ def test_allow_and_deny(small):
     assert sorted(video for video, _ in pairs) == ["V0", "V6"]
 
 
+UNKNOWN_IDS = "are not known to the model, such as"
+
+
+@pytest.mark.parametrize("allow, deny, what", [
+    (None, ['"V1"\n"V2"\n'], f"deny0: 2 of its 2 videos {UNKNOWN_IDS} '\"V1\"'; write ids as in the log, one a line"),
+    (None, ["V1\n", "v2\n"], f"deny1: 1 of its 1 videos {UNKNOWN_IDS} 'v2'"),
+    (["V1,x\n"], None, f"allow0: 1 of its 1 videos {UNKNOWN_IDS} 'V1,x'"),
+    (["<unk>\n"], None, f"allow0: 1 of its 1 videos {UNKNOWN_IDS} '<unk>'"),
+    ([""], None, "leaves no video to recommend"),
+    (["V1\n"], ["V2\nV1\n"], "leaves no video to recommend"),
+    (None, ["V1\n gone\nV2\n"], {"V0", "V3"}),
+    (None, [""], {"V0", "V1", "V2", "V3"}),
+    (["V1\nV3\n", "V2\n"], ["V3\n"], {"V1", "V2"}),
+])
+def test_files_of_videos(tmp_path, capsys, allow, deny, what):
+    """None known is an error in a file of either kind, some unknown a warning; nothing to deny is neither."""
+    paths = {}
+    for name, texts in (("allow", allow), ("deny", deny)):
+        for number, text in enumerate(texts or []):
+            (tmp_path / f"{name}{number}").write_text(text)
+        paths[f"{name}_items"] = texts and [str(tmp_path / f"{name}{number}") for number in range(len(texts))]
+    names = ["<unk>", "V0", "V1", "V2", "V3"]
+    dictionary = {ITEMS: {name: id_ for id_, name in enumerate(names)}}
+    if isinstance(what, str):
+        with pytest.raises(InputError, match=re.escape(what)):
+            infer.allowed_videos(Namespace(**paths), dictionary)
+        return
+    allowed = infer.allowed_videos(Namespace(**paths), dictionary)
+    assert {name for name, kept in zip(names, allowed) if kept} == what
+    warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warned) == ("gone" in str(deny)) and all(f"1 of its 3 videos {UNKNOWN_IDS} ' gone'" in line
+                                                        for line in warned)
+
+
 def test_popularity_scales_the_bias(small):
     """In lists and in exported vectors alike, which stay in one order; the users' vectors do not change."""
     _, arrays = read_archive(str(small / "output/model/model_pass_00001.tar.gz"), "")
@@ -97,6 +133,16 @@ def test_similar_videos(small):
         assert [video for video, _ in pairs] == [names[1 + id_] for id_ in best]
         np.testing.assert_allclose([cosine for _, cosine in pairs], row[best], rtol=1e-4, atol=1e-6)
     assert run(f"python item_vector.py {MODEL} --similar=7 --output_path=x.npz", small).returncode == 2
+
+
+def test_similar_videos_that_may_be_recommended():
+    """Each video has a line, what is left out stands in none."""
+    weights = np.float32([[9, 9], [0, 0], [1, 0], [2, 0], [1, 1]])
+    names, allowed = ["<unk>", "a", "b", "c", "d"], np.array([False, False, True, False, True])
+    text = "".join(item_vector.similar_lists(weights, 3, names, allowed))
+    assert lists_of(text) == [("a", [("b", 0), ("d", 0)]), ("b", [("d", pytest.approx(0.5 ** 0.5, abs=1e-6))]),
+                              ("c", [("b", 1), ("d", pytest.approx(0.5 ** 0.5, abs=1e-6))]),
+                              ("d", [("b", pytest.approx(0.5 ** 0.5, abs=1e-6))])]
 
 
 def test_similar_to_nothing():

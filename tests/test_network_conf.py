@@ -40,8 +40,8 @@ LINES = [("u1", "p1", "c1", ["v1:a:s_t", "v2:b:t", "v1:a:s_t", "v3:z:q_s_t", "v4
          ("u9", "p9", "c2", ["v4:NULL:NULL", "new:a:s", "v2:b:t"], "m9"),
          ("u2", "p1", "", [], "m1"),
          ("u2", "p1", "c1", ["v3:a:s_t_t"], "m1")]
-# attributes of <unk>, v1 to v4, as first video-infos have them: tags s 1, t 2 (of three), categories a 3 + 1, b 3 + 2
-ATTRIBUTES = [[], [1, 2, 4], [2, 5], [1, 2], [1, 4]]
+# attributes of <unk>, v1 to v4: tags s 1, t 2 (of three), categories a 3 + 1, b 3 + 2; v3:a:s_t_t is the first by text
+ATTRIBUTES = [[], [1, 2, 4], [2, 5], [1, 2, 2, 4], [1, 4]]
 CUTS = [reader.sliding_windows, reader.sequence_stretches]
 
 
@@ -180,10 +180,39 @@ def test_parameters(log):
     assert DNNmodel(CONFIG, is_infer=True).named().keys() == shapes_of(CONFIG).keys() - {"nce_w", "nce_b"}
 
 
-def test_content_of_a_log(log):
-    """Tags and category of each video's first video-info, by hand; what the dictionary does not know says nothing."""
-    ids, offsets = log.content(len(SMALL_DICT[ITEMS]), len(SMALL_DICT[TAGS]))
+def test_content_of_a_log(tmp_path):
+    """Tags and category of each video, by hand; what the dictionary does not know says nothing."""
+    (tmp_path / "log.txt").write_text(log_text(LINES), encoding="utf-8")
+    source = Reader(SMALL_DICT)
+    [log] = source.encode(str(tmp_path / "log.txt"))
+    source.count(log)
+    ids, offsets = source.content(len(SMALL_DICT[ITEMS]), len(SMALL_DICT[TAGS]))
     assert [ids[start:end].tolist() for start, end in zip(offsets, offsets[1:])] == ATTRIBUTES
+
+
+def test_videos_without_tags_and_category(log):
+    """Their vectors are their own rows; a step with such alone leaves state that one with others goes on from."""
+    nothing = reader.Content(np.zeros(0, np.int64), np.zeros(len(FREQ) + 1, np.int64))
+    stretches, rng = reader.sequence_stretches(log.lengths, 4), np.random.default_rng(0)
+    network = random_network(BEST)
+    everything, network.attributes = network.attributes, nothing
+    own, table = network.arrays(), f"_proj_{ITEMS}"
+    rows = network.look_up({table: np.array([0, 2, 4])})[table].numpy()
+    np.testing.assert_array_equal(rows, own[table][[0, 2, 4]])
+    np.testing.assert_array_equal(network.folded()[table], own[table])
+    with paddle.utils.unique_name.guard():  # an optimiser's state is named as in a process of its own
+        trainer = trainer_of(network, 2, loss="ranking_nce")
+        trainer.step(*trainer.prepare(log, stretches, rng))
+    arrays, rate = trainer.state()
+    arrays = {name: np.array(value) for name, value in arrays.items()}  # as a checkpoint has them
+    np.testing.assert_array_equal(arrays["content"], own["content"])
+    with paddle.utils.unique_name.guard():
+        resumed = trainer_of(random_network(BEST), 2, loss="ranking_nce")
+        resumed.restore(arrays, rate)
+        resumed.network.attributes = everything
+        resumed.step(*resumed.prepare(log, stretches, rng))
+    changed = (resumed.network.arrays()["content"] != own["content"]).any(1)
+    assert changed.nonzero()[0].tolist() == [1, 2, 4, 5]
 
 
 def test_a_model_is_written_folded(log, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from unittest import mock
 import data_processor
 import reader
 import utils
-from conftest import INFOS, LINES, SMALL_DICT, feature_dict_of, log_text
+from conftest import INFOS, LINES, SMALL_DICT, feature_dict_of, last_clicks, log_text
 from reader import BadLines, Reader
 from utils import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, InputError
 
@@ -205,6 +205,85 @@ def test_every_distinct_video_info_is_decoded_once(write, monkeypatch):
     for _ in range(2):
         list(source.encode(path, block_lines=1))
     assert sorted(calls) == ["new:a:s", "v1:a:s", "v1:a:t"]
+
+
+# ---------------------------------------------------------------- video-infos that differ
+def cut_of(window_size=3):
+    return functools.partial(reader.sliding_windows, window_size=window_size)
+
+
+def known_of(training):
+    """{video: (category, [tags])} of the videos of SMALL_DICT of which something is known, by their names."""
+    tags = len(SMALL_DICT[TAGS])
+    names = [*SMALL_DICT[TAGS], *SMALL_DICT[CATEGORIES]]
+    content, found = training.content(len(SMALL_DICT[ITEMS]), tags), {}
+    for video, start, end in zip(SMALL_DICT[ITEMS], content.offsets, content.offsets[1:]):
+        ids = content.ids[start:end]
+        if len(ids):
+            categories = [names[id_] for id_ in ids if id_ >= tags]
+            found[video] = (categories[0] if categories else None, [names[id_] for id_ in ids if id_ < tags])
+    return found
+
+
+@pytest.mark.parametrize("clicks, catalogue, earlier, expected", [
+    # one NULL before or after changes nothing, and many of them do not either
+    (["v1:NULL:NULL", "v1:a:s"], [], [], ("a", ["s"])),
+    (["v1:NULL:NULL"] * 9 + ["v1:a:s"], [], [], ("a", ["s"])),
+    # the most clicked one; of equal ones the first by text
+    (["v1:a:s", "v1:b:t", "v1:b:t"], [], [], ("b", ["t"])),
+    (["v1:b:s", "v1:a:t"], [], [], ("a", ["t"])),
+    # a category may be known by one video-info and tags by another
+    (["v1:NULL:t", "v1:NULL:t", "v1:b:NULL"], [], [], ("b", ["t"])),
+    (["v1:a:NULL", "v1:a:NULL", "v1:b:t"], [], [], ("a", ["t"])),
+    # what the dictionary does not have is unknown
+    (["v1:z:q", "v1:z:q", "v1:a:s_q"], [], [], ("a", ["s"])),
+    # the catalogue before all clicks, as far as it says something
+    (["v1:a:s"] * 3, ["v1:b:t"], [], ("b", ["t"])),
+    (["v1:a:s"] * 3, ["v1:b:NULL"], [], ("b", ["s"])),
+    (["v1:a:s"] * 3, ["v2:b:NULL"], [], ("a", ["s"])),
+    ([], ["v1:b:t"], ["v1:a:s"], ("b", ["t"])),
+    # the log before an earlier one, however many clicks that has
+    (["v1:a:s"], [], ["v1:b:t"] * 3, ("a", ["s"])),
+    (["v1:NULL:s"], [], ["v1:b:t"] * 3, ("b", ["s"])),
+    (["v2:a:s"], [], ["v1:b:t", "v1:a:s", "v1:b:t"], ("b", ["t"])),
+    (["v1:a:s", "v1:b:t"], [], ["v1:b:t"], ("b", ["t"])),
+    (["v1:NULL:NULL", "v1:z:q"], [], [], None),
+])
+@pytest.mark.parametrize("block", [1, 99])
+def test_of_video_infos_that_differ(write, block, clicks, catalogue, earlier, expected):
+    """Category and tags of v1, whatever the order of the clicks, over lines and blocks."""
+    for order in (clicks, clicks[::-1]):
+        source = Reader(SMALL_DICT)
+        source.learn(catalogue)
+        # u1's earlier clicks stand in front of each of the lines, and are not counted again
+        source.look_back(write(log_text([("u1", "", "", earlier, "")]), "earlier.txt"), 9)
+        path = write(log_text([("u1", "", "", [info], "") for info in order] + [("u1", "", "", [], "")]))
+        training = reader.TrainingLog(source, [path], block, cut_of())
+        assert known_of(training).get("v1") == expected
+        list(training.batches(2, np.random.default_rng(0)))  # reads the log again, and counts nothing
+        assert known_of(training).get("v1") == expected
+        category = training.categories(len(SMALL_DICT[ITEMS]))[SMALL_DICT[ITEMS]["v1"]]
+        assert category == (SMALL_DICT[CATEGORIES][expected[0]] if expected else 0)
+
+
+@given(lines=st.lists(LINES, max_size=6), earlier=st.lists(LINES, max_size=3), catalogue=st.lists(INFOS, max_size=4),
+       block=st.integers(1, 7), random=st.randoms(use_true_random=False))
+def test_the_order_of_lines_does_not_matter(tmp_path_factory, lines, earlier, catalogue, block, random):
+    """What is known of the videos, for lines, clicks and a catalogue in any order."""
+    folder, found = tmp_path_factory.mktemp("logs"), []
+    for _ in range(2):
+        source = Reader(SMALL_DICT, progress=False)
+        source.learn(catalogue)
+        for name, drawn in (("earlier.txt", earlier), ("new.txt", lines)):
+            (folder / name).write_text(log_text(drawn), encoding="utf-8")
+            random.shuffle(drawn)
+            for line in drawn:
+                random.shuffle(line[3])
+        random.shuffle(catalogue)
+        source.look_back(str(folder / "earlier.txt"), 2)
+        training = reader.TrainingLog(source, [str(folder / "new.txt")], block, cut_of())
+        found.append(known_of(training))
+    assert found[0] == found[1]
 
 
 # ---------------------------------------------------------------- log lines
@@ -548,6 +627,95 @@ def test_a_pass_over_a_log_in_blocks(tmp_path_factory, lines, block, batch_size)
     assert len(set(order)) == len(order)
 
 
+# ---------------------------------------------------------------- users on several lines, and heavy ones
+@given(lines=st.lists(LINES, max_size=10), limit=st.integers(1, 15), block=st.integers(1, 11))
+def test_training_counts_the_last_clicks_of_each_user(tmp_path_factory, lines, limit, block):
+    """As if the log had no others, and as many on each video as data_processor.py counts."""
+    path = tmp_path_factory.mktemp("log") / "log.txt"
+    path.write_text(log_text(lines), encoding="utf-8")
+    _, counts = data_processor.count_log(str(path), max_user_clicks=limit)
+    training = reader.TrainingLog(Reader(SMALL_DICT), [str(path)], block, cut_of(), limit)
+    targets = [int(target) for log, part, _ in training.batches(3, np.random.default_rng(0))
+               for target in reader.make_batch(log, part)["target"]]
+    assert {video: targets.count(id_) for video, id_ in SMALL_DICT[ITEMS].items() if id_} == {
+        video: counts[ITEMS][video] for video, id_ in SMALL_DICT[ITEMS].items() if id_}
+    path.write_text(log_text(last_clicks(lines, limit)), encoding="utf-8")
+    expected = reader.TrainingLog(Reader(SMALL_DICT), [str(path)], block, cut_of())
+    assert training.lines == expected.lines == len(lines)
+    for found, wanted in zip(training._blocks(), expected._blocks()) if lines else ():
+        assert [found.items(row).tolist() for row in range(len(found.users))] == [
+            wanted.items(row).tolist() for row in range(len(wanted.users))]
+
+
+def warnings_of(write, capsys, text, block=99, **options):
+    """What `TrainingLog` warns of."""
+    reader.TrainingLog(Reader(SMALL_DICT), [write(text)], block, cut_of(), **options)
+    lines = [line.partition(": warning: ")[2] for line in capsys.readouterr().err.splitlines()]
+    return [line.partition("log.txt: ")[2] for line in lines if line]
+
+
+def users_of(lines, bot_clicks=0):
+    """A log of so many lines of one user each, and of BOT."""
+    text = "".join(f"x{user}\t\t\tv1:a:s;v2:a:s\t\n" for user in range(lines))
+    return text + ("BOT\t\t\t" + ";".join(["v3:a:s"] * bot_clicks) + "\t\n" if bot_clicks else "")
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_heavy_users_are_named(write, capsys, block):
+    """Whether the clicks are on one line or on many, in one block or in several."""
+    expected = "user 'BOT' has 6% of all clicks, 6 times the mean of the 100 users"
+    [line] = warnings_of(write, capsys, users_of(99, 12), block)
+    assert line.startswith(expected) and "--max_user_clicks=N" in line
+    scattered = "".join(line + "BOT\t\t\tv3:a:s\t\n" * (number % 9 == 0)
+                        for number, line in enumerate(users_of(99).splitlines(True)))
+    assert warnings_of(write, capsys, scattered + users_of(0, 1), block)[0].startswith(expected)
+    assert warnings_of(write, capsys, users_of(99, 10), block) == []
+    assert warnings_of(write, capsys, users_of(48, 90), block) == []
+    assert warnings_of(write, capsys, users_of(99, 90), block, max_user_clicks=9) == []
+
+
+@pytest.mark.parametrize("block", [7, 1000])
+def test_users_on_several_lines_are_told(write, capsys, block):
+    """Where they are more than a tenth of all lines; lines without clicks or without an id do not count."""
+    again = users_of(6)
+    [line] = warnings_of(write, capsys, users_of(100) + again, block)
+    assert line.startswith("12 of 106 lines are of users with several lines: ") and "join the lines" in line
+    assert warnings_of(write, capsys, users_of(110) + again, block)[0].startswith("12 of 116 ")
+    assert warnings_of(write, capsys, users_of(115) + again, block) == []
+    assert warnings_of(write, capsys, users_of(30) + users_of(10), block) == []  # a few lines say nothing
+    for nobody in ("NULL\t\t\tv1:a:s\t\n", "x1\t\t\tNULL\t\n", "x1\t\t\tunknown:a:s\t\n"):
+        assert warnings_of(write, capsys, users_of(100) + nobody * 100, block) == []
+
+
+def test_a_log_that_grows_while_it_is_limited(write, monkeypatch):
+    path, keep = write(users_of(3)), Reader.clicks_to_keep
+
+    def then_grow(*arguments):
+        kept = keep(*arguments)
+        write(users_of(4))
+        return kept
+    monkeypatch.setattr(Reader, "clicks_to_keep", then_grow)
+    with pytest.raises(InputError, match="changed while it was read"):
+        reader.TrainingLog(Reader(SMALL_DICT), [path], 99, cut_of(), 1)
+
+
+def test_lines_left_out_are_left_out_of_both_readings(write, capsys):
+    """The limit of the lines behind a malformed one is their own; it is named once."""
+    path = write("x1\t\t\tv1:a:s;v2:a:s\t\nx1\t\t\tv1:a\t\nx1\t\t\tv3:a:s\t\nx2\t\t\tv4:a:s;v4:a:s;v1:a:s\t\n")
+    training = reader.TrainingLog(Reader(SMALL_DICT, BadLines(1)), [path], 99, cut_of(), 2)
+    assert [training.first.items(row).tolist() for row in range(3)] == [[2], [3], [4, 1]]
+    assert capsys.readouterr().err.count("left out") == 1
+
+
+def test_clicks_without_a_video_are_counted(write, capsys):
+    """At the end of each log, over all of its blocks; not those of a log before."""
+    source, path = Reader(SMALL_DICT), write("u\t\t\t:a:s;v1:a:s;NULL:a:s\t\n" + "u\t\t\tv1:a:s;:a:s\t\n")
+    for text, warned in ((None, "3 clicks have no video-id"), ("u\t\t\tv1:a:s\t\n", None)):
+        list(source.encode(path if text is None else write(text), 1))
+        found = [line for line in capsys.readouterr().err.splitlines() if "video-id" in line]
+        assert len(found) == bool(warned) and all(f"warning: {path}: {warned}" in line for line in found)
+    source.look_back(write("u\t\t\t<unk>:a:s\t\n"), 3)
+    assert f"warning: {path}: 1 clicks have no video-id" in capsys.readouterr().err
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("change", ["truncate", "grow", "touch"])
 def test_a_log_that_changes_while_it_is_read(tmp_path, change, packed):

@@ -1,4 +1,5 @@
 """The README and its Chinese form say the same: commands, flags, figures, files; and what they show is there."""
+import importlib
 import re
 from collections import Counter
 
@@ -6,6 +7,7 @@ from conftest import COMMANDS, ROOT
 
 import pytest
 
+SCRIPTS = ["data_processor", "train", "infer", "user_vector", "item_vector", "infer_user"]
 ENGLISH, CHINESE = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.cn.md"))
 
 
@@ -33,12 +35,36 @@ def test_both_hold_the_same(pattern):
     assert (one - other, other - one) == (Counter(), Counter())
 
 
-def test_every_flag_exists():
-    """Flags of the README are flags of the scripts."""
-    scripts = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("*.py"))
-    outside = {"--nproc_per_node", "--log_dir", "--master", "--nnodes", "--help"}
-    for flag in set(re.findall(r"--[a-z_]{2,}", ENGLISH)) - outside:
-        assert f'"{flag.replace("--no-", "--")}"' in scripts, flag
+DOCUMENTS = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+FLAG = r"(?<![\w-])--[a-z][a-z0-9_-]+\b"
+
+
+def flags_of(script, monkeypatch, capsys):
+    """Flags of the --help of a script of the top level, such as --rules and --no-rules."""
+    monkeypatch.setattr("sys.argv", [f"{script}.py", "--help"])
+    with pytest.raises(SystemExit):
+        importlib.import_module(script).parse_args()
+    listed = re.findall(r"^  (-.*?)(?:  |$)", capsys.readouterr().out, re.MULTILINE)
+    return {flag for flags in listed for flag in re.findall(FLAG, flags)} - {"--help"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_flag_is_documented(script, monkeypatch, capsys):
+    """In the README or in docs, the --no- form of a switch as well."""
+    flags = flags_of(script, monkeypatch, capsys)
+    assert len(flags) > 5
+    assert flags - set(re.findall(FLAG, "".join(DOCUMENTS.values()))) == set()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_flag_exists(name, monkeypatch, capsys):
+    """Flags of the documents are those of a script, of what stands beside the scripts, or of a tool they name."""
+    known = set().union(*(flags_of(script, monkeypatch, capsys) for script in SCRIPTS))
+    for folder in ("benchmarks", "data", "docs", "tests"):
+        for path in (ROOT / folder).glob("*.py"):
+            known |= set(re.findall(r'"(--[a-z_]+)"', path.read_text(encoding="utf-8")))
+    tools = {"--help", "--nproc_per_node", "--log_dir", "--master", "--nnodes", "--host"}  # the launcher's
+    assert set(re.findall(FLAG, DOCUMENTS[name])) - known - tools == set()
 
 
 def test_documented_commands_are_those_that_are_tested():

@@ -1,14 +1,16 @@
 """Training: its threads, optimisers and schedule; what follows from the log; what a run says and leaves behind."""
 import argparse
+import contextlib
 import json
 import re
 
+import data_processor
 import infer
 import network_conf
 import train
-from conftest import run, run_ok, small_log, train_command
+from conftest import feature_dict_of, log_text, output_of, run, run_ok, small_log, train_command
 from reader import Reader, sequence_stretches, shuffled_batches, sliding_windows
-from utils import FEATURES, load_feature_dict, load_item_freq
+from utils import FEATURES, InputError, load_feature_dict, load_item_freq, write_archive
 
 import numpy as np
 import paddle
@@ -284,6 +286,132 @@ def test_the_metric_follows_the_last_clicks():
     assert settled(3, log_of(again), select_metric="mrr@10").select_metric == "mrr@10"
 
 
+# ---------------------------------------------------------------- logs that say little
+def log_of_users(folder, **histories):
+    """The encoded log of these users; videos are one letter each, `?` is not in the dictionary."""
+    lines = [(user, "", "", [f"{video}:c:t" for video in history], "") for user, history in histories.items()]
+    (folder / "users.txt").write_text(log_text(lines), encoding="utf-8")
+    [log] = Reader(feature_dict_of(history_clicked_items=[*"abcdefgh"])).encode(str(folder / "users.txt"))
+    return log
+
+
+def test_lines_that_are_in_both_logs(tmp_path):
+    """Same user and same clicks; unknown last clicks and short histories of users without an id do not count."""
+    training = log_of_users(tmp_path, u="abc", v="ab", w="abcd", NULL="ab", x="a")
+
+    def shared(training, **held_out):
+        return train.shared_lines(training, log_of_users(tmp_path, **held_out))
+    assert train.shared_lines(training, training) == (4, 4)
+    assert shared(training, u="abc", v="abc", w="abc", x="b", y="a") == (1, 5)
+    assert shared(training, u="abc?", NULL="ab") == (0, 0)
+    assert shared(training, u="?abc") == (1, 1)
+    assert shared(log_of_users(tmp_path, NULL="abcde"), NULL="abcde") == (1, 1)
+    later = training._replace(context=np.array([1, 0, 0, 0, 0]))  # u's first click is of --context_set_path
+    assert shared(later, u="abc") == (0, 1) and shared(later, u="bc") == (1, 1)
+
+
+def write_logs(folder):
+    """log.txt, its dictionary, and test logs of other users and of its own; a user's first clicks are no test."""
+    log = small_log(100)
+    lines = log.splitlines(keepends=True)
+    (folder / "log.txt").write_text(log)
+    (folder / "copy.txt").write_text("".join(lines[::-1]))
+    (folder / "half.txt").write_text("".join(lines[:30]) + small_log(60, seed=1).replace("U", "W"))
+    (folder / "others.txt").write_text(small_log(60, seed=1).replace("U", "W"))
+    (folder / "few.txt").write_text(small_log(3, seed=1).replace("U", "W"))
+    (folder / "strange.txt").write_text(small_log(60, seed=1).replace("V", "X") + "W\tP1\tNULL\tV1:C1:T1\tM1\n")
+    output_of(data_processor.main, f"--train_set_path={folder}/log.txt", f"--output_dir={folder}",
+              "--feat_appear_limit=1", "--processes=1")
+
+
+def trained(folder, *flags):
+    """What a run of one pass over log.txt writes to stdout; its models are in folder/model."""
+    return output_of(train.main, f"--train_set_path={folder}/log.txt", f"--model_output_dir={folder}/model",
+                     f"--feature_dict={folder}/feature_dict.pkl", f"--item_freq={folder}/item_freq.pkl",
+                     "--num_passes=1", "--batch_size=512", "--no-rules", "--lstm_dim=8", *flags)
+
+
+@pytest.fixture(scope="module")
+def logs_to_test_on(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("logs")
+    write_logs(folder)
+    return folder
+
+
+@pytest.mark.parametrize("flags, warnings", [
+    (["others.txt"], []),
+    (["half.txt"], []),
+    (["log.txt"], ["log.txt is in the training log: the metrics on the test log are of clicks that were trained on"]),
+    (["others.txt", "log.txt"], ["log.txt is in the training log"]),
+    (["copy.txt"], ["most lines of {}/copy.txt are in the training log"]),
+    (["copy.txt", "--shuffle_lines=10"], ["most lines of {}/copy.txt are in the training log"]),
+    (["others.txt", "--valid_set_path={}/copy.txt"], ["the metrics on the validation log are of clicks"]),
+    (["few.txt"], ["few.txt: 3 lines with a click are too few to compare passes or models by"]),
+    (["strange.txt"], ["strange.txt: 60 of 61 last clicks are on videos that the dictionary does not know"]),
+])
+def test_logs_that_say_little(logs_to_test_on, capsys, flags, warnings):
+    """A test log that is trained on, that is short, or whose last clicks nobody could predict."""
+    folder = logs_to_test_on
+    paths = [f"{folder}/{flag}" for flag in flags if not flag.startswith("--")]
+    trained(folder, "--test_set_path", *paths, *(flag.format(folder) for flag in flags if flag.startswith("--")))
+    found = [line for line in capsys.readouterr().err.splitlines()
+             if "warning: " in line and ": by ndcg@10" not in line and "hardly anything" not in line]
+    assert len(found) == len(warnings), found
+    assert all(wanted.format(folder) in line for wanted, line in zip(warnings, found)), found
+
+
+def rows_with(*values):
+    return [{"pass": number, "valid_ndcg@10": value} for number, value in enumerate(values)]
+
+
+@pytest.mark.parametrize("values, best, stopped", [
+    ([0.0], 0, False), ([0.0, 0.0, 0.0], 2, False), ([0.0, 0.0, 0.1], 2, False), ([0.0, 0.1, 0.1], 1, False),
+    ([0.2, 0.1, 0.0], 0, True), ([0.0, 0.1, 0.0, 0.0], 1, True), ([0.1, 0.3, 0.2], 1, False)])
+def test_the_best_pass_where_the_metric_is_0(values, best, stopped):
+    """As long as nothing is found, later passes are better, and --patience has no reason to stop."""
+    args = argparse.Namespace(select_metric="ndcg@10", patience=2)
+    assert train.best_of(args, rows_with(*values))["pass"] == best
+    assert train.out_of_patience(args, rows_with(*values)) == stopped
+
+
+@pytest.mark.parametrize("before, now, min_ratio, reason", [
+    (0.2, 0.19, 0.9, None), (0.2, 0.18, 0.95, "is below 0.95 of that of old.tar.gz"), (0.2, 0.0, 0.0, None),
+    (0.2, 0.0, 0.1, "is 0, which --min_ratio cannot compare"), (0.0, 0.1, 0.98, None), (0.0, 0.1, 1000, None),
+    (0.0, 0.0, 0.98, "is 0, which --min_ratio cannot compare"), (0.0, 0.0, 0.0, None)])
+def test_the_gate_by_hand(before, now, min_ratio, reason):
+    """A model of metric 0 passes no gate, whatever the earlier one had; any other passes after one of 0."""
+    assert train.refusal(before, now, min_ratio, "old.tar.gz") == reason
+
+
+def test_share_of_changed_videos():
+    """Places without a video count neither before nor now; users without any list now do not count."""
+    before = [["a", "b", "c"], ["a", "b", "<unk>"], ["<unk>"] * 3, ["a", "b", "c"]]
+    now = [["c", "b", "d"], ["b", "<unk>", "<unk>"], ["a", "b", "c"], ["<unk>"] * 3]
+    assert train.changed_share(before, now) == pytest.approx((1 / 3 + 0 + 1) / 3)
+    assert train.changed_share(before, before) == train.changed_share(before[2:3], now[3:]) == 0
+
+
+def test_nothing_to_choose_by(logs_to_test_on, capsys):
+    """All last clicks of the validation log are unknown: the last pass is kept, and the gate lets nothing through."""
+    folder = logs_to_test_on
+    (folder / "unknown.txt").write_text(small_log(5).replace("V", "X"))
+    out = trained(folder, f"--test_set_path={folder}/others.txt", f"--valid_set_path={folder}/unknown.txt",
+                  "--patience=1", "--num_passes=3")
+    assert out.count("\n") == 4 and "best pass by valid_ndcg@10, saved as model_best.tar.gz: pass 00002 " in out
+    assert "warning: valid_ndcg@10 is 0 in every pass: the last one counts as the best" in capsys.readouterr().err
+    best, last = (folder / "model" / f"model_{name}.tar.gz" for name in ("best", "pass_00002"))
+    assert best.read_bytes() == last.read_bytes()
+    best.rename(folder / "earlier.tar.gz")
+    flags = [f"--test_set_path={folder}/unknown.txt", f"--compare_with={folder}/earlier.tar.gz",
+             f"--compare_feature_dict={folder}/feature_dict.pkl"]
+    with pytest.raises(SystemExit) as stopped:
+        trained(folder, *flags, "--min_ratio=0.5")
+    assert stopped.value.code == 3 and not best.exists()
+    assert "ndcg@10 is 0, which --min_ratio cannot compare: not published" in capsys.readouterr().err
+    trained(folder, *flags)  # without a gate
+    assert best.exists()
+
+
 def test_settings_are_printed(small, one_pass):
     """All of them, resolved ones too, before the first pass; a metric of one's choice chooses."""
     result, _ = one_pass
@@ -363,7 +491,8 @@ def test_models_of_an_earlier_run(small):
     for name in ("model_pass_1.tar.gz", "my_model_pass_00001.tar.gz", "notes.txt"):
         (folder / name).write_text("mine")
     result = run(train_command("output/again", f"{QUICK} --num_passes=1"), small)
-    assert result.returncode == 0 and "removed 3 models of an earlier run" in result.stderr
+    assert result.returncode == 0 and "removed 2 models of an earlier run" in result.stderr
+    assert "removed model_best.tar.gz of an earlier run" in result.stderr
     assert models_of(folder) == ["model_pass_00000.tar.gz", "model_pass_1.tar.gz"]
     assert len(rows_of(folder)) == 1
     result = run(train_command("output/again", f"{QUICK} --num_passes=2 --resume"), small)
@@ -432,6 +561,37 @@ def test_a_preset_sets_defaults_and_nothing_else(monkeypatch, preset):
     given = ("--num_negatives=7", "--no-content", "--window_size=9")
     for flags in ((f"--preset={preset}", *given), (*given, f"--preset={preset}")):
         assert settings_of(monkeypatch, *flags) == {**found, "num_negatives": 7, "content": False, "window_size": 9}
+
+
+def test_clicks_of_a_user_are_limited(small):
+    """The last ten of each are the instances of a pass; a run with another limit is not gone on with."""
+    lengths = [line.count(";") + 1 for line in small_log(300).splitlines()]
+    run_ok(train_command("output/limited", f"{QUICK} --num_passes=1 --no-rules --max_user_clicks=10"), small)
+    [row] = rows_of(small / "output" / "limited")
+    assert row["instances"] == sum(min(10, length) for length in lengths)
+    result = run(train_command("output/limited", f"{QUICK} --no-rules --max_user_clicks=11 --resume"), small)
+    assert result.returncode == 2 and "made by a run with another max_user_clicks" in result.stderr
+
+
+def test_a_checkpoint_older_than_a_setting(tmp_path):
+    """It is gone on with where the setting is not given."""
+    args = argparse.Namespace(model_output_dir=str(tmp_path), checkpoint_minutes=1, visualdl_dir=None)
+    told = {"identity": {"seed": 0}, "rows": [], "batches": 3, "total": 0.5, "seconds": 1.0, "rate": {}}
+    write_archive(str(tmp_path / "checkpoint.tar.gz"), told, {"w": np.zeros(1)})
+    trainer = argparse.Namespace(restore=lambda arrays, rate: None)
+    run = train.Run(args, {"seed": 0, "max_user_clicks": None}, [0.5, 0.5], train.Ranks())
+    assert run.read(trainer) and run.batches == 3
+    run = train.Run(args, {"seed": 0, "max_user_clicks": 9}, [0.5, 0.5], train.Ranks())
+    with pytest.raises(InputError, match="made by a run with another max_user_clicks"):
+        run.read(trainer)
+
+
+def test_a_limit_of_clicks_needs_files(monkeypatch, capsys, tmp_path):
+    (tmp_path / "log.txt").write_text("")
+    for path, refused in (("-", True), (str(tmp_path / "log.txt"), False)):
+        with pytest.raises(SystemExit) if refused else contextlib.nullcontext():
+            assert settings_of(monkeypatch, f"--train_set_path={path}", "--max_user_clicks=5")["max_user_clicks"] == 5
+    assert "--max_user_clicks reads the training log twice" in capsys.readouterr().err
 
 
 def test_help_shows_the_defaults_of_a_preset(monkeypatch, capsys):

@@ -87,6 +87,66 @@ def test_closed_streams(tmp_path, closed, code):
     assert "data_processor.py:" not in result.stdout
 
 
+PRINTS = f'{sys.executable} -c "import utils; utils.run_script(lambda: print(20_000 * \'line\\n\'))"'
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("limit, code, line", [
+    ("(ulimit -f 8; {} > out)", 2, "-c: output: File too large; check the path, its rights and the free space\n"),
+    ("{} | head -n 1 > out", 0, "")])
+def test_results_are_complete_or_the_run_fails(tmp_path, unbuffered, limit, code, line):
+    """A short write ends with exit code 2, whatever PYTHONUNBUFFERED is; a reader that leaves early with 0."""
+    result = run(limit.format(PRINTS), tmp_path, env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered})
+    assert (result.returncode, result.stderr) == (code, line)
+
+
+def test_unbuffered_results_come_at_once(tmp_path):
+    """A line is there before the script has ended."""
+    code = ("import os, sys, utils; utils.run_script(lambda: (print('one'), sys.stdout.write('two\\n'), "
+            "os.kill(os.getpid(), 9)))")
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    assert run(f'{sys.executable} -c "{code}"', tmp_path, env=environment).stdout == "one\ntwo\n"
+
+
+def test_a_stream_that_is_no_file_stays(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit):
+        utils.run_script(lambda: print("line"))
+    assert stream.getvalue() == "line\n"
+
+
+# ---------------------------------------------------------------- the home folder
+@pytest.mark.parametrize("home", ["/dev/null", "/proc/home", "relative", "read-only", "usable"])
+def test_home(tmp_path, monkeypatch, home):
+    """One that cannot be written to is replaced by a temporary folder; another one is kept."""
+    (tmp_path / "read-only").mkdir(mode=0o500)
+    if home in ("read-only", "usable"):
+        home = str(tmp_path / home)
+    if home.endswith("read-only") and os.access(home, os.W_OK):
+        pytest.skip("this user can write everywhere")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", home)
+    removed = []
+    monkeypatch.setattr("atexit.register", lambda function, path, **_: removed.append(path))
+    utils.ensure_home(".cache/a", ".b")
+    found = os.environ["HOME"]
+    assert (found == home) == home.endswith("usable") and removed == [found] * (found != home)
+    if removed:
+        os.rmdir(found)
+    else:
+        assert sorted(os.listdir(home)) == [".b", ".cache"] and os.listdir(f"{home}/.b") == []
+
+
+def test_no_home_and_no_temporary_folder(monkeypatch):
+    def nowhere(**_):
+        raise FileNotFoundError("No usable temporary directory")
+    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.setattr("tempfile.mkdtemp", nowhere)
+    with pytest.raises(InputError, match=r"HOME=/dev/null.*there is no temporary folder; set TMPDIR or HOME"):
+        utils.ensure_home(".cache")
+
+
 # ---------------------------------------------------------------- the command line
 @pytest.mark.parametrize("kind, minimum, maximum, above, good, bad", [
     (int, 1, 9, False, ["1", "9", " 5 "], ["0", "10", "-3", "1.5", "x", "", "1e3"]),

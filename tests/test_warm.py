@@ -136,13 +136,24 @@ def test_nothing_changes_with_the_same_dictionary():
 
 
 def test_attributes_are_remembered():
-    """v1 had s and a, v3 had t and a; today's log gives v3 w, and says nothing of v1: s is gone, a has another id."""
+    """v1 had s and a, v3 had t and a; today's log gives v3 w and no category, and says nothing of v1: s is gone, a has
+    another id."""
     earlier = content_of([], [1, 4], [2], [2, 4])
     ids = network_conf.earlier_ids(OLD, NEW)
     today = content_of([], [2], [1], [], [])
-    found = today.completed(earlier, ids[network_conf.VIDEO_TABLE], ids["content"])
+    found = today.completed(earlier, ids[network_conf.VIDEO_TABLE], ids["content"], len(NEW[TAGS]))
     assert [found.ids[start:end].tolist() for start, end in zip(found.offsets, found.offsets[1:])] == [
-        [], [2], [1], [5], []]
+        [], [2, 5], [1], [5], []]
+
+
+def test_attributes_of_today_come_first():
+    """v1 had s, t and a, v3 had t; today v1 has w and b, v3 has b alone: nothing is added to what is known today."""
+    earlier = content_of([], [1, 2, 4], [], [2])
+    ids = network_conf.earlier_ids(OLD, NEW)
+    today = content_of([], [4], [], [2, 4], [])
+    found = today.completed(earlier, ids[network_conf.VIDEO_TABLE], ids["content"], len(NEW[TAGS]))
+    assert [found.ids[start:end].tolist() for start, end in zip(found.offsets, found.offsets[1:])] == [
+        [], [1, 4], [], [2, 4], []]
 
 
 # ---------------------------------------------------------------- whole runs

@@ -217,6 +217,8 @@ class Ranks:
             return
         import network_conf
         network_conf.use_device(device)
+        # so that a run that has found the variables of an earlier job does not wait without a word
+        note(f"waiting for all {self.world} processes (PADDLE_TRAINERS_NUM); this one is rank {self.rank}")
         self._initialize()
         if self.rank:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - results are the first rank's

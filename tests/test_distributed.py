@@ -206,7 +206,7 @@ train.Trainer.step = step
     (IN_READING.format(rank=0, what="os.kill(os.getpid(), 9)"), "rank 0 is gone: killed, or crashed; see its log"),
     (IN_A_STEP.format(rank=0, what="raise OSError(5, 'Input/output error', 'log.txt')"),
      "rank 0: log.txt: Input/output error; check the path"),
-    ("if rank: train.parse_args = lambda: sys.exit(2)", "rank 1: SystemExit: 2; see its log"),
+    ("if rank: train.parse_args = lambda argv: sys.exit(2)", "rank 1: SystemExit: 2; see its log"),
 ], ids=["a log is missing", "killed while reading", "in a step of rank 0", "on the command line"])
 def test_a_rank_that_fails_ends_the_others(small, patch, line):
     """While they read, and while they wait for it in a collective: within seconds, each with one line."""
@@ -222,7 +222,9 @@ def test_a_rank_that_fails_ends_the_others(small, patch, line):
 
 def test_a_rank_may_take_its_time(monkeypatch):
     """Gloo waits for 30 seconds; before a collective each rank waits for the others without a limit."""
-    monkeypatch.setattr(train, "WORLD", 3)
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "3")
+    monkeypatch.setenv("PADDLE_TRAINER_ENDPOINTS", "a:1,b:2,c:3")
+    monkeypatch.setenv("PADDLE_CURRENT_ENDPOINT", "a:1")
     ranks = []
     for rank in range(3):
         monkeypatch.setenv("PADDLE_TRAINER_ID", str(rank))

@@ -151,6 +151,7 @@ def check_combinations(parser: argparse.ArgumentParser, args: argparse.Namespace
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Count a log, or merge counts, and write the dictionary and the frequencies."""
     args = parse_args(argv)
     with output_folder(args.output_dir, OUTPUT_FILES):
         if args.merge_counts:

@@ -161,6 +161,7 @@ class DNNmodel(EmbeddingNetwork):
             users,
             batch["target"],
             batch["negatives"],
+            batch["hits"],
             rows[self.output_table()],
             rows["nce_b"],
             batch["log_noise"],
@@ -251,23 +252,28 @@ def log_odds(
 
     Returns
     -------
-    target_odds : float32 [N]
+    target_odds : float32 [N, 1]
     noise_odds : float32 [N, K]
     """
     num_negatives = negatives.shape[-1]
     offset = nce_b - (log_noise + float(np.log(num_negatives)))  # [videos, 1]: odds where u = 0
-    target_odds = (F.embedding(target, nce_w) * user).sum(1) + F.embedding(target, offset).squeeze(
-        1
-    )
-    noise_w = F.embedding(negatives, nce_w)  # [N, K, user_dim] or [K, user_dim]
-    noise_offset = F.embedding(negatives, offset).squeeze(-1)  # [N, K] or [K]
+    videos = paddle.concat([nce_w, offset], 1)  # [videos, user_dim + 1], for users [u, 1]
+    user = paddle.concat([user, paddle.ones([user.shape[0], 1])], 1)
+    target_odds = (F.embedding(target, videos) * user).sum(1, keepdim=True)
+    noise = F.embedding(negatives, videos)  # [N, K, user_dim + 1] or [K, user_dim + 1]
     if negatives.ndim == 1:
-        return target_odds, paddle.matmul(user, noise_w, transpose_y=True) + noise_offset
-    return target_odds, (noise_w * user.unsqueeze(1)).sum(2) + noise_offset
+        return target_odds, paddle.matmul(user, noise, transpose_y=True)
+    return target_odds, (noise * user.unsqueeze(1)).sum(2)
 
 
 def nce_loss(
-    user: Tensor, target: Tensor, negatives: Tensor, nce_w: Tensor, nce_b: Tensor, log_noise: Tensor
+    user: Tensor,
+    target: Tensor,
+    negatives: Tensor,
+    hits: Tensor,
+    nce_w: Tensor,
+    nce_b: Tensor,
+    log_noise: Tensor,
 ) -> Tensor:
     """Noise-contrastive estimation with K noise samples for each target.
 
@@ -279,18 +285,26 @@ def nce_loss(
     At the optimum s(v) = log P(v | u): the scores are normalized, so that their softmax can be
     served. Gutmann & Hyvarinen 2010, eq. 8; Mnih & Teh 2012, eq. 8.
 
-    Parameters are those of `log_odds`.
+    Parameters are those of `log_odds`, and
+
+    hits : bool [N, K], where noise is the target; not used: noise may hit the target.
 
     Returns
     -------
     float32 [N]
     """
     target_odds, noise_odds = log_odds(user, target, negatives, nce_w, nce_b, log_noise)
-    return F.softplus(-target_odds) + F.softplus(noise_odds).sum(1)
+    return F.softplus(-target_odds).squeeze(1) + F.softplus(noise_odds).sum(1)
 
 
 def ranking_nce_loss(
-    user: Tensor, target: Tensor, negatives: Tensor, nce_w: Tensor, nce_b: Tensor, log_noise: Tensor
+    user: Tensor,
+    target: Tensor,
+    negatives: Tensor,
+    hits: Tensor,
+    nce_w: Tensor,
+    nce_b: Tensor,
+    log_noise: Tensor,
 ) -> Tensor:
     """Ranking NCE: softmax over target and noise, corrected for the sampling.
 
@@ -300,19 +314,19 @@ def ranking_nce_loss(
     Consistent for the softmax of the scores (Jean et al. 2015, eq. 8; Ma & Collins 2018, eq. 6),
     and the importance weighting that Covington et al. 2016 describe.
 
-    Parameters are those of `log_odds`.
+    Parameters are those of `log_odds`, and
+
+    hits : bool [N, K], where noise is the target.
 
     Returns
     -------
     float32 [N]
     """
     target_odds, noise_odds = log_odds(user, target, negatives, nce_w, nce_b, log_noise)
-    candidates = negatives if negatives.ndim == 2 else negatives.unsqueeze(0)
-    is_target = candidates == target.unsqueeze(1)  # [N, K]
-    left_out = paddle.full([1], LEFT_OUT, noise_odds.dtype)
-    noise_odds = paddle.where(is_target, left_out, noise_odds)
-    odds = paddle.concat([target_odds.unsqueeze(1), noise_odds], 1)  # [N, 1 + K]
-    return paddle.logsumexp(odds, 1) - target_odds
+    noise_odds = paddle.where(hits, paddle.full([1], LEFT_OUT, noise_odds.dtype), noise_odds)
+    odds = paddle.concat([target_odds, noise_odds], 1)  # [N, 1 + K]
+    is_first = paddle.zeros([user.shape[0], 1], "int64")  # the class of each row: the target
+    return F.cross_entropy(odds, is_first, reduction="none").squeeze(1)
 
 
 LOSSES = {"nce": nce_loss, "ranking_nce": ranking_nce_loss}  # the choices of --loss

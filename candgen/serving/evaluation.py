@@ -16,7 +16,7 @@ from candgen.serving.metrics import (
     ranking_metrics,
     target_ranks,
 )
-from candgen.serving.topn import TopN
+from candgen.serving.topn import TopN, listed
 from candgen.serving.user_vectors import user_vectors
 
 import numpy as np
@@ -73,10 +73,10 @@ def evaluate_ranking(
     num_clicks = log.before_last()
 
     def evaluate_block(lines: np.ndarray) -> tuple[RankedBlock, RankedBlock]:
-        seen = [np.unique(log.items(line, num_clicks[line])) for line in lines]
+        seen = [log.items(line, num_clicks[line]) for line in lines]
         ids, scores = ranked(lines, RANKED + max(len(items) for items in seen))
         targets = log.last_item[lines]
-        left_ids, left_scores = _without_seen(ids, scores, seen)
+        left_ids, left_scores = _without(listed(ids, seen), ids, scores)
         return (
             RankedBlock.of_lists(left_ids, left_scores, targets),
             RankedBlock.of_lists(ids, scores, targets),
@@ -95,9 +95,8 @@ def evaluate_ranking(
     return metrics, removed.ids[:, :TOP]
 
 
-def _without_seen(ids, scores, seen):
-    """Lists [B, n] without the ids of B arrays `seen`; 0 and -inf fill them up at the end."""
-    is_seen = np.array([np.isin(row, items) for row, items in zip(ids, seen)])
+def _without(is_seen, ids, scores):
+    """Lists [B, n] without the places of a mask; 0 and -inf fill them up at the end."""
     ids = np.where(is_seen, 0, ids)
     scores = np.where(is_seen, -np.inf, scores)
     # A stable sort of booleans puts False first and leaves the order otherwise as it is.

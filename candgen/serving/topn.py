@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from candgen.serving.blocks import USER_BLOCK
 
 import numpy as np
 
 VIDEO_BLOCK = 1024  # videos whose scores for USER_BLOCK users, half a MB, stay in the cache
-GROUP = 32  # videos of which only the best score is kept
+GROUP = 16  # videos of which only the best score is kept
+CANDIDATE_GROUPS = 1024  # groups, of all users together, that are scored again at a time
 TOLERATED_ERROR = 1e-3  # of a score, and so of the logarithm of a probability
 
 
@@ -78,13 +80,10 @@ class TopN:
         log_sums = np.zeros((len(users), 1))
         users = np.hstack([users, np.ones((len(users), 1))])  # float64 [B, u + 1]
         for start in range(0, len(users), USER_BLOCK):
-            block = users[start : start + USER_BLOCK]
-            group_best, log_sums[start : start + USER_BLOCK, 0] = self._scan(block)
-            for row, (user, best_of_groups) in enumerate(zip(block, group_best), start):
-                left_out = np.unique(removed[row]) if removed else np.zeros(0, np.int64)
-                best_ids, best_scores = self._best_of(user, best_of_groups, n, left_out)
-                ids[row, : len(best_ids)] = best_ids
-                scores[row, : len(best_ids)] = best_scores
+            block = slice(start, start + USER_BLOCK)
+            group_best, log_sums[block, 0] = self._scan(users[block])
+            left_out = removed and removed[block]
+            ids[block], scores[block] = self._best_of(users[block], group_best, n, left_out)
         return ids, scores, np.exp(np.minimum(scores - log_sums, 0))
 
     def _scan(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,29 +109,78 @@ class TopN:
         return np.ascontiguousarray(group_best.T), highest + np.log(total)
 
     def _best_of(
-        self, user: np.ndarray, group_best: np.ndarray, n: int, removed: np.ndarray
+        self,
+        users: np.ndarray,
+        group_best: np.ndarray,
+        n: int,
+        removed: list[np.ndarray] | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and exact scores of the best videos of one user, at most n.
+        """Ids and exact scores of the n best videos of each user, 0 and -inf where there are fewer.
 
-        float64 [u + 1], [groups], int, int64 [distinct removed] -> int64 [<= n], float64 [<= n].
+        float64 [B, u + 1], [B, groups], int, B arrays -> int64 [B, n], float64 [B, n].
         """
+        ids = np.zeros((len(users), n), np.int64)
+        scores = np.full((len(users), n), -np.inf)
         # The n best are among the n + len(removed) best of all, each of which lies in a group whose
         # best score is at least the `wanted`-th highest, less the errors of both.
-        wanted = n + len(removed)
-        limit = -np.inf
-        if wanted < len(group_best):
-            limit = np.partition(group_best, -wanted)[-wanted] - 2 * self._error(user)
-        groups = np.flatnonzero(group_best >= limit)
-        ids = (groups[:, None] * GROUP + np.arange(GROUP)).ravel()  # of all videos of the groups
-        grouped_rows = self._rows.reshape(-1, GROUP, len(user))
-        scores = (grouped_rows[groups] @ user).ravel()
-        if len(removed):
-            scores[np.isin(ids, removed)] = -np.inf
-        candidates = np.flatnonzero(scores >= max(limit, np.finfo(float).min))  # -inf is excluded
-        order = np.lexsort((ids[candidates], -scores[candidates]))[:n]  # by score, then by id
-        best = candidates[order]
-        return ids[best], scores[best]
+        wanted = np.full(len(users), n)
+        if removed:
+            wanted += [len(each) for each in removed]
+        wanted = np.minimum(wanted, group_best.shape[1])
+        most_first = np.argsort(-wanted, kind="stable")
+        start = 0
+        while start < len(users):
+            most_wanted = wanted[most_first[start]]
+            end = start + max(1, CANDIDATE_GROUPS // most_wanted)
+            rows = most_first[start:end]
+            limits = np.partition(group_best[rows], -most_wanted, axis=1)[:, -most_wanted]
+            limits -= 2 * self._error(users[rows])
+            groups = columns_from(group_best[rows], limits)  # [rows, groups]
+            left_out = removed and [removed[row] for row in rows]
+            ids[rows], scores[rows] = self._best_of_groups(users[rows], groups, n, left_out)
+            start = end
+        return ids, scores
+
+    def _best_of_groups(self, users, groups, n, removed):
+        """Ids and exact scores of the n best videos of some groups, for each user.
+
+        float64 [B, u + 1], int64 [B, groups], int, B arrays -> int64 [B, n], float64 [B, n].
+        """
+        shape = len(users), groups.shape[1] * GROUP
+        ids = (groups[:, :, None] * GROUP + np.arange(GROUP)).reshape(shape)
+        vectors = self._rows.reshape(-1, GROUP, users.shape[1])[groups]
+        vectors = vectors.reshape(*shape, users.shape[1])
+        scores = (vectors @ users[:, :, None])[:, :, 0]
+        if removed:
+            scores[listed(ids, removed)] = -np.inf
+        n = min(n, shape[1])
+        candidates = columns_from(scores, np.partition(scores, -n, axis=1)[:, -n])  # with ties
+        ids = np.take_along_axis(ids, candidates, 1)
+        scores = np.take_along_axis(scores, candidates, 1)
+        order = np.lexsort((ids, -scores))[:, :n]  # by score, then by id
+        ids = np.take_along_axis(ids, order, 1)
+        scores = np.take_along_axis(scores, order, 1)
+        return np.where(scores > -np.inf, ids, 0), scores
 
     def _error(self, users: np.ndarray) -> np.ndarray:
         """Bound of the error of single-precision scores: [..., u + 1] -> [...]."""
         return self._error_per_norm * np.linalg.norm(users, axis=-1)
+
+
+def columns_from(values: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Columns of the values that are at least a limit, and of as many others as fill up the rows.
+
+    float [B, C], float [B] -> int64 [B, columns], in any order.
+    """
+    count = int((values >= limits[:, None]).sum(1).max(initial=1))
+    return np.argpartition(values, -count, axis=1)[:, -count:]
+
+
+def listed(ids: np.ndarray, lists: Sequence[np.ndarray]) -> np.ndarray:
+    """Which ids are in the list of their row: int64 [B, n], B arrays of ids -> bool [B, n]."""
+    row = np.repeat(np.arange(len(ids)), [len(each) for each in lists])
+    members = np.concatenate([*lists, np.zeros(0, np.int64)])
+    size = max(ids.max(initial=0), members.max(initial=0)) + 1
+    is_member = np.zeros((len(ids), size), bool)
+    is_member[row, members] = True
+    return np.take_along_axis(is_member, ids, 1)

@@ -265,7 +265,8 @@ class Trainer:
             for value in leaf.values():
                 value.stop_gradient = not training
             with paddle.set_grad_enabled(training):
-                tensors = to_tensors(micro_batch)
+                hits = micro_batch["negatives"] == micro_batch["target"][:, None]  # [N, K]
+                tensors = to_tensors({**micro_batch, "hits": hits})
                 users = network(leaf, tensors, rng if training else None)
                 losses = network.output_layer(users, leaf, tensors, self.settings.loss)
                 loss = losses.sum() / batch.num_targets

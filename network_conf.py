@@ -21,7 +21,12 @@ import dataclasses
 from typing import Callable
 
 from candgen.data.dictionary import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, log_frequencies
-from candgen.model.layers import at_targets, decayed_mean, running_max, running_mean
+from candgen.model.layers import (
+    at_targets,
+    decayed_mean_at_targets,
+    max_at_targets,
+    mean_at_targets,
+)
 from candgen.model.model_file import Model, restore_network
 from candgen.model.network import EmbeddingNetwork
 
@@ -138,9 +143,9 @@ class DNNmodel(EmbeddingNetwork):
         """
         states, _ = self.lstm(embeddings[ITEMS])  # [T, S, 64]
         window = [
-            at_targets(running_max(states), batch),
-            running_mean(embeddings[CATEGORIES], batch["clicks"], batch),
-            running_mean(embeddings[TAGS], batch["tag_counts"], batch),
+            max_at_targets(states, batch),
+            mean_at_targets(embeddings[CATEGORIES], batch["clicks"], batch),
+            mean_at_targets(embeddings[TAGS], batch["tag_counts"], batch),
         ]
         window = self.drop(paddle.concat(window, 1), rng)  # [N, 136]
         profile = [embeddings[name] for name in PROFILE_FEATURES if name in embeddings]
@@ -148,8 +153,8 @@ class DNNmodel(EmbeddingNetwork):
 
         # ReLU 256 of [window, profile]; the product of the profile is the same for all targets of
         # a segment, so it is computed once.
-        window_w = self.relu1_w[: window.shape[1]]
-        profile_w = self.relu1_w[window.shape[1] :]
+        widths = [window.shape[1], profile.shape[1]]
+        window_w, profile_w = paddle.split(self.relu1_w, widths)
         hidden = F.linear(window, window_w, self.relu1_b)  # [N, 256]
         hidden += paddle.gather(paddle.matmul(profile, profile_w), batch["segment"])
         hidden = self.drop(F.relu(hidden), rng)
@@ -161,10 +166,10 @@ class DNNmodel(EmbeddingNetwork):
             users,
             batch["target"],
             batch["negatives"],
-            batch["hits"],
             rows[self.output_table()],
             rows["nce_b"],
             batch["log_noise"],
+            batch["hits"],
         )
 
 
@@ -191,11 +196,10 @@ class DirectModel(DNNmodel):
         # Served with matrices of one size: the rounding of a sum depends on its length, and a
         # user's vector must not depend on the longest window in its block.
         positions = clicks.shape[0] if self.training else self.config.window_size
-        means = decayed_mean(clicks, DECAY, positions)
+        mean = decayed_mean_at_targets(clicks, DECAY, positions, batch)  # [N, 64]
         last = self.drop(at_targets(clicks, batch), rng)  # [N, 64]
         users += paddle.matmul(last, self.direct_last_w)
-        mean = self.drop(at_targets(means, batch), rng)  # [N, 64]
-        users += paddle.matmul(mean, self.direct_mean_w)
+        users += paddle.matmul(self.drop(mean, rng), self.direct_mean_w)
         return users
 
 
@@ -258,7 +262,7 @@ def log_odds(
     num_negatives = negatives.shape[-1]
     offset = nce_b - (log_noise + float(np.log(num_negatives)))  # [videos, 1]: odds where u = 0
     videos = paddle.concat([nce_w, offset], 1)  # [videos, user_dim + 1], for users [u, 1]
-    user = paddle.concat([user, paddle.ones([user.shape[0], 1])], 1)
+    user = paddle.concat([user, paddle.ones([user.shape[0], 1], user.dtype)], 1)
     target_odds = (F.embedding(target, videos) * user).sum(1, keepdim=True)
     noise = F.embedding(negatives, videos)  # [N, K, user_dim + 1] or [K, user_dim + 1]
     if negatives.ndim == 1:
@@ -270,10 +274,10 @@ def nce_loss(
     user: Tensor,
     target: Tensor,
     negatives: Tensor,
-    hits: Tensor,
     nce_w: Tensor,
     nce_b: Tensor,
     log_noise: Tensor,
+    hits: Tensor,
 ) -> Tensor:
     """Noise-contrastive estimation with K noise samples for each target.
 
@@ -301,10 +305,10 @@ def ranking_nce_loss(
     user: Tensor,
     target: Tensor,
     negatives: Tensor,
-    hits: Tensor,
     nce_w: Tensor,
     nce_b: Tensor,
     log_noise: Tensor,
+    hits: Tensor,
 ) -> Tensor:
     """Ranking NCE: softmax over target and noise, corrected for the sampling.
 

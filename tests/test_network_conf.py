@@ -66,6 +66,7 @@ def test_loss_and_its_gradient(kind, shared):
         w,
         b,
         paddle.to_tensor(log_noise),
+        paddle.to_tensor(negatives == targets[:, None]),
     )
     expected = plain_losses(kind, values[0], targets, negatives, values[1], values[2][:, 0], FREQ)
     np.testing.assert_allclose(losses.numpy(), expected, rtol=0, atol=1e-9)
@@ -91,12 +92,14 @@ def test_a_loss_worked_out_by_hand():
     negatives = paddle.to_tensor([[2, 3, 3]])
     w = paddle.ones([4, 2])
     log_q = paddle.to_tensor(np.log(q))
-    nce = network_conf.nce_loss(users, target, negatives, w, log_q, log_q)
+    no_hits = paddle.zeros([1, 3], "bool")
+    nce = network_conf.nce_loss(users, target, negatives, w, log_q, log_q, no_hits)
     assert nce.item() == pytest.approx(np.log(4) + 3 * np.log(4 / 3), rel=1e-6)
-    ranking = network_conf.ranking_nce_loss(users, target, negatives, w, log_q, log_q)
+    ranking = network_conf.ranking_nce_loss(users, target, negatives, w, log_q, log_q, no_hits)
     assert ranking.item() == pytest.approx(np.log(4), rel=1e-6)  # one in four
     # noise that hits the target does not count
-    hit = network_conf.ranking_nce_loss(users, target, paddle.to_tensor([1, 2]), w, log_q, log_q)
+    negatives, hits = paddle.to_tensor([1, 2]), paddle.to_tensor([[True, False]])
+    hit = network_conf.ranking_nce_loss(users, target, negatives, w, log_q, log_q, hits)
     assert hit.item() == pytest.approx(np.log(2), rel=1e-6)
 
 

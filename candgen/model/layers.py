@@ -12,6 +12,7 @@ import paddle
 from paddle import nn
 
 VIDEO_TABLE = f"_proj_{ITEMS}"  # of the clicked videos
+HIDDEN = 1e9  # what is subtracted from a position that takes no part in a maximum
 
 
 def use_device(name: str | None) -> None:
@@ -59,14 +60,6 @@ def running_max(states: paddle.Tensor) -> paddle.Tensor:
     return paddle.stack([*accumulate(paddle.unbind(states), paddle.maximum)])
 
 
-def running_mean(values: paddle.Tensor, counts: paddle.Tensor, batch: dict) -> paddle.Tensor:
-    """Sum of `values` up to the last position before each target, divided by `counts`.
-
-    float [T, S, width], float [N, 1] -> [N, width].
-    """
-    return at_targets(paddle.cumsum(values, 0), batch) / counts
-
-
 def decayed_mean(values: paddle.Tensor, decay: float, positions: int) -> paddle.Tensor:
     """Weighted mean of each position and all positions before it, the newest weighing most.
 
@@ -95,6 +88,43 @@ def decayed_mean(values: paddle.Tensor, decay: float, positions: int) -> paddle.
 def at_targets(sequence: paddle.Tensor, batch: dict) -> paddle.Tensor:
     """Values of a sequence at the last position before each target: [T, S, width] -> [N, width]."""
     return paddle.gather(sequence.reshape([-1, sequence.shape[-1]]), batch["context_index"])
+
+
+# Pooling over the positions that each target sees. In training several targets share a segment:
+# running values of all positions are computed, and gathered at the targets. An exported network has
+# one target for each segment, and a batch with "is_click", float [T, S, 1], which is 0 for padding:
+# fewer operations pool over the whole segment.
+
+
+def max_at_targets(states: paddle.Tensor, batch: dict) -> paddle.Tensor:
+    """Maximum over the positions that each target sees: [T, S, width] -> [N, width]."""
+    if "is_click" in batch:
+        return (states + (batch["is_click"] - 1) * HIDDEN).max(0)
+    return at_targets(running_max(states), batch)
+
+
+def mean_at_targets(values: paddle.Tensor, counts: paddle.Tensor, batch: dict) -> paddle.Tensor:
+    """Sum over the positions that each target sees, divided by `counts`.
+
+    float [T, S, width], float [N, 1] -> [N, width].
+    """
+    if "is_click" in batch:
+        return (values * batch["is_click"]).sum(0) / counts
+    return at_targets(paddle.cumsum(values, 0), batch) / counts
+
+
+def decayed_mean_at_targets(
+    values: paddle.Tensor, decay: float, positions: int, batch: dict
+) -> paddle.Tensor:
+    """Weighted mean over the positions that each target sees, the newest weighing most.
+
+    Parameters are those of `decayed_mean`; [T, S, width] -> [N, width].
+    """
+    if "is_click" in batch:
+        times = paddle.arange(values.shape[0], dtype="float32").reshape([-1, 1, 1])
+        weights = batch["is_click"] * decay ** (batch["clicks"] - 1 - times)  # [T, S, 1]
+        return (values * weights).sum(0) / weights.sum(0)
+    return at_targets(decayed_mean(values, decay, positions), batch)
 
 
 def to_tensors(arrays: dict[str, np.ndarray]) -> dict[str, paddle.Tensor]:

@@ -97,6 +97,9 @@ class UserTower(nn.Layer):
             "segment": user,
             "tag_counts": tag_counts.unsqueeze(1),
             "clicks": length.astype("float32").unsqueeze(1),
+            "is_click": (positions.reshape([-1, 1, 1]) < length.reshape([1, -1, 1])).astype(
+                "float32"
+            ),
         }
         return self.network.hidden_layer(embeddings, batch)
 

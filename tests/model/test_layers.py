@@ -4,8 +4,10 @@ from candgen.console import InputError
 from candgen.model.layers import (
     at_targets,
     decayed_mean,
+    decayed_mean_at_targets,
+    max_at_targets,
+    mean_at_targets,
     running_max,
-    running_mean,
     to_tensors,
     use_device,
 )
@@ -37,12 +39,12 @@ def test_running_max():
         assert not gradient[values < np.maximum.accumulate(values)].any()
 
 
-def test_running_mean():
+def test_mean_at_targets():
     """Mean of what precedes each target: of one position, and of all three."""
     values = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
     batch = {"context_index": paddle.to_tensor([0, 5])}  # position 0 of segment 0, 2 of segment 1
     counts = paddle.to_tensor([[1.0], [3.0]])
-    means = running_mean(paddle.to_tensor(values), counts, batch)
+    means = mean_at_targets(paddle.to_tensor(values), counts, batch)
     np.testing.assert_allclose(means.numpy(), [values[0, 0], values[:, 1].mean(0)])
     targets = at_targets(paddle.to_tensor(values), batch)
     np.testing.assert_array_equal(targets.numpy(), [values[0, 0], values[2, 1]])
@@ -54,6 +56,26 @@ def test_decayed_mean():
     means = decayed_mean(paddle.to_tensor(values), 0.5, 4).numpy()[:, 0, 0]
     expected = [8, (4 + 4) / 1.5, (2 + 2 + 2) / 1.75, (1 + 1 + 1) / 1.875]
     np.testing.assert_allclose(means, expected, rtol=1e-6)
+
+
+def test_pooling_of_an_exported_network():
+    """One target for each segment, at its end: the same values from fewer operations."""
+    lengths = np.array([1, 3, 4])
+    values = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
+    clicks = paddle.to_tensor(lengths[:, None].astype(np.float32))
+    batch = {
+        "context_index": paddle.to_tensor((lengths - 1) * 3 + np.arange(3)),
+        "clicks": clicks,
+    }
+    is_click = (np.arange(4)[:, None] < lengths)[:, :, None]
+    exported = {**batch, "is_click": paddle.to_tensor(is_click.astype(np.float32))}
+    values = paddle.to_tensor(values)
+    for pooled in (
+        lambda batch: max_at_targets(values, batch),
+        lambda batch: mean_at_targets(values, clicks, batch),
+        lambda batch: decayed_mean_at_targets(values, 0.7, 4, batch),
+    ):
+        np.testing.assert_allclose(pooled(exported).numpy(), pooled(batch).numpy(), rtol=1e-5)
 
 
 def test_counts_become_floats():

@@ -4,7 +4,12 @@ import re
 from collections import Counter
 
 import network_conf
-from candgen.data.batches import INSTANCES, sequence_segments, sliding_windows
+from candgen.data.batches import (
+    INSTANCES,
+    balanced_parts,
+    sequence_segments,
+    sliding_windows,
+)
 from candgen.data.dictionary import ITEMS
 from network_conf import DNNmodel
 from reference import (
@@ -144,8 +149,7 @@ def test_gradients(log, threads, cut, config, settings):
     assert len(batch.micro_batches) == threads and batch.num_targets == 10
     videos = batch.distinct[network.output_table()]
     cases = []  # of each micro-batch: its instances, and the noise drawn for them
-    chunks = np.array_split(np.arange(len(segments.line)), threads)
-    for chosen, micro_batch in zip(chunks, batch.micro_batches):
+    for chosen, micro_batch in zip(balanced_parts(segments, threads), batch.micro_batches):
         instances = plain_instances(segments.take(chosen))
         targets = [target for _, _, target in instances]
         assert videos[micro_batch["target"]].tolist() == targets

@@ -243,7 +243,8 @@ def share_rows(
     for table, names in tables.items():
         arrays = [part[name] for part in parts for name in names]
         distinct, indices = np.unique(
-            np.concatenate([ids.ravel() for ids in arrays]), return_inverse=True
+            np.concatenate([np.zeros(0, np.int64), *(ids.ravel() for ids in arrays)]),
+            return_inverse=True,
         )
         distinct_ids[table] = distinct
         begin = 0
@@ -254,6 +255,32 @@ def share_rows(
                 part[name] = indices[begin:end].reshape(shape)
                 begin = end
     return distinct_ids
+
+
+def balanced_parts(segments: Segments, count: int) -> list[np.ndarray]:
+    """Indices of segments in parts of about the same work, segments of similar length together.
+
+    A part is padded to its longest segment: sorted by length, few positions are padding.
+
+    Parameters
+    ----------
+    segments : Segments
+        S of them.
+    count : int
+        At most S.
+
+    Returns
+    -------
+    list of `count` int64 arrays, none of them empty, of [S] indices in all
+    """
+    order = np.argsort(segments.length, kind="stable")
+    work = np.cumsum((segments.length + segments.targets)[order])
+    number = np.arange(1, count)  # of each boundary
+    ends = np.searchsorted(work, work[-1] * number / count, side="right")
+    # One segment at least before, between and behind the boundaries.
+    ends = np.maximum.accumulate(np.maximum(ends - number, 0)) + number
+    ends = np.minimum(ends, len(segments) - count + number)
+    return np.split(order, ends)
 
 
 def shuffled_batches(

@@ -1,8 +1,9 @@
 """One training step: a batch is split into micro-batches, threads and ranks compute them.
 
-A step has four parts: `Trainer.prepare` makes the arrays of a batch and splits them
-(`split_batch`), `forward_backward` computes the micro-batches on threads, `reduce_gradients` adds
-their gradients up over threads and ranks, `apply_gradients` updates the parameters.
+`BatchPreparation` (candgen/training/preparation.py) makes the arrays of the micro-batches. A step
+has four parts: `share_distinct` agrees with the other ranks on the ids to look up,
+`forward_backward` computes the micro-batches on threads, `reduce_gradients` adds their gradients up
+over threads and ranks, `apply_gradients` updates the parameters.
 
 Why micro-batches have leaf tensors and copies of the dense layers
     paddle's kernels release the GIL, so threads run in parallel. But two threads must not
@@ -18,25 +19,23 @@ What is summed, and in which order
 Why a result does not depend on the number of threads and ranks
     Everything random (negatives, hidden ids, one dropout generator for each micro-batch) is drawn
     for the whole batch before it is split, and sums do not depend on which thread is first. All
-    ranks prepare the whole batch alike, so they know all distinct ids without an exchange. As many
-    ranks with one thread as one process has threads give the same bytes. Another number of
-    micro-batches changes the order of the sums, that is, the rounding, and the dropout.
+    ranks draw and split alike; each makes the arrays of its own micro-batches only. As many ranks
+    with one thread as one process has threads give the same bytes. Another number of micro-batches
+    changes the order of the sums, that is, the rounding, and the dropout.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 from candgen.archives import fingerprint
 from candgen.console import InputError
-from candgen.data.batches import Segments, make_batch, share_rows
-from candgen.data.encoding import EncodedLog
 from candgen.data.items import ItemAttributes
 from candgen.model.layers import VIDEO_TABLE, to_tensors
 from candgen.model.network import EmbeddingNetwork
+from candgen.training.preparation import BatchPreparation, PreparedBatch
 from candgen.training.ranks import Ranks
 from candgen.training.report import EXPLODED
 
@@ -45,7 +44,6 @@ import paddle
 from paddle import optimizer
 
 FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
-MICRO_BATCH_SEGMENTS = 512  # at most: more do not fit into the processor's cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,24 +76,6 @@ class TrainerSettings:
     threads: int = 2
 
 
-@dataclasses.dataclass(frozen=True)
-class PreparedBatch:
-    """The arrays of a batch.
-
-    Attributes
-    ----------
-    num_targets : of the whole batch, over all ranks.
-    distinct : {table: int64 [distinct]}, ids that the batch looks up, over all ranks.
-    micro_batches : [{name: array}], those of this rank; ids are indices into `distinct`.
-    rngs : generator of the dropout of each of them.
-    """
-
-    num_targets: int
-    distinct: dict[str, np.ndarray]
-    micro_batches: list[dict[str, np.ndarray]]
-    rngs: list[np.random.Generator]
-
-
 class Trainer:
     """Takes training steps.
 
@@ -111,6 +91,7 @@ class Trainer:
     ----------
     pool : ThreadPoolExecutor of ``settings.threads`` threads.
     lr_scheduler : paddle.optimizer.lr.LRScheduler
+    prepare : `BatchPreparation.prepare`
     """
 
     def __init__(
@@ -128,7 +109,10 @@ class Trainer:
         self.lr_scheduler = optimizer.lr.CosineAnnealingDecay(
             settings.learning_rate, total_steps, FINAL_RATE * settings.learning_rate
         )
-        self._sampler = sampler
+        self._preparation = BatchPreparation(
+            sampler, settings, network.table_ids(), network.output_table(), self.ranks
+        )
+        self.prepare = self._preparation.prepare
         self._replicas = [network]  # one for each micro-batch; the first is the network itself
         self._optimizers = self._make_optimizers()
 
@@ -154,78 +138,10 @@ class Trainer:
             for group in (others, video_table)
         ]
 
-    # ------------------------------------------------------------ a batch
-    def prepare(
-        self, log: EncodedLog, segments: Segments, rng: np.random.Generator, training: bool = True
-    ) -> PreparedBatch:
-        """Arrays of a batch: hides ids and histories, draws negatives, splits, finds distinct ids.
-
-        Parameters
-        ----------
-        log, segments : as in `make_batch`.
-        rng : generator of everything that is random in this batch.
-        training : False hides nothing.
-        """
-        settings = self.settings
-        num_segments = len(segments.line)
-        num_targets = int(segments.targets.sum())
-        # Hiding all but the user id trains the ids alone, by which infer_user.py mines. Hiding the
-        # user id trains `<unk>`, for new users, and keeps the network from relying on the id.
-        history_dropout = settings.history_dropout if training else 0.0
-        user_dropout = settings.user_dropout if training else 0.0
-        history_mask = rng.random(num_segments) < history_dropout
-        user_mask = (rng.random(num_segments) < user_dropout) & ~history_mask
-        shape = settings.num_negatives
-        if not settings.shared_negatives:
-            shape = (num_targets, settings.num_negatives)
-        negatives = self._sampler.draw(shape, rng)
-
-        micro_batches = self.split_batch(log, segments, history_mask, user_mask, negatives)
-        distinct = share_rows(micro_batches, self.network.table_ids())
-        distinct["nce_b"] = distinct[self.network.output_table()]  # a bias for each vector
-        log_noise = self._sampler.log_probability[distinct["nce_b"], None]  # [distinct, 1]
-        for micro_batch in micro_batches:
-            micro_batch["log_noise"] = log_noise
-        of_this_rank = slice(self.ranks.rank, None, self.ranks.world)
-        rngs = rng.spawn(len(micro_batches))
-        return PreparedBatch(num_targets, distinct, micro_batches[of_this_rank], rngs[of_this_rank])
-
-    def split_batch(
-        self,
-        log: EncodedLog,
-        segments: Segments,
-        history_mask: np.ndarray,
-        user_mask: np.ndarray,
-        negatives: np.ndarray,
-    ) -> list[dict]:
-        """Micro-batches of a batch of S segments with N targets; a multiple of threads * ranks.
-
-        Parameters
-        ----------
-        history_mask : bool [S], segments of which all but the user id is hidden.
-        user_mask : bool [S], segments whose user id is hidden.
-        negatives : int64 [K], shared, or [N, K].
-        """
-        num_segments = len(segments.line)
-        workers = self.settings.threads * self.ranks.world
-        rounds = max(1, math.ceil(num_segments / (workers * MICRO_BATCH_SEGMENTS)))
-        count = min(rounds * workers, num_segments)
-        micro_batches = []
-        first_target = 0
-        for chosen in np.array_split(np.arange(num_segments), count):
-            micro_batch = make_batch(log, segments.take(chosen), history_mask=history_mask[chosen])
-            micro_batch["user_id"][user_mask[chosen]] = 0
-            end_target = first_target + len(micro_batch["target"])
-            micro_batch["negatives"] = (
-                negatives if negatives.ndim == 1 else negatives[first_target:end_target]
-            )
-            first_target = end_target
-            micro_batches.append(micro_batch)
-        return micro_batches
-
     # ------------------------------------------------------------ a step
     def step(self, batch: PreparedBatch) -> float:
         """Train on a batch; returns the mean loss of its targets."""
+        batch = self._preparation.share_distinct(batch)
         rows = self.network.look_up(batch.distinct)
         loss, leaves = self.forward_backward(batch, rows)
         loss, row_gradients, dense_gradients = self.reduce_gradients(loss, leaves)
@@ -234,6 +150,7 @@ class Trainer:
 
     def evaluate_loss(self, batch: PreparedBatch) -> float:
         """Mean loss of the targets of a batch, without training."""
+        batch = self._preparation.share_distinct(batch)
         with paddle.no_grad():
             rows = self.network.look_up(batch.distinct)
         loss, _ = self.forward_backward(batch, rows, training=False)
@@ -266,7 +183,7 @@ class Trainer:
                 value.stop_gradient = not training
             with paddle.set_grad_enabled(training):
                 hits = micro_batch["negatives"] == micro_batch["target"][:, None]  # [N, K]
-                tensors = to_tensors({**micro_batch, "hits": hits})
+                tensors = to_tensors({**micro_batch, "log_noise": batch.log_noise, "hits": hits})
                 users = network(leaf, tensors, rng if training else None)
                 losses = network.output_layer(users, leaf, tensors, self.settings.loss)
                 loss = losses.sum() / batch.num_targets

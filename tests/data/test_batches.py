@@ -1,6 +1,8 @@
 """Segments and batches, against the documented instances."""
 
 from candgen.data.batches import (
+    Segments,
+    balanced_parts,
     cut_segments,
     make_batch,
     next_click_windows,
@@ -55,6 +57,26 @@ def test_sequences_see_suffixes_of_the_history(tmp_path_factory, lines, window_s
         seen = len(instance[4])
         assert instance[-1] == whole[-1] and instance[4] == whole[4][-seen:]
         assert seen >= min(len(whole[4]), window_size // 2 + 1)
+
+
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=40), count=st.integers(1, 40))
+def test_balanced_parts(lengths, count):
+    """Every segment is in one part, parts are sorted by length and none is empty."""
+    lengths = np.array(lengths)
+    count = min(count, len(lengths))
+    segments = Segments(np.arange(len(lengths)), 0 * lengths, lengths, lengths)
+    parts = balanced_parts(segments, count)
+    assert len(parts) == count and all(len(part) for part in parts)
+    order = np.concatenate(parts)
+    assert sorted(order) == list(range(len(lengths)))
+    assert (np.diff(lengths[order]) >= 0).all()
+
+
+def test_parts_have_about_the_same_work():
+    """100 short histories and 10 long ones, of the same number of positions."""
+    lengths = np.array([2] * 100 + [20] * 10)
+    segments = Segments(np.arange(110), 0 * lengths, lengths, lengths)
+    assert [len(part) for part in balanced_parts(segments, 2)] == [100, 10]
 
 
 IDS = st.lists(st.integers(0, 9), max_size=6)

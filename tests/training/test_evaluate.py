@@ -31,7 +31,7 @@ def test_last_click_loss(log, batch_size):
     """Mean loss of the last clicks, by the reference, with noise that is always video 2."""
     network = random_network(CONFIG)
     trainer = trainer_of(network, threads=2)
-    trainer._sampler.draw = lambda shape, rng: np.full(shape, 2)
+    trainer._preparation._sampler.draw = lambda shape, rng: np.full(shape, 2)
     lines = np.flatnonzero(log.last_item > 0)
     assert lines.tolist() == [0, 1, 3]  # line 2 has no click
     windows = next_click_windows(log.before_last(), CONFIG.window_size).take(lines)

@@ -23,6 +23,7 @@ pip install -r requirements-convert.txt. Imports no paddle.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import sys
@@ -153,10 +154,10 @@ def keep_type(text: str) -> tuple[str, list[str]]:
 def min_value_type(text: str) -> tuple[str, float]:
     """argparse type: COLUMN=NUMBER."""
     column, _, number = text.partition("=")
-    try:
-        return column, number_type(float, -math.inf)(number)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text} is not COLUMN=NUMBER") from error
+    with contextlib.suppress(ValueError):
+        if column and math.isfinite(float(number)):
+            return column, float(number)
+    raise argparse.ArgumentTypeError(f"{text} is not COLUMN=NUMBER")
 
 
 def split_type(text: str) -> str | datetime:

@@ -1,10 +1,9 @@
 """MovieLens download -> events.csv, items.csv and users.csv for convert_events.py.
 
     python data/convert_movielens.py --input_dir=ml-100k --output_dir=ml-100k/tables
-    python data/convert_events.py --events ml-100k/tables/events.csv --output_dir=./data/ml-100k \\
-        --items ml-100k/tables/items.csv --category_column=decade --tags_column=genres \\
-        --title_column=title --users ml-100k/tables/users.csv \\
-        --profile_columns occupation zip gender_age
+    python data/convert_events.py --events ml-100k/tables/events.csv --output_dir=data/ml-100k ...
+
+docs/quality.md has the whole second command.
 
 Reads the unpacked public download: u.data, u.item, u.user (MovieLens-100k) or ratings.dat,
 movies.dat, users.dat (MovieLens-1M). Each rating counts as a click; users are ordered by number,

@@ -13,7 +13,8 @@ from candgen.data.tables import collect, scan_table, text_of, without_decimals
 
 import polars as pl
 
-UNREADABLE_TIME = "unreadable time"
+REASONS = ("--keep", "--min_value", "no user", "no item", "no time")  # to drop a row
+UNREADABLE_TIME = "unreadable time"  # which is an error
 TIME_FORMATS = (
     "%Y-%m-%d",
     *(
@@ -94,7 +95,7 @@ def read_events(paths: Paths, columns: EventColumns) -> Events:
         ],
         parts,
     )
-    counts = dict(sorted(reasons.rows(), key=str))
+    counts = dict(reasons.rows())
     if UNREADABLE_TIME in counts:
         _raise_unreadable_time(parts)
     users, user_numbers = _numbered(without_decimals(rows["user"]))
@@ -104,7 +105,7 @@ def read_events(paths: Paths, columns: EventColumns) -> Events:
     for column in ("time", "user"):
         ordered = ordered.sort(column, maintain_order=True)
     clicks = Clicks(*(column.to_numpy() for column in ordered))
-    dropped = {reason: count for reason, count in counts.items() if reason is not None}
+    dropped = {reason: counts[reason] for reason in REASONS if reason in counts}
     return Events(clicks, users, items, sum(counts.values()), dropped)
 
 
@@ -118,35 +119,43 @@ def _events_of(path: str, columns: EventColumns) -> pl.LazyFrame:
     """The table of one file: user, item, time, and the reason why a row is dropped."""
     used = [columns.user, columns.item, columns.time]
     table = scan_table(path, [*used, *dict(columns.keep), *dict(columns.min_value)])
-    user, item = text_of(table, columns.user), text_of(table, columns.item)
-    is_kept = pl.all_horizontal(
-        pl.lit(True), *(text_of(table, name).is_in(values) for name, values in columns.keep)
+    is_temporal = table.collect_schema()[columns.time].is_temporal()
+    table = table.select(
+        user=text_of(table, columns.user),
+        item=text_of(table, columns.item),
+        given=pl.col(columns.time) if is_temporal else text_of(table, columns.time),
+        reason=_reason_to_drop(table, columns),
     )
-    is_large = pl.all_horizontal(
-        pl.lit(True),
-        *(
-            text_of(table, name).cast(pl.Float64, strict=False) >= minimum
-            for name, minimum in columns.min_value
-        ),
-    )
-    reasons = {
-        "--keep": ~is_kept.fill_null(False),
-        "--min_value": ~is_large.fill_null(False),
-        "no user": user.is_null(),
-        "no item": item.is_null(),
-    }
     # The time of a row that is dropped anyway may be anything.
-    is_wanted = ~pl.any_horizontal(*reasons.values())
-    if table.collect_schema()[columns.time].is_temporal():
-        given = pl.when(is_wanted).then(pl.col(columns.time))
+    given = pl.col("given")
+    table = table.with_columns(given=pl.when(pl.col("reason").is_null()).then(given))
+    if is_temporal:
         time = given.dt.epoch("us")
     else:
-        given = pl.when(is_wanted).then(text_of(table, columns.time))
         time = given.map_batches(microseconds, return_dtype=pl.Int64, is_elementwise=True)
-    reasons["no time"] = given.is_null()
-    reasons[UNREADABLE_TIME] = time.is_null()
-    reason = pl.coalesce(pl.when(drop).then(pl.lit(name)) for name, drop in reasons.items())
-    return table.select(user=user, item=item, time=time, given=given, reason=reason)
+    table = table.with_columns(time=time)  # by itself, or it is computed for each use
+    no_time = pl.when(given.is_null()).then(pl.lit(REASONS[-1]))
+    unreadable = pl.when(pl.col("time").is_null()).then(pl.lit(UNREADABLE_TIME))
+    return table.with_columns(
+        given=given.cast(pl.String),  # of one type in all files
+        reason=pl.coalesce("reason", no_time, unreadable),
+    )
+
+
+def _reason_to_drop(table: pl.LazyFrame, columns: EventColumns) -> pl.Expr:
+    """The first reason to drop a row, but for its time; null if there is none."""
+    kept = (text_of(table, name).is_in(values) for name, values in columns.keep)
+    large = (
+        text_of(table, name).cast(pl.Float64, strict=False) >= minimum
+        for name, minimum in columns.min_value
+    )
+    is_dropped = (
+        ~pl.all_horizontal(pl.lit(True), *kept).fill_null(False),
+        ~pl.all_horizontal(pl.lit(True), *large).fill_null(False),
+        text_of(table, columns.user).is_null(),
+        text_of(table, columns.item).is_null(),
+    )
+    return pl.coalesce(pl.when(drop).then(pl.lit(name)) for name, drop in zip(REASONS, is_dropped))
 
 
 def _raise_unreadable_time(parts: Mapping[str, pl.LazyFrame]) -> NoReturn:

@@ -1,6 +1,8 @@
 """Times of events."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
+
+from candgen.console import InputError
 
 import pytest
 
@@ -11,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-MORNING = int(datetime(2026, 11, 20, 8, 30, tzinfo=timezone.utc).timestamp())
+DAY = date(2026, 11, 20)
+MIDNIGHT = int(datetime(2026, 11, 20, tzinfo=timezone.utc).timestamp())
+MORNING = MIDNIGHT + 8 * 3600 + 30 * 60
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,7 @@ def test_one_moment_in_many_ways(text):
 
 def test_dates_fractions_and_early_times():
     texts = ["2026-11-20", "1970-01-01T00:00:00.000001Z", "0.25", "-1", "1969-12-31 23:59:59"]
-    expected = [MORNING // 86400 * 86400 * 10**6, 1, 250_000, -(10**6), -(10**6)]
+    expected = [MIDNIGHT * 10**6, 1, 250_000, -(10**6), -(10**6)]
     assert microseconds(pl.Series(texts)).to_list() == expected
 
 
@@ -91,9 +95,7 @@ def test_times_of_parquet(tmp_path, unit, zone):
 )
 def test_other_times_of_parquet(tmp_path, values):
     assert read_times(tmp_path, pl.Series(values)) == [MORNING * 10**6]
-    assert read_times(tmp_path, pl.Series([datetime(2026, 11, 20).date()])) == [
-        MORNING // 86400 * 86400 * 10**6
-    ]
+    assert read_times(tmp_path, pl.Series([DAY])) == [MIDNIGHT * 10**6]
 
 
 def read_times(folder, times):
@@ -110,3 +112,22 @@ def test_numbers_follow_the_first_rows(write):
     assert events.clicks.users.tolist() == [0, 0, 1, 1]
     assert events.clicks.items.tolist() == [2, 0, 1, 0]
     assert events.clicks.times.tolist() == [10**6, 3 * 10**6, 2 * 10**6, 2 * 10**6]
+
+
+def test_files_with_times_of_several_kinds(write, tmp_path):
+    """A database's table, numbers and text in one table of events."""
+    paths = [str(tmp_path / f"{kind}.parquet") for kind in ("datetime", "date", "number")]
+    for path, times in zip(paths, [[datetime(2026, 11, 20, 8, 30)], [DAY], [MORNING]]):
+        pl.DataFrame({"user": "u", "item": "i", "time": times}).write_parquet(path)
+    paths.append(write("user,item,time\nu,i,2026-11-20T08:30Z\n", "text.csv"))
+    clicks = read_events(paths, EventColumns("user", "item", "time")).clicks
+    assert clicks.times.tolist() == [MIDNIGHT * 10**6, *[MORNING * 10**6] * 3]
+
+
+@pytest.mark.parametrize("kind", [pl.Time, pl.Duration])
+def test_a_time_of_day_is_no_time(tmp_path, kind):
+    path = str(tmp_path / "events.parquet")
+    times = pl.Series([5]).cast(kind)
+    pl.DataFrame({"user": "u", "item": "i", "time": times}).write_parquet(path)
+    with pytest.raises(InputError, match=r"events.parquet: cannot be read \("):
+        read_events(path, EventColumns("user", "item", "time"))

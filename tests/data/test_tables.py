@@ -41,6 +41,11 @@ def test_json_lines(write):
     assert rows_of(write(gzip.compress(text.encode()), "t.ndjson.gz")) == expected
     late = '{"id":1}\n' * 10_000 + '{"id":2,"name":"x"}\n'
     assert rows_of(write(late, "late.jsonl")) == [("1", None), ("2", "x")]
+    path = write(
+        late.replace('{"id":1}', '{"id":1,"name":null}').replace('"x"', '["x",3]'), "l.jsonl"
+    )
+    table = read_table(path, {"id": "id", "name": "name"}, lists=["name"])
+    assert table.rows() == [("1", None), ("2", ["x", "3"])]
 
 
 def test_parquet(tmp_path):

@@ -503,6 +503,14 @@ def test_help_and_documents(capsys, monkeypatch):
     assert {flag for flag in flags if flag not in DOCUMENTS} == set()
 
 
+def test_the_documented_example(tmp_path):
+    """Its commands print the report that docs/log.md shows."""
+    section = (ROOT / "docs" / "log.md").read_text("utf-8").split("## From a table of events")[1]
+    commands, report = re.findall(r"```\n(.*?)```", section, re.DOTALL)[:2]
+    commands = commands.replace("python data/", f"python {ROOT}/data/")
+    assert run_ok(commands, tmp_path) == report
+
+
 def test_the_scripts_accept_the_files(tmp_path):
     """The converter, data_processor.py and train.py one after the other, for one pass."""
     rows = [("user", "item", "time")]

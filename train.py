@@ -42,6 +42,7 @@ from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, 
 from candgen.training.dashboard import Dashboard
 from candgen.training.defaults import default_batch_size, default_metric
 from candgen.training.held_out import warn_of_held_out
+from candgen.training.network_warnings import warn_of_preset, warn_of_unused_columns
 from candgen.training.options import parse_args
 from candgen.training.ranks import Ranks
 from reader import Reader, TrainingLog
@@ -70,6 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
         network_class = choice(network_conf.network_class, "--network", args.network)
         loss = choice(network_conf.loss_function, "--loss", args.loss)
+        warn_of_preset(args.preset, args.network, network_class.has_direct_path)
 
         # data
         feature_dict = load_feature_dict(args.feature_dict)
@@ -118,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
 
         # network
         dims = embedding_dims(network_class, args.dnn_layer_dims[1], args.tie_embeddings)
+        warn_of_unused_columns(args.network, dims)
         config = network_conf.ModelConfig(
             dictionary_sizes={name: len(feature_dict[name]) for name in FEATURES},
             embedding_dims=dims,

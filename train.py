@@ -22,6 +22,7 @@ from typing import Any, Callable
 from candgen.archives import fingerprint
 from candgen.console import InputError, Progress, logger, run_script
 from candgen.data.batches import INSTANCES
+from candgen.data.counting_settings import counting_settings, warn_of_other_settings
 from candgen.data.dictionary import (
     FEATURES,
     ITEMS,
@@ -79,7 +80,9 @@ def main(argv: list[str] | None = None) -> int:
         reading_started = time.perf_counter()
         bad_lines = BadLines(args.max_bad_lines)
         training_reader = Reader(feature_dict, bad_lines)
-        training_reader.register(read_catalogue(args.catalogue_path or []))
+        catalogue = list(read_catalogue(args.catalogue_path or []))
+        warn_of_other_settings(args.item_freq, counting_settings(args.max_user_clicks, catalogue))
+        training_reader.register(catalogue)
         if args.context_set_path:
             training_reader.prepend_context(args.context_set_path, args.window_size)
         cut = functools.partial(INSTANCES[args.instances], window_size=args.window_size)

@@ -42,5 +42,5 @@ def test_files_without_a_record(tmp_path, capsys):
         warn_of_other_settings(path, counting_settings(3, ["a:b:c"]))
     assert capsys.readouterr().err == ""
     fingerprints.write_text('{"settings": 3}')
-    with pytest.raises(InputError, match="fingerprint.json: damaged "):
+    with pytest.raises(InputError, match=r"fingerprint\.json: damaged "):
         warn_of_other_settings(path, counting_settings(3, []))

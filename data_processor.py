@@ -6,7 +6,8 @@ feature_dict.pkl  {feature: {value: id}}; id 0 is `<unk>`, the others follow by 
                   value; values seen fewer than --feat_appear_limit times are left out.
 item_freq.pkl     one probability a video, in dictionary order, with sum 1: how likely a click on it is.
                   Index 0 is the share of clicks on videos that were left out.
-fingerprint.json  SHA-256 of both, by which train.py checks that they belong together.
+fingerprint.json  SHA-256 of both, by which train.py checks that they belong together, and what was
+                  given as --max_user_clicks and --catalogue_path, which train.py should be given too.
 hottest.tsv       with --hottest=N: the N most clicked videos, of all users or by --hottest_by.
 
 What belongs to a click (user, video, category, tags) is counted once a click; province, city and
@@ -23,6 +24,7 @@ from collections.abc import Iterator, Mapping
 
 from candgen.console import InputError, logger, run_script
 from candgen.data.counting import count_log
+from candgen.data.counting_settings import counting_settings
 from candgen.data.counts import Counts, merge_counts
 from candgen.data.dictionary import (
     FEATURES,
@@ -205,7 +207,8 @@ def main(argv: list[str] | None = None) -> None:
             else:
                 clicks = clicks_by_category(counts.infos, args.hottest_by == BY_CATEGORY)
             further_files["hottest.tsv"] = "".join(hottest_lines(clicks, args.hottest))
-        write_dictionary(args.output_dir, feature_dict, item_freq, further_files)
+        settings = counting_settings(counts.max_user_clicks, catalogue)
+        write_dictionary(args.output_dir, feature_dict, item_freq, further_files, settings)
 
         print(
             f"{counts.lines} lines, {counts.clicks} clicks, {item_freq[0]:.2%} of them on videos "

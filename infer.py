@@ -23,7 +23,13 @@ from candgen.options import argument_parser, refuse_unused
 from candgen.serving.blocks import ordered_map, round_up_to_blocks
 from candgen.serving.collapse import warn_if_collapsed
 from candgen.serving.item_filters import allowed_videos
-from candgen.serving.options import add_infer_arguments, add_list_arguments, shows_progress
+from candgen.serving.options import (
+    add_infer_arguments,
+    add_list_arguments,
+    check_histories,
+    shows_progress,
+)
+from candgen.serving.served_log import served_log
 from candgen.serving.topn import TopN
 from reader import Reader
 
@@ -48,6 +54,7 @@ def parse_args(argv=None):
             "does not go with --evaluate: its metrics are of lists of their own, with and without "
             "earlier clicks",
         )
+    check_histories(parser, args, [args.allow_items, args.deny_items])
     return args
 
 
@@ -68,7 +75,7 @@ def main(argv=None):
     reader = Reader(model.feature_dict, BadLines(args.max_bad_lines), shows_progress(None))
 
     if args.evaluate:
-        [log] = reader.encode(args.infer_set_path)
+        [log] = served_log(reader, args.infer_set_path, context_paths=args.context_set_path)
         if not (log.last_item >= 0).any():
             raise InputError(
                 " ".join(args.infer_set_path),
@@ -81,7 +88,13 @@ def main(argv=None):
         return
 
     recommend = Recommender(network, top_n, args.top_n, model.feature_dict, args.remove_seen)
-    logs = reader.encode(args.infer_set_path, round_up_to_blocks(args.batch_size))
+    logs = served_log(
+        reader,
+        args.infer_set_path,
+        round_up_to_blocks(args.batch_size),
+        args.context_set_path,
+        None if args.remove_seen else network.config.window_size,
+    )
     with ThreadPoolExecutor(args.threads) as pool:
         for block in warn_if_collapsed(ordered_map(pool, recommend, logs, args.threads)):
             sys.stdout.write(block.text)

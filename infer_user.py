@@ -33,7 +33,14 @@ from candgen.output_folder import output_folder
 from candgen.serving import parts
 from candgen.serving.blocks import USER_BLOCK, batched, ordered_map, round_up_to_blocks
 from candgen.serving.item_filters import allowed_videos
-from candgen.serving.options import add_batch_size, add_list_arguments, shows_progress
+from candgen.serving.options import (
+    add_batch_size,
+    add_context,
+    add_list_arguments,
+    check_histories,
+    shows_progress,
+)
+from candgen.serving.served_log import served_log
 from candgen.serving.topn import TopN
 from reader import Reader
 
@@ -52,6 +59,7 @@ def parse_args(argv=None):
     users.add_argument(
         "--infer_set_path", **PATHS, help="log of the users to serve, with their histories"
     )
+    add_context(parser)
     parser.add_argument(
         "--output_dir",
         type=folder_type,
@@ -68,7 +76,15 @@ def parse_args(argv=None):
     add_max_bad_lines(parser)
     add_device(parser)
     args = parser.parse_args(argv)
-    args.inputs = [args.user_ids, args.infer_set_path, args.allow_items, args.deny_items]
+    user_ids = [args.user_ids] if args.user_ids else None
+    check_histories(parser, args, [user_ids, args.allow_items, args.deny_items])
+    args.inputs = [
+        user_ids,
+        args.infer_set_path,
+        args.context_set_path,
+        args.allow_items,
+        args.deny_items,
+    ]
     if args.output_dir and not all(map(parts.can_be_read_again, parts.files_of(args.inputs))):
         parser.error(
             "--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: "
@@ -80,7 +96,7 @@ def parse_args(argv=None):
         refuse_unused(
             parser,
             args,
-            ["remove_seen", "max_bad_lines"],
+            ["context_set_path", "remove_seen", "max_bad_lines"],
             "needs --infer_set_path: without it there are no histories",
         )
     return args
@@ -140,7 +156,13 @@ def main(argv=None):
         num_users = None
         if args.infer_set_path:
             reader = Reader(model.feature_dict, BadLines(args.max_bad_lines), progress)
-            logs = reader.encode(args.infer_set_path, batch_size)
+            logs = served_log(
+                reader,
+                args.infer_set_path,
+                batch_size,
+                args.context_set_path,
+                None if args.remove_seen else network.config.window_size,
+            )
         else:
             if args.user_ids:
                 users = read_user_ids(args.user_ids, progress)

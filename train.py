@@ -22,6 +22,7 @@ from typing import Any, Callable
 from candgen.archives import fingerprint
 from candgen.console import InputError, Progress, logger, run_script
 from candgen.data.batches import INSTANCES
+from candgen.data.counting_settings import counting_settings, warn_of_other_settings
 from candgen.data.dictionary import (
     FEATURES,
     ITEMS,
@@ -42,6 +43,7 @@ from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, 
 from candgen.training.dashboard import Dashboard
 from candgen.training.defaults import default_batch_size, default_metric
 from candgen.training.held_out import warn_of_held_out
+from candgen.training.network_warnings import warn_of_preset, warn_of_unused_columns
 from candgen.training.options import parse_args
 from candgen.training.ranks import Ranks
 from reader import Reader, TrainingLog
@@ -70,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
         network_class = choice(network_conf.network_class, "--network", args.network)
         loss = choice(network_conf.loss_function, "--loss", args.loss)
+        warn_of_preset(args.preset, args.network, network_class.has_direct_path)
 
         # data
         feature_dict = load_feature_dict(args.feature_dict)
@@ -77,7 +80,9 @@ def main(argv: list[str] | None = None) -> int:
         reading_started = time.perf_counter()
         bad_lines = BadLines(args.max_bad_lines)
         training_reader = Reader(feature_dict, bad_lines)
-        training_reader.register(read_catalogue(args.catalogue_path or []))
+        catalogue = list(read_catalogue(args.catalogue_path or []))
+        warn_of_other_settings(args.item_freq, counting_settings(args.max_user_clicks, catalogue))
+        training_reader.register(catalogue)
         if args.context_set_path:
             training_reader.prepend_context(args.context_set_path, args.window_size)
         cut = functools.partial(INSTANCES[args.instances], window_size=args.window_size)
@@ -118,6 +123,7 @@ def main(argv: list[str] | None = None) -> int:
 
         # network
         dims = embedding_dims(network_class, args.dnn_layer_dims[1], args.tie_embeddings)
+        warn_of_unused_columns(args.network, dims)
         config = network_conf.ModelConfig(
             dictionary_sizes={name: len(feature_dict[name]) for name in FEATURES},
             embedding_dims=dims,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import Any
 
 from candgen.console import logger
 from candgen.data.dictionary import NO_VALUE
 from candgen.data.encoding import EncodedLog
-from candgen.data.log_files import log_files, log_name
+from candgen.data.log_files import log_name, real_files
 from candgen.serving.metrics import MIN_USERS
 
 import numpy as np
@@ -58,8 +57,7 @@ def warn_of_held_out(
     path = log_name(paths)
     clicked = int((log.last_item >= 0).sum())
     known = int((log.last_item > 0).sum())
-    same_files = {os.path.realpath(file) for file in log_files(paths)}
-    same_files &= {os.path.realpath(file) for file in log_files(train_paths)}
+    same_files = real_files(paths) & real_files(train_paths)
     shared, compared = shared_lines(training.first, log)
     block_share = len(training.first.users) / training.lines
     if same_files or shared > compared * block_share / 2:

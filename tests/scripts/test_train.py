@@ -268,11 +268,37 @@ def test_a_loss_that_explodes(small, flags):
 
 
 def test_clicks_of_a_user_are_limited(small):
-    """The last ten of each user are the instances of a pass."""
-    run_ok(train_command("output/limited", f"{QUICK} --num_passes=1 --max_user_clicks=10"), small)
+    """The last ten of each user are the instances of a pass; the dictionary counts all of them."""
+    command = train_command("output/limited", f"{QUICK} --num_passes=1 --max_user_clicks=10")
+    result = run(command, small)
+    assert result.returncode == 0, result.stderr
+    assert "train.py: warning: output/item_freq.pkl: data_processor.py had another " in (
+        result.stderr
+    )
+    assert "another --max_user_clicks than this run" in result.stderr
     [row] = metrics_of(small / "output" / "limited")
     lengths = map(len, clicked((small / "log.txt").read_text()))
     assert row["instances"] == sum(min(10, length) for length in lengths)
+
+
+def test_settings_of_both_scripts(small):
+    """data_processor.py and train.py with the same limit and catalogue: no warning."""
+    (small / "listed.txt").write_text("X1:C1:T1\nV1:C1:T1_T2\n")
+    flags = "--max_user_clicks=10 --catalogue_path=listed.txt"
+    run_ok(
+        "python data_processor.py --train_set_path=log.txt --output_dir=settings "
+        f"--feat_appear_limit=2 {flags}",
+        small,
+    )
+    dictionary = "--feature_dict=settings/feature_dict.pkl --item_freq=settings/item_freq.pkl"
+    command = train_command(
+        "output/settings", f"{QUICK} {SMALL_NETWORK} --num_passes=1 {dictionary}"
+    )
+    same, other = run(f"{command} {flags}", small), run(command, small)
+    assert (same.returncode, other.returncode) == (0, 0)
+    assert "data_processor.py had another" not in same.stderr
+    for flag in ("max_user_clicks", "catalogue_path"):
+        assert f"data_processor.py had another --{flag} than this run" in other.stderr
 
 
 def test_a_held_out_log_that_is_trained_on(small, one_pass):

@@ -5,7 +5,7 @@ import pickle
 import urllib.parse
 
 from candgen.data.dictionary import load_feature_dict
-from conftest import checkout, lists_of, metrics_of, run, run_ok, train_command
+from conftest import checkout, lists_of, metrics_of, run_ok, train_command
 from reader import Reader
 
 import pytest

@@ -141,11 +141,8 @@ def main(argv=None):
         if args.output_dir:
             part_users = max(args.part_users // USER_BLOCK, 1) * USER_BLOCK
             batch_size = parts.largest_batch(batch_size, part_users)
-            shaping_flags = (
-                *("top_n", "popularity", "remove_seen", "max_bad_lines"),
-                *("format", "explain"),
-            )
-            settings = {name: getattr(args, name) for name in shaping_flags}
+            flags = ("top_n", "popularity", "remove_seen", "max_bad_lines", "format", "explain")
+            settings = {name: getattr(args, name) for name in flags}
             run = parts.describe_run(model, settings, part_users, args.inputs)
             writer = parts.PartWriter(args.output_dir, run, formatter.header)
 

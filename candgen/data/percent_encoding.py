@@ -35,7 +35,11 @@ def encode_list_id(video: str, separators: str = ",") -> str:
     >>> encode_list_id("a%3Bb"), encode_list_id("a,b"), encode_list_id("50% off")
     ('a%3Bb', 'a%2Cb', '50%25 off')
     """
-    return encode(re.sub("%(?![0-9A-Fa-f]{2})", "%25", video), separators)
+    if "%" in video:
+        video = re.sub("%(?![0-9A-Fa-f]{2})", "%25", video)
+    for separator in separators:
+        video = video.replace(separator, f"%{ord(separator):02X}")
+    return video
 
 
 def decode(text: str) -> str:

@@ -41,6 +41,7 @@ from candgen.data.dictionary import (
 from candgen.data.log_files import log_files
 from candgen.data.log_warnings import warn_of_colons, warn_of_odd_counts
 from candgen.data.logs import BadLines, checked_line, read_catalogue, read_log, split_video_info
+from candgen.data.percent_encoding import encode_list_id
 from candgen.files import atomic_write
 from candgen.options import (
     PATHS,
@@ -53,7 +54,6 @@ from candgen.options import (
     refuse_unused,
 )
 from candgen.output_folder import output_folder
-from candgen.serving.lists import escape_id
 
 # Names of the files that a run replaces
 OUTPUT_FILES = r"(feature_dict|item_freq|counts)\.pkl|fingerprint\.json|hottest\.tsv"
@@ -272,7 +272,7 @@ def hottest_lines(clicks: Mapping[str, Mapping[str, int]], n: int) -> Iterator[s
     """Lines of hottest.tsv: value, tab, the n most clicked videos, equal ones by name."""
     for value in sorted(clicks):
         best = sorted(clicks[value].items(), key=lambda pair: (-pair[1], pair[0]))[:n]
-        yield f"{value}\t{','.join(f'{escape_id(video)}:{count}' for video, count in best)}\n"
+        yield f"{value}\t{','.join(f'{encode_list_id(video)}:{count}' for video, count in best)}\n"
 
 
 if __name__ == "__main__":

@@ -46,16 +46,20 @@ def encode_value(text: str, reserved: str = RESERVED) -> str:
     return encoded
 
 
-def encode_list_id(video: str) -> str:
+def encode_list_id(video: str, separators: str = ",") -> str:
     """A video-id as printed in lists, which are split at commas; it decodes to the same text.
 
-    A comma becomes ``%2C``; a percent sign that begins no ``%XX`` becomes ``%25``, so that decoding
-    a list is always right.
+    A comma becomes ``%2C``, and so do other separators; a percent sign that begins no ``%XX``
+    becomes ``%25``, so that decoding a list is always right.
 
     >>> encode_list_id("a%3Bb"), encode_list_id("a,b"), encode_list_id("50% off")
     ('a%3Bb', 'a%2Cb', '50%25 off')
     """
-    return re.sub("%(?![0-9A-Fa-f]{2})", "%25", video).replace(",", "%2C")
+    if "%" in video:
+        video = re.sub("%(?![0-9A-Fa-f]{2})", "%25", video)
+    for separator in separators:
+        video = video.replace(separator, f"%{ord(separator):02X}")
+    return video
 
 
 def decode(text: str) -> str:

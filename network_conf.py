@@ -7,8 +7,8 @@
     score of video v = nce_w[v] . u + nce_b[v]
     P(v | u) = softmax of the scores over all videos but <unk>
 
-Change a class, or write a subclass at the end and name it in ``train.py --network``: README,
-"Changing the network". Tables, parameter names, saving and loading are inherited from
+Change a class, or write a subclass at the end and name it in ``train.py --network``:
+docs/network.md has examples. Tables, parameter names, saving and loading are inherited from
 `candgen.model.network.EmbeddingNetwork`.
 
 Shapes in comments: T positions, S segments (runs of positions of one history), N targets,

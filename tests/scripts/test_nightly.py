@@ -262,10 +262,10 @@ def split_days(folder, lines, days):
     return counts
 
 
-def test_the_nightly_script_of_the_readme(small, tmp_path):
+def test_the_nightly_script_of_the_documents(small, tmp_path):
     """Trains on the days since the served model, behind those before; publishes what is better."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [script] = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
+    document = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
+    [script] = re.findall(r"```sh\n(.*?)```", document, re.DOTALL)
     checkout(tmp_path / "clone")
     folder = tmp_path / "clone"
     (folder / "bin").mkdir()

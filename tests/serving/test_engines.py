@@ -131,7 +131,7 @@ def test_faiss(folder, wanted):
 
 
 def test_hnsw_of_faiss(trained):
-    """At the setting of the README."""
+    """At the setting of docs/serving.md."""
     faiss, (folder, wanted) = pytest.importorskip("faiss"), trained
     (_, users), (ids, videos) = (cosine_vectors(folder, kind) for kind in ("users", "videos"))
     index = faiss.IndexHNSWFlat(videos.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
@@ -141,7 +141,7 @@ def test_hnsw_of_faiss(trained):
 
 
 def test_hnswlib(trained):
-    """At the setting of the README."""
+    """At the setting of docs/serving.md."""
     hnswlib, (folder, wanted) = pytest.importorskip("hnswlib"), trained
     users, videos = (np.load(folder / f"{kind}.npz") for kind in ("users", "videos"))
     index = hnswlib.Index("cosine", videos["vectors"].shape[1])

@@ -28,8 +28,8 @@ demo: $(VENV)/.demo data/train.txt
 		--batch_size=50 > output/user_vectors.txt
 	$(RUN) item_vector.py --model_path='$(MODEL)' --feature_dict='$(DICT)' > output/item_vectors.txt
 	$(RUN) infer_user.py --model_path='$(MODEL)' --feature_dict='$(DICT)' > output/lists_by_id.txt
-	awk 'NR % 5 == 0' data/test.txt > output/valid.txt
-	awk 'NR % 5 != 0' data/test.txt > output/test.txt
+	awk 'NR % 10 == 0' data/test.txt > output/valid.txt
+	awk 'NR % 10 != 0' data/test.txt > output/test.txt
 	$(RUN) train.py --preset=best --train_set_path='./data/train.txt' --valid_set_path='./output/valid.txt' \
 		--test_set_path='./output/test.txt' --model_output_dir='./output/best/' --feature_dict='$(DICT)' \
 		--item_freq='./output/item_freq.pkl' --num_passes=2

@@ -121,14 +121,14 @@ def _problem(best, metric, num_users, trained_on):
 def _not_beaten(value, compared, num_users):
     """Baselines that are clearly better, and baselines that are neither better nor worse.
 
-    Figures differ clearly if they are two standard errors apart. The variance over the users of a
-    figure between 0 and 1 with mean p is p (1 - p) in recall, and less in the other metrics. The
-    figures are taken as independent, although rankings succeed for the same users more often than
-    by chance: so "better" is said too rarely, not too often.
+    Figures differ clearly if they are more than two standard errors apart. That of a recall p of n
+    users is sqrt(p (1 - p) / n), that of another metric with mean p is smaller. The larger one of
+    the two figures is taken, not both: their errors cancel in part, since both rankings succeed
+    for the same users more often than by chance.
     """
     worse, unclear = [], []
     for name, other in compared.items():
-        variance = value * (1 - value) + other * (1 - other)
+        variance = max(value * (1 - value), other * (1 - other))  # over the users
         margin = CLEAR * math.sqrt(variance / num_users)
         if value < other - margin:
             worse.append(name)

@@ -32,7 +32,7 @@ def verdict_of(values, valid=(), popularity=0.02, rules=None, users=2000, preset
 
 @pytest.mark.parametrize(
     "values, options, meaning",
-    [  # two standard errors are 0.026 for 0.16 and 0.3, 0.016 for 0.16 and 0.15
+    [  # two standard errors of 0.16 are 0.0164 among 2,000 users, 0.0037 among 40,000
         (FLAT, {"rules": 0.3, "preset": "classic"}, f"worse than rules; {CLASSIC}"),
         (RISING, {"rules": 0.3, "preset": "classic"}, f"worse than rules; {CLASSIC}, or {MORE}"),
         (RISING, {"rules": 0.3}, f"worse than rules; try {MORE}"),
@@ -140,6 +140,23 @@ def test_rows_of_an_older_version():
     rows = [{"pass": 0}, {"pass": 1, "ndcg@10": 0.16}]
     level, text = verdict(rows, baselines, "ndcg@10", "best", 2000, "out")
     assert level == logging.INFO and "--num_passes=4 may improve it" in text
+
+
+@pytest.mark.parametrize(
+    "value, other, users, meaning",
+    [  # the larger one of the standard errors counts, twice
+        (0.5, 0.399, 100, "better than popularity"),  # 2 * sqrt(0.25 / 100) = 0.1
+        (0.5, 0.401, 100, "no clear difference from popularity"),
+        (0.5, 0.599, 100, "no clear difference from popularity"),
+        (0.5, 0.601, 100, "worse than popularity"),
+        (0.0, 0.03, 100, "no clear difference from popularity"),  # 2 * sqrt(0.0291 / 100) = 0.034
+        (0.0, 0.05, 100, "worse than popularity"),  # 2 * sqrt(0.0475 / 100) = 0.044
+        (0.0, 0.0, 100, "no clear difference from popularity"),
+    ],
+)
+def test_noise(value, other, users, meaning):
+    _, text = verdict_of([value], popularity=other, users=users)
+    assert text.split(": ", 2)[2].startswith(meaning)
 
 
 def test_every_preset_is_described():

@@ -8,7 +8,7 @@ from candgen.console import logger
 from candgen.data.dictionary import NO_VALUE, UNKNOWN
 
 LIMITS = (20, 10, 5, 3, 2, 1)  # what --feat_appear_limit is chosen from
-MAX_LEFT_OUT = 0.02  # share of the clicks that the default leaves out at most
+MAX_LEFT_OUT = 0.01  # share of the clicks that the default leaves out at most
 MANY = 0.2  # a larger share of the clicks is warned of
 
 

@@ -26,8 +26,14 @@ from candgen.serving.blocks import ordered_map, round_up_to_blocks
 from candgen.serving.collapse import warn_if_collapsed
 from candgen.serving.item_filters import allowed_videos
 from candgen.serving.lists import ListFormatter
-from candgen.serving.options import add_infer_arguments, add_list_arguments, shows_progress
+from candgen.serving.options import (
+    add_infer_arguments,
+    add_list_arguments,
+    check_histories,
+    shows_progress,
+)
 from candgen.serving.parts import StdoutWriter
+from candgen.serving.served_log import served_log
 from candgen.serving.titles import read_titles
 from candgen.serving.topn import TopN
 from reader import Reader
@@ -53,6 +59,8 @@ def parse_args(argv=None):
             "does not go with --evaluate: its metrics are of lists of their own, with and without "
             "earlier clicks, which are not printed",
         )
+    names = [args.names] if args.names else None
+    check_histories(parser, args, [args.allow_items, args.deny_items, names])
     return args
 
 
@@ -74,7 +82,7 @@ def main(argv=None):
     reader = Reader(model.feature_dict, BadLines(args.max_bad_lines), shows_progress(None))
 
     if args.evaluate:
-        [log] = reader.encode(args.infer_set_path)
+        [log] = served_log(reader, args.infer_set_path, context_paths=args.context_set_path)
         if not (log.last_item >= 0).any():
             raise InputError(
                 " ".join(args.infer_set_path),
@@ -91,7 +99,12 @@ def main(argv=None):
     explain = Explainer(network, model.nce_w) if args.explain else None
     recommend = Recommender(network, top_n, args.top_n, args.remove_seen, explain=explain)
     batch_size = round_up_to_blocks(args.batch_size)
-    logs = reader.encode(args.infer_set_path, batch_size)
+    # without --remove_seen the last clicks are enough: those of the window, and with --explain one
+    # more, which moves in
+    context_clicks = None if args.remove_seen else network.config.window_size + args.explain
+    logs = served_log(
+        reader, args.infer_set_path, batch_size, args.context_set_path, context_clicks
+    )
     with ThreadPoolExecutor(args.threads) as pool, StdoutWriter(formatter.header) as writer:
         blocks = warn_if_collapsed(ordered_map(pool, recommend, logs, args.threads))
         for start, block in zip(itertools.count(0, batch_size), blocks):

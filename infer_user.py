@@ -37,7 +37,14 @@ from candgen.serving import parts
 from candgen.serving.blocks import USER_BLOCK, batched, ordered_map, round_up_to_blocks
 from candgen.serving.item_filters import allowed_videos
 from candgen.serving.lists import ListFormatter
-from candgen.serving.options import add_batch_size, add_list_arguments, shows_progress
+from candgen.serving.options import (
+    add_batch_size,
+    add_context,
+    add_list_arguments,
+    check_histories,
+    shows_progress,
+)
+from candgen.serving.served_log import served_log
 from candgen.serving.titles import read_titles
 from candgen.serving.topn import TopN
 from reader import Reader
@@ -57,6 +64,7 @@ def parse_args(argv=None):
     users.add_argument(
         "--infer_set_path", **PATHS, help="log of the users to serve, with their histories"
     )
+    add_context(parser)
     parser.add_argument(
         "--output_dir",
         type=folder_type,
@@ -73,8 +81,11 @@ def parse_args(argv=None):
     add_max_bad_lines(parser)
     add_device(parser)
     args = parser.parse_args(argv)
-    filters = [args.allow_items, args.deny_items]
-    args.inputs = [args.user_ids, args.infer_set_path, *filters, args.names]
+    user_ids = [args.user_ids] if args.user_ids else None
+    names = [args.names] if args.names else None
+    others = [user_ids, args.allow_items, args.deny_items, names]
+    check_histories(parser, args, others)
+    args.inputs = [args.infer_set_path, args.context_set_path, *others]
     if args.output_dir and not all(map(parts.can_be_read_again, parts.files_of(args.inputs))):
         parser.error(
             "--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: "
@@ -86,7 +97,7 @@ def parse_args(argv=None):
         refuse_unused(
             parser,
             args,
-            ["remove_seen", "explain", "max_bad_lines"],
+            ["context_set_path", "remove_seen", "explain", "max_bad_lines"],
             "needs --infer_set_path: without it there are no histories",
         )
     return args
@@ -148,7 +159,13 @@ def main(argv=None):
         num_users = None
         if args.infer_set_path:
             reader = Reader(model.feature_dict, BadLines(args.max_bad_lines), progress)
-            logs = reader.encode(args.infer_set_path, batch_size)
+            logs = served_log(
+                reader,
+                args.infer_set_path,
+                batch_size,
+                args.context_set_path,
+                None if args.remove_seen else network.config.window_size + args.explain,
+            )
         else:
             if args.user_ids:
                 find = NameLookup(model.feature_dict["user_id"])

@@ -11,10 +11,14 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-# Between columns and lines, video-infos, their fields, and the entries of a printed list
-RESERVED = "%;:,\t\n\r"
+from candgen.data.dictionary import NO_VALUE
+
+# Between columns and lines, video-infos, their fields, and the entries of a printed list; and NUL,
+# which no log may contain
+RESERVED = "%;:,\t\n\r\0"
 # Between the tags of a video
 RESERVED_IN_TAGS = RESERVED + "_"
+BYTE_ORDER_MARK = "\ufeff"  # not part of a value where a line begins with it
 
 
 def encode(text: str, reserved: str = RESERVED) -> str:
@@ -24,6 +28,22 @@ def encode(text: str, reserved: str = RESERVED) -> str:
     'AC/DC%3A 100%25'
     """
     return "".join(f"%{ord(char):02X}" if char in reserved else char for char in text)
+
+
+def encode_value(text: str, reserved: str = RESERVED) -> str:
+    """Text of at least one character as a value of a log, read as that text and nothing else.
+
+    As `encode`, and the first character is encoded too where the log would take the text for an
+    unknown value, or that character for a byte-order mark.
+
+    >>> encode_value("NULL"), encode_value("NULLs"), encode_value("\\ufeffa;b")
+    ('%4EULL', 'NULLs', '%EF%BB%BFa%3Bb')
+    """
+    encoded = encode(text, reserved)
+    if text in NO_VALUE or text.startswith(BYTE_ORDER_MARK):
+        first = "".join(f"%{byte:02X}" for byte in text[:1].encode())
+        return first + encode(text[1:], reserved)
+    return encoded
 
 
 def encode_list_id(video: str, separators: str = ",") -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from candgen.console import InputError
+from candgen.data.log_files import real_files
 from candgen.options import (
     PATHS,
     add_device,
@@ -13,6 +15,7 @@ from candgen.options import (
     add_model_arguments,
     number_type,
     path_type,
+    refuse_second_stdin,
 )
 from candgen.serving.blocks import USER_BLOCK
 from candgen.serving.lists import LIST_FORMATS
@@ -28,10 +31,40 @@ def add_infer_arguments(parser: argparse.ArgumentParser, required: bool = True) 
         help="log of the users to serve: files, folders of part files or patterns (- for standard "
         "input)",
     )
+    add_context(parser)
     add_model_arguments(parser)
     add_batch_size(parser)
     add_max_bad_lines(parser)
     add_device(parser)
+
+
+def add_context(parser: argparse.ArgumentParser) -> None:
+    """Flag of the scripts that read users with their history: earlier logs of them."""
+    parser.add_argument(
+        "--context_set_path",
+        **PATHS,
+        metavar="LOG",
+        help="logs of earlier clicks, in the order of time: those of a user are put in front of "
+        "the user's clicks in --infer_set_path, as one history",
+    )
+
+
+def check_histories(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    further_inputs: Sequence[list[str] | None] = (),
+) -> None:
+    """End with a message if an input would be read twice: standard input, or a file with clicks.
+
+    Parameters
+    ----------
+    parser, args : with --infer_set_path and --context_set_path.
+    further_inputs : those of other flags.
+    """
+    refuse_second_stdin(parser, [args.infer_set_path, args.context_set_path, *further_inputs])
+    both = real_files(args.context_set_path or []) & real_files(args.infer_set_path or [])
+    if both:
+        parser.error(f"--context_set_path has {min(both)}, which is served: give earlier clicks")
 
 
 def add_batch_size(parser: argparse.ArgumentParser) -> None:

@@ -58,5 +58,5 @@ def test_packed_and_damaged_files(write):
     packed = gzip.compress(b"V1\tOne\n")
     assert read_titles(write(packed), VIDEOS) == ["", "One", "", ""]
     for content in (packed[:-9], b"V1\t\xff\n"):
-        with pytest.raises(InputError, match=r"log.txt:1: (damaged gzip data|not UTF-8)"):
+        with pytest.raises(InputError, match=r"log.txt:\d: (damaged gzip data|not UTF-8)"):
             read_titles(write(content), VIDEOS)

@@ -35,7 +35,6 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-DECAY = 0.7  # weight of a click relative to the one after it, in DirectModel
 LEFT_OUT = -1e9  # log-odds of what takes no part in a softmax
 
 
@@ -78,8 +77,15 @@ class DNNmodel(EmbeddingNetwork):
         True leaves out the output layer.
     dropout : float
         Share of the inputs of the ReLU layers that are set to 0 in training.
+
+    Attributes
+    ----------
+    embedding_dims : {feature: width of its table}, of the class.
+    has_direct_path : of the class, whether the clicks reach the user vector without passing the
+        ReLU layers, as the settings of ``--preset=best`` expect.
     """
 
+    has_direct_path = False
     embedding_dims = {
         "user_id": 64,
         "province": 8,
@@ -177,9 +183,12 @@ class DirectModel(DNNmodel):
     """DNNmodel with a direct path from the clicks: u = ReLU layer + last A + mean B.
 
     ``last`` is the vector of the last click, ``mean`` that of all clicks of the window, each
-    weighing `DECAY` times the one after it. The user vector may then be negative, and it starts
+    weighing `decay` times the one after it. The user vector may then be negative, and it starts
     near the videos of the last clicks.
     """
+
+    has_direct_path = True
+    decay = 0.7  # weight of a click relative to the one after it
 
     def __init__(self, config: ModelConfig, is_infer: bool = False, dropout: float = 0.0):
         super().__init__(config, is_infer, dropout)
@@ -196,7 +205,7 @@ class DirectModel(DNNmodel):
         # Served with matrices of one size: the rounding of a sum depends on its length, and a
         # user's vector must not depend on the longest window in its block.
         positions = clicks.shape[0] if self.training else self.config.window_size
-        mean = decayed_mean_at_targets(clicks, DECAY, positions, batch)  # [N, 64]
+        mean = decayed_mean_at_targets(clicks, self.decay, positions, batch)  # [N, 64]
         last = self.drop(at_targets(clicks, batch), rng)  # [N, 64]
         users += paddle.matmul(last, self.direct_last_w)
         users += paddle.matmul(self.drop(mean, rng), self.direct_mean_w)

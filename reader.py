@@ -14,13 +14,13 @@ differ, one of them is preferred, see `VideoTable`.
 from __future__ import annotations
 
 import sys
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 
 from candgen.console import logger
-from candgen.data.dictionary import LOG_COLUMNS, NO_VALUE, PROFILE_FEATURES
+from candgen.data.dictionary import LOG_COLUMNS, PROFILE_FEATURES
+from candgen.data.earlier_clicks import EarlierClicks
 from candgen.data.encoding import EncodedLog, UserLine, concatenate_logs, encode_lines
 from candgen.data.items import ItemAttributes, VideoTable
 from candgen.data.log_files import Paths, log_name
@@ -74,7 +74,8 @@ class Reader:
         self._progress = progress
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
         self._videos = VideoTable(feature_dict)
-        self._context: dict[str, array] | None = None  # rows of earlier clicks by user
+        self._context = EarlierClicks()
+        self._has_context = False  # whether an earlier log has been read
         self._nameless_clicks = 0  # clicks without a video-id in the current log
 
     def register(self, infos: Iterable[str]) -> None:
@@ -93,8 +94,8 @@ class Reader:
         """Tags and categories of `videos` videos; `tags` is the size of the dictionary of tags."""
         return self._videos.attributes(videos, tags)
 
-    def prepend_context(self, paths: Paths, count: int) -> None:
-        """Put each user's last clicks of an earlier log in front of the lines encoded from now on.
+    def prepend_context(self, paths: Paths, count: int | None = None) -> None:
+        """Put each user's clicks of an earlier log in front of the lines encoded from now on.
 
         They are seen by the targets of a line, and are not targets themselves.
 
@@ -102,21 +103,20 @@ class Reader:
         ----------
         paths : str or sequence of str
             The earlier log, see `log_files`.
-        count : int
-            Known clicks of each user to keep.
+        count : int, optional
+            Known clicks of each user to keep, the last ones; by default all.
         """
 
-        def decode(line: LogLine) -> tuple[str, array]:
-            return line.user, array("i", filter(None, self._rows(line)))  # known videos
+        def decode(line: LogLine) -> tuple[str, list[int]]:
+            return line.user, self._rows(line)
 
-        context: dict[str, array] = {}
+        self._context = EarlierClicks(count)
         self._nameless_clicks = 0
         for user, rows in read_log(paths, decode, self._bad_lines, self._progress):
-            self._videos.earlier_clicks.update(rows)
-            if rows and user not in NO_VALUE:
-                context[user] = (context.get(user, array("i")) + rows)[-count:]
-        self._context = context
-        logger.info(f"{log_name(paths)}: earlier clicks of {len(context)} users")
+            self._videos.earlier_clicks.update(filter(None, rows))  # known videos
+            self._context.add(user, rows)
+        self._has_context = True
+        logger.info(f"{log_name(paths)}: earlier clicks of {len(self._context)} users")
         self._warn_of_nameless_clicks(log_name(paths))
 
     def clicks_to_keep(self, paths: Paths, limit: int) -> np.ndarray:
@@ -163,7 +163,7 @@ class Reader:
             f"{name}: {users} users, {known_users} of them known; {clicks} clicks, {known_clicks} "
             "of them on known videos"
         )
-        if self._context is not None:
+        if self._has_context:
             level = logger.info if with_context else logger.warning
             level(f"{name}: {with_context} of {users} users have earlier clicks")
         if not users:
@@ -235,7 +235,7 @@ class Reader:
         return Block(concatenate_logs(chunks, self._videos.columns()), clicks)
 
     def _encode_lines(self, lines: Sequence[UserLine]) -> EncodedLog:
-        return encode_lines(lines, self._profile_ids, self._videos.item, self._context or {})
+        return encode_lines(lines, self._profile_ids, self._videos.item, self._context)
 
 
 def _last_clicks(lines: Iterable[UserLine], keep: np.ndarray) -> Iterator[UserLine]:

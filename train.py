@@ -6,10 +6,11 @@
 
 After each pass the last click of each line of the test log is predicted from the clicks before it,
 and the pass gets a line on stdout and an object in metrics.jsonl: loss (cost), test loss, speed,
-ranking metrics, and the same metrics of the baselines. With --valid_set_path the best pass is
-model_best.tar.gz; with --compare_with it becomes that only if it is as good as an earlier model
-(exit code 3 if not). Two runs with one --seed, one log and one number of --threads write identical
-models.
+ranking metrics, and the same metrics of the baselines. The last line, on stderr, is a verdict: the
+model to serve, how it compares with the baselines, and what to do for a better one. With
+--valid_set_path the best pass is model_best.tar.gz; with --compare_with it becomes that only if it
+is as good as an earlier model (exit code 3 if not). Two runs with one --seed, one log and one
+number of --threads write identical models.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, Callable
 from candgen.archives import fingerprint
 from candgen.console import InputError, Progress, logger, run_script
 from candgen.data.batches import INSTANCES
+from candgen.data.counting_settings import counting_settings, warn_of_other_settings
 from candgen.data.dictionary import (
     FEATURES,
     ITEMS,
@@ -42,8 +44,10 @@ from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, 
 from candgen.training.dashboard import Dashboard
 from candgen.training.defaults import default_batch_size, default_metric
 from candgen.training.held_out import warn_of_held_out
+from candgen.training.network_warnings import warn_of_preset, warn_of_unused_columns
 from candgen.training.options import parse_args
 from candgen.training.ranks import Ranks
+from candgen.training.verdict import verdict
 from reader import Reader, TrainingLog
 
 import numpy as np
@@ -70,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
         network_class = choice(network_conf.network_class, "--network", args.network)
         loss = choice(network_conf.loss_function, "--loss", args.loss)
+        warn_of_preset(args.preset, args.network, network_class.has_direct_path)
 
         # data
         feature_dict = load_feature_dict(args.feature_dict)
@@ -77,7 +82,9 @@ def main(argv: list[str] | None = None) -> int:
         reading_started = time.perf_counter()
         bad_lines = BadLines(args.max_bad_lines)
         training_reader = Reader(feature_dict, bad_lines)
-        training_reader.register(read_catalogue(args.catalogue_path or []))
+        catalogue = list(read_catalogue(args.catalogue_path or []))
+        warn_of_other_settings(args.item_freq, counting_settings(args.max_user_clicks, catalogue))
+        training_reader.register(catalogue)
         if args.context_set_path:
             training_reader.prepend_context(args.context_set_path, args.window_size)
         cut = functools.partial(INSTANCES[args.instances], window_size=args.window_size)
@@ -92,7 +99,9 @@ def main(argv: list[str] | None = None) -> int:
                 hint="give the log that feature_dict.pkl was made from",
             )
         test = read_held_out(Reader(feature_dict, bad_lines), args.test_set_path)
-        warn_of_held_out("test", args.test_set_path, test, args.train_set_path, training)
+        trained_on = warn_of_held_out(
+            "test", args.test_set_path, test, args.train_set_path, training
+        )
         valid = None
         if args.valid_set_path:
             valid = read_held_out(Reader(feature_dict, bad_lines), args.valid_set_path)
@@ -118,6 +127,7 @@ def main(argv: list[str] | None = None) -> int:
 
         # network
         dims = embedding_dims(network_class, args.dnn_layer_dims[1], args.tie_embeddings)
+        warn_of_unused_columns(args.network, dims)
         config = network_conf.ModelConfig(
             dictionary_sizes={name: len(feature_dict[name]) for name in FEATURES},
             embedding_dims=dims,
@@ -197,6 +207,7 @@ def main(argv: list[str] | None = None) -> int:
         # passes
         rows = checkpoint.rows
         metric = args.select_metric
+        num_users = int((test.last_item >= 0).sum())
         run = ranks.distributed_map(trainer.pool)
         names = [name for name in BASELINES if name != "rules" or args.rules]
         baselines = evaluate_baselines(names, training.first, test, item_freq, run)
@@ -246,7 +257,6 @@ def main(argv: list[str] | None = None) -> int:
                 is_best = report.best_row(rows, metric) is row and not args.compare_with
                 save_pass(args.model_output_dir, network, item_freq, rows, is_best)
                 report.print_result(report.pass_line(row))
-                num_users = int((test.last_item >= 0).sum())
                 warn_if_network_collapses(row, num_users, config.dnn_layer_dims[1])
             dashboard.add_pass(row)
             checkpoint.end_pass(trainer)
@@ -254,12 +264,23 @@ def main(argv: list[str] | None = None) -> int:
         # result
         if report.out_of_patience(rows, metric, args.patience):
             logger.info(f"no better valid_{metric} for {args.patience} passes: stopped")
-        report.report_best_pass(rows, metric, saved=not args.compare_with)
-        chosen = report.best_row(rows, metric) or rows[-1]
-        report.warn_if_not_better(chosen, baselines, metric, args.preset)
         dashboard.add_videos(feature_dict, training.categories(len(feature_dict[ITEMS])), network)
-        if ranks.rank or earlier_model is None:
+        if ranks.rank:
             return 0
+        level, text = verdict(
+            rows,
+            baselines,
+            metric,
+            args.preset,
+            num_users,
+            args.model_output_dir,
+            trained_on=trained_on,
+            gated=earlier_model is not None,
+        )
+        logger.log(level, text)
+        if earlier_model is None:
+            return 0
+        chosen = report.best_row(rows, metric) or rows[-1]
         model_path = os.path.join(args.model_output_dir, model_name(chosen))
         new_model = evaluate_saved(model_path, args.feature_dict)
         publish.print_comparison(earlier_model, new_model, metric)

@@ -19,7 +19,13 @@ from candgen.options import argument_parser, folder_type, refuse_unused
 from candgen.output_folder import output_folder
 from candgen.serving.blocks import ordered_map, round_up_to_blocks
 from candgen.serving.collapse import warn_if_collapsed
-from candgen.serving.options import add_infer_arguments, add_output_path, shows_progress
+from candgen.serving.options import (
+    add_infer_arguments,
+    add_output_path,
+    check_histories,
+    shows_progress,
+)
+from candgen.serving.served_log import served_log
 from candgen.serving.simple_lsh import simple_lsh_users
 from candgen.serving.vector_files import write_vectors
 from reader import Reader
@@ -43,7 +49,7 @@ def parse_args(argv=None):
         refuse_unused(
             parser,
             args,
-            ["output_path", "batch_size", "max_bad_lines", "threads"],
+            ["context_set_path", "output_path", "batch_size", "max_bad_lines", "threads"],
             "does not go with --export_dir, which computes no vectors",
         )
     if args.max_bad_lines and not args.output_path:
@@ -51,6 +57,7 @@ def parse_args(argv=None):
             "--max_bad_lines needs --output_path: printed vectors have no ids, so a line left out "
             "would shift all that follow"
         )
+    check_histories(parser, args)
     return args
 
 
@@ -78,7 +85,13 @@ def main(argv=None):
 
     bad_lines = BadLines(args.max_bad_lines)
     reader = Reader(model.feature_dict, bad_lines, shows_progress(args.output_path))
-    logs = reader.encode(args.infer_set_path, round_up_to_blocks(args.batch_size))
+    logs = served_log(
+        reader,
+        args.infer_set_path,
+        round_up_to_blocks(args.batch_size),
+        args.context_set_path,
+        network.config.window_size,
+    )
     with ThreadPoolExecutor(args.threads) as pool:
         blocks = warn_if_collapsed(ordered_map(pool, compute, logs, args.threads))
         vectors = ((block.ids, simple_lsh_users(block.vectors)) for block in blocks)

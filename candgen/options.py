@@ -46,6 +46,14 @@ def refuse_unused(
             parser.error(f"--{name} {reason}")
 
 
+def refuse_second_stdin(
+    parser: argparse.ArgumentParser, inputs: Iterable[list[str] | None]
+) -> None:
+    """End with a message if standard input (-) is given for several inputs, or several times."""
+    if sum(paths.count("-") for paths in inputs if paths) > 1:
+        parser.error("only one input can be standard input (-)")
+
+
 def number_type(
     kind: type, minimum: float, maximum: float = math.inf, above: bool = False
 ) -> Callable[[str], Any]:

@@ -8,6 +8,7 @@ commands, run verbatim). Tests write into the folder of `small`, each under name
 import contextlib
 import filecmp
 import importlib
+import importlib.util
 import io
 import json
 import math
@@ -211,6 +212,14 @@ def checkout(folder):
         shutil.copy(ROOT / file, folder / file)
     shutil.copy(ROOT / "data" / "data.tar", folder / "data")
     return folder
+
+
+def serve_module():
+    """docs/serve.py"""
+    spec = importlib.util.spec_from_file_location("serve", ROOT / "docs" / "serve.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -120,6 +120,7 @@ def write_dictionary(
     feature_dict: Mapping[str, Mapping[str, int]],
     item_freq: Sequence[float],
     further_files: Mapping[str, str],
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Write feature_dict.pkl, item_freq.pkl, fingerprint.json and further text files, or none.
 
@@ -133,10 +134,13 @@ def write_dictionary(
     item_freq : list of float
     further_files : dict of str to str
         {name: text}
+    settings : dict, optional
+        For fingerprint.json, see candgen/data/counting_settings.py.
     """
     fingerprints = {
         "feature_dict": dictionary_fingerprint(feature_dict),
         "item_freq": fingerprint(item_freq),
+        "settings": dict(settings or {}),
     }
     files = {
         "feature_dict.pkl": pickle.dumps(feature_dict, PICKLE_PROTOCOL),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from candgen.archives import fingerprint
+from candgen.data.earlier_clicks import EarlierClicks
 from candgen.data.items import VideoColumns
 from candgen.data.logs import PROFILE_COLUMNS
 from candgen.data.ragged import positions_within
@@ -29,7 +30,8 @@ class EncodedLog:
     offsets : int64 array [L + 1]
         Line l has the clicks offsets[l] .. offsets[l + 1] - 1.
     last_item : int64 array [L]
-        Item id of the line's last click; 0 for an unknown video, -1 for a line without clicks.
+        Item id of the line's last click, which may be an earlier one; 0 for an unknown video, -1
+        for a line without clicks.
     context : int64 array [L]
         How many of the line's first clicks are from an earlier log (`Reader.prepend_context`).
     videos : VideoColumns or None
@@ -108,7 +110,7 @@ def encode_lines(
     lines: Sequence[UserLine],
     profile_ids: Sequence[Mapping[str, int]],
     item: Sequence[int],
-    context: Mapping[str, Sequence[int]],
+    context: EarlierClicks,
 ) -> EncodedLog:
     """Arrays of some lines, the earlier clicks of their users in front of their own.
 
@@ -119,19 +121,19 @@ def encode_lines(
         {value: id} of each of PROFILE_FEATURES.
     item : sequence of int
         Item id of each row of the `VideoTable`.
-    context : dict of str to sequence of int
-        {user: rows of earlier clicks}
+    context : EarlierClicks
 
     Returns
     -------
     EncodedLog
         Without `videos`, which `concatenate_logs` adds: the table grows from chunk to chunk.
     """
-    earlier = [context.get(line.user, ()) for line in lines]
+    earlier = [context.known(line.user) for line in lines]
     # filter(None, rows): without row 0, the unknown videos
     known = [[*before, *filter(None, line.rows)] for before, line in zip(earlier, lines)]
     offsets = offsets_of([len(rows) for rows in known])
-    last_item = [item[line.rows[-1]] if line.rows else -1 for line in lines]
+    last_row = [line.rows[-1] if line.rows else context.last(line.user) for line in lines]
+    last_item = [item[row] if row >= 0 else -1 for row in last_row]
     return EncodedLog(
         users=[line.user for line in lines],
         profile=_profiles(lines, profile_ids),

@@ -49,6 +49,11 @@ def log_name(paths: Paths) -> str:
     return str(paths) if isinstance(paths, (str, os.PathLike)) else " ".join(paths)
 
 
+def real_files(paths: Paths) -> set[str]:
+    """Files of a log, symbolic links resolved; standard input is none."""
+    return {os.path.realpath(file) for file in log_files(paths) if file != "-"}
+
+
 def _files_at(path: str) -> list[str]:
     """Files of one path: itself, those of a folder, those that a pattern matches."""
     if os.path.isdir(path):

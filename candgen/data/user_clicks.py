@@ -90,3 +90,52 @@ class UserClicks:
                 "lines, which lowers recall; join the lines of a user into one, oldest click "
                 "first, or give the earlier ones as --context_set_path"
             )
+
+
+class RepeatedUsers:
+    """Warns of the first user with several lines in a log that is served, in 8 bytes a user.
+
+    User ids are kept as 64-bit hashes. Each line without a user id is a user of its own.
+
+    Parameters
+    ----------
+    path : str
+        Name of the log.
+    """
+
+    def __init__(self, path: str):
+        self._path = path
+        self._runs: list[np.ndarray] = []  # distinct hashes, int64; each in order and not repeated
+        self._is_found = False
+
+    def add(self, users: Sequence[str]) -> None:
+        """Add lines by their user ids."""
+        if self._is_found:
+            return
+        users = [user for user in users if user not in NO_VALUE]
+        hashes = np.fromiter(map(hash, users), np.int64, len(users))
+        run, first = np.unique(hashes, return_index=True)
+        is_new = np.zeros(len(users), bool)
+        is_new[first] = True
+        for earlier in self._runs:
+            place = np.searchsorted(earlier, run)
+            is_new[first[earlier[np.minimum(place, len(earlier) - 1)] == run]] = False
+        if not is_new.all():
+            self._is_found = True
+            self._runs.clear()
+            self._warn(users[is_new.argmin()])
+        elif len(run):
+            self._keep(run)
+
+    def _keep(self, run: np.ndarray) -> None:
+        """Add a run, and merge runs of similar length: there are never more than a few."""
+        while self._runs and len(self._runs[-1]) <= 2 * len(run):
+            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
+        self._runs.append(run)
+
+    def _warn(self, user: str) -> None:
+        logger.warning(
+            f"{self._path}: user {user[:80]!r} has several lines: each is served as a user of its "
+            "own, without the clicks of the user's other lines; join the lines of a user into one, "
+            "oldest click first, or give the earlier ones as --context_set_path"
+        )

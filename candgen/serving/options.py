@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from candgen.console import InputError
+from candgen.data.log_files import real_files
 from candgen.options import (
     PATHS,
     add_device,
@@ -13,8 +15,10 @@ from candgen.options import (
     add_model_arguments,
     number_type,
     path_type,
+    refuse_second_stdin,
 )
 from candgen.serving.blocks import USER_BLOCK
+from candgen.serving.lists import LIST_FORMATS
 from candgen.serving.vector_files import FORMATS, vector_format
 
 
@@ -27,10 +31,40 @@ def add_infer_arguments(parser: argparse.ArgumentParser, required: bool = True) 
         help="log of the users to serve: files, folders of part files or patterns (- for standard "
         "input)",
     )
+    add_context(parser)
     add_model_arguments(parser)
     add_batch_size(parser)
     add_max_bad_lines(parser)
     add_device(parser)
+
+
+def add_context(parser: argparse.ArgumentParser) -> None:
+    """Flag of the scripts that read users with their history: earlier logs of them."""
+    parser.add_argument(
+        "--context_set_path",
+        **PATHS,
+        metavar="LOG",
+        help="logs of earlier clicks, in the order of time: those of a user are put in front of "
+        "the user's clicks in --infer_set_path, as one history",
+    )
+
+
+def check_histories(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    further_inputs: Sequence[list[str] | None] = (),
+) -> None:
+    """End with a message if an input would be read twice: standard input, or a file with clicks.
+
+    Parameters
+    ----------
+    parser, args : with --infer_set_path and --context_set_path.
+    further_inputs : those of other flags.
+    """
+    refuse_second_stdin(parser, [args.infer_set_path, args.context_set_path, *further_inputs])
+    both = real_files(args.context_set_path or []) & real_files(args.infer_set_path or [])
+    if both:
+        parser.error(f"--context_set_path has {min(both)}, which is served: give earlier clicks")
 
 
 def add_batch_size(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +90,31 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     add_popularity(parser)
     parser.add_argument(
         "--remove_seen", action="store_true", help="leave out the videos of the user's history"
+    )
+    add_list_format(parser)
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="add to each listed video the click of the history without which its score would be "
+        "lowest (because), and by how much (drop); computes a user vector for each click of the "
+        "window",
+    )
+
+
+def add_list_format(parser: argparse.ArgumentParser) -> None:
+    """Flags of the scripts that print lists of videos: how they are written."""
+    formats = [f"{name} ({each.description})" for name, each in LIST_FORMATS.items()]
+    parser.add_argument(
+        "--format",
+        choices=LIST_FORMATS,
+        default="lists",
+        help=f"how lists are written: {' or '.join(formats)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--names",
+        type=path_type,
+        metavar="FILE",
+        help="add titles of videos to lists: id, tab, title, one a line",
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 
-from candgen.data.log_files import log_files
+from candgen.data.log_files import log_files, real_files
 from candgen.environment import launched
-from candgen.options import argument_parser
+from candgen.options import argument_parser, refuse_second_stdin
 from candgen.training import flags
 from candgen.training.presets import PRESETS
 
@@ -86,14 +86,11 @@ def check_inputs(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
         args.catalogue_path,
         args.context_set_path,
     )
-    from_stdin = sum(paths.count("-") for paths in inputs if paths)
     world, _ = launched()
-    if from_stdin and world > 1:
+    if world > 1 and any("-" in paths for paths in inputs if paths):
         parser.error("several ranks cannot read one standard input (-): give files")
-    if from_stdin > 1:
-        parser.error("only one log can be standard input (-)")
-    context = real_paths(args.context_set_path)
-    both = context & real_paths(args.train_set_path)
+    refuse_second_stdin(parser, inputs)
+    both = real_files(args.context_set_path or []) & real_files(args.train_set_path)
     if both:
         parser.error(
             f"--context_set_path has {min(both)}, which is trained on: give earlier clicks"
@@ -103,8 +100,3 @@ def check_inputs(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
 def all_files(paths: list[str]) -> bool:
     """Whether a log consists of regular files, which can be read more than once."""
     return all(map(os.path.isfile, log_files(paths)))
-
-
-def real_paths(paths: list[str] | None) -> set[str]:
-    """Files of a log, symbolic links resolved."""
-    return {os.path.realpath(file) for file in log_files(paths or [])}

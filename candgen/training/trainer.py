@@ -35,6 +35,7 @@ from candgen.console import InputError
 from candgen.data.items import ItemAttributes
 from candgen.model.layers import VIDEO_TABLE, to_tensors
 from candgen.model.network import EmbeddingNetwork
+from candgen.training.network_warnings import warn_of_unused_tables
 from candgen.training.preparation import BatchPreparation, PreparedBatch
 from candgen.training.ranks import Ranks
 from candgen.training.report import EXPLODED
@@ -114,6 +115,7 @@ class Trainer:
         )
         self.prepare = self._preparation.prepare
         self._replicas = [network]  # one for each micro-batch; the first is the network itself
+        self._is_checked = False  # whether the network uses all its tables
         self._optimizers = self._make_optimizers()
 
     def _make_optimizers(self):
@@ -144,9 +146,21 @@ class Trainer:
         batch = self._preparation.share_distinct(batch)
         rows = self.network.look_up(batch.distinct)
         loss, leaves = self.forward_backward(batch, rows)
+        if not self._is_checked and batch.micro_batches:
+            self._warn_of_unused_tables(leaves)
+            self._is_checked = True
         loss, row_gradients, dense_gradients = self.reduce_gradients(loss, leaves)
         self.apply_gradients(rows, row_gradients, dense_gradients)
         return loss
+
+    def _warn_of_unused_tables(self, leaves):
+        """A table whose looked-up rows get no gradient has no part in the forward pass."""
+        features = [
+            feature
+            for feature in self.network.config.embedding_dims
+            if all(leaf[f"_proj_{feature}"].grad is None for leaf in leaves)
+        ]
+        warn_of_unused_tables(type(self.network).__name__, features)
 
     def evaluate_loss(self, batch: PreparedBatch) -> float:
         """Mean loss of the targets of a batch, without training."""

@@ -1,16 +1,14 @@
 """Warnings about heavy users and users on several lines."""
 
 from candgen.data.training_log import TrainingLog
-from conftest import (
-    SMALL_DICT,
-)
+from candgen.data.user_clicks import RepeatedUsers
+from conftest import SMALL_DICT
 from reader import Reader
 
 import pytest
-from data_helpers import (
-    cut_of,
-    users_of,
-)
+from data_helpers import cut_of, users_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def warnings_of(write, capsys, text, block=99, **options):
@@ -52,3 +50,33 @@ def test_users_on_several_lines(write, capsys, block):
     )  # a few lines say nothing
     for user_mask in ("NULL\t\t\tv1:a:s\t\n", "x1\t\t\tNULL\t\n", "x1\t\t\tunknown:a:s\t\n"):
         assert warnings_of(write, capsys, users_of(100) + user_mask * 100, block) == []
+
+
+@given(
+    blocks=st.lists(st.lists(st.integers(0, 300).map(str) | st.sampled_from(["", "NULL"]))),
+)
+def test_repeated_users(blocks):
+    """The first user with an earlier line, in whatever blocks the lines come."""
+    users = RepeatedUsers("log")
+    warned = []
+    users._warn = warned.append
+    seen, expected = set(), []
+    for block in blocks:
+        users.add(block)
+        for user in block:
+            if user in seen:
+                expected.append(user)
+            elif user not in ("", "NULL"):
+                seen.add(user)
+    assert warned == expected[:1]
+
+
+def test_repeated_users_in_many_blocks(capsys):
+    """Arrays are merged: the last line repeats each of them, and none is forgotten."""
+    for repeated in (0, 1, 499, 998, 999):
+        users = RepeatedUsers("log")
+        for block in range(1000):
+            users.add([f"u{block}", f"v{block}"])
+        assert capsys.readouterr().err == ""
+        users.add([f"v{repeated}"])
+        assert f"log: user 'v{repeated}' has several lines" in capsys.readouterr().err

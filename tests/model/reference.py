@@ -166,8 +166,11 @@ def plain_instances(segments):
     return instances
 
 
-def plain_user_vector(p, instance):
-    """u of one instance, step by step in float64, from {name: array}."""
+def plain_user_vector(p, instance, decay=0.7):
+    """u of one instance, step by step in float64, from {name: array}.
+
+    decay : weight of a click relative to the one after it, in the direct path.
+    """
     profile, clicks, _ = instance
     h = c = np.zeros(p["lstm_weight_hh"].shape[1])
     states = []
@@ -192,7 +195,7 @@ def plain_user_vector(p, instance):
     u = np.maximum(0, hidden @ p["relu2_w"] + p["relu2_b"])
     if "direct_last_w" in p:
         videos = np.array([p[f"_proj_{ITEMS}"][item] for item, _, _ in clicks])
-        weights = 0.7 ** np.arange(len(videos))[::-1]
+        weights = decay ** np.arange(len(videos))[::-1]
         u = (
             u
             + videos[-1] @ p["direct_last_w"]

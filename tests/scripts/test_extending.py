@@ -1,44 +1,49 @@
 """Other networks: a subclass at the end of network_conf.py, named in train.py --network."""
 
 import contextlib
+import dataclasses
 import gc
+import re
 import signal
 import sys
 
 import network_conf
 from candgen.archives import read_archive, write_archive
+from candgen.data.batches import sliding_windows
+from candgen.data.dictionary import ITEMS
 from candgen.model.model_file import load_model
 from candgen.training.checkpoint import Checkpointer
-from conftest import ROOT, checkout, lists_of, run, run_ok, train_command
+from conftest import ROOT, checkout, lists_of, run, run_ok, serve_module, train_command
+from reference import (
+    BEST,
+    forward,
+    plain_instances,
+    plain_user_vector,
+    random_network,
+    reference_log,
+    whole_videos,
+)
 
 import numpy as np
 import paddle
 import pytest
 
-# the documents have the same lines
-GRU = '''
-class GRUmodel(DNNmodel):
-    """A GRU in the LSTM's place."""
 
-    def __init__(self, config, is_infer=False, dropout=0.0):
-        super().__init__(config, is_infer, dropout)
-        self.lstm = nn.GRU(config.embedding_dims[ITEMS], config.lstm_dim, time_major=True)
-'''
-AGE = '''
-class AgeModel(DNNmodel):
-    """A sixth column of the log, the user's age, is one more feature."""
+def documented(beginning):
+    """The block of Python of docs/network.md that begins with these words."""
+    text = (ROOT / "docs" / "network.md").read_text(encoding="utf-8")
+    [block] = re.findall(rf"^```python\n({beginning}\b.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return "\n" + block
 
-    embedding_dims = {**DNNmodel.embedding_dims, "age": 8}
-'''
-AGE_COLUMNS = """
-LOG_COLUMNS = ("user_id", "province", "city", "history", "phone", "age")
-"""
-NO_PHONE = '''
-class PhonelessModel(DNNmodel):
-    """The column of the phone is read, and not looked at."""
 
-    embedding_dims = {name: width for name, width in DNNmodel.embedding_dims.items() if name != "phone"}
-'''  # noqa: E501
+GRU = documented("class GRUmodel")
+AGE = documented("class AgeModel")
+AGE_COLUMNS = documented("LOG_COLUMNS")
+NO_PHONE = documented("class PhonelessModel")
+DIRECT_GRU = documented("class DirectGRU")
+SLOW = documented("class SlowModel")
+MEAN = documented("class MeanModel")
+DIRECT_AGE = documented("class DirectAge")
 FLAGS = "--batch_size=256 --dropout=0.2 --checkpoint_minutes=0 --no-rules"
 
 
@@ -166,6 +171,80 @@ def test_without_the_phone(trained):
         assert (lists["M0"] == lists["M1"]) == equal
 
 
+BEST_NETWORKS = {"DirectGRU": DIRECT_GRU, "SlowModel": SLOW, "MeanModel": MEAN}
+
+
+@pytest.fixture(scope="module")
+def trained_best(small):
+    """({network: what infer.py prints}, {network: what train.py reports}): one pass of best."""
+    lists, reports = {}, {}
+    with networks(*BEST_NETWORKS.values()):
+        for network in ("DirectModel", *BEST_NETWORKS):
+            output = f"output/best-{network}"
+            flags = f"--preset=best --network={network} --no-rules --batch_size=1000"
+            command = train_command(output, flags).replace("--num_passes=2", "--num_passes=1")
+            result = run(command, small)
+            assert result.returncode == 0, result.stderr
+            reports[network] = result.stderr
+            model = (
+                f"--model_path={output}/model_pass_00000.tar.gz "
+                "--feature_dict=output/feature_dict.pkl"
+            )
+            log = "--infer_set_path=log.txt"
+            lists[network] = run_ok(f"python infer.py {log} --top_n=100 {model}", small)
+            run_ok(f"python user_vector.py {log} {model} --output_path={output}/users.npz", small)
+            run_ok(f"python user_vector.py --export_dir={output}/serving {model}", small)
+    return lists, reports
+
+
+def test_networks_for_the_preset_best(small, trained_best):
+    """Each is trained, saved, loaded and served; it has its layers, and gives its own lists."""
+    lists, reports = trained_best
+    arrays = {name: model_of(small, f"best-{name}", 0)[1] for name in lists}
+    assert arrays["DirectGRU"]["lstm_weight_ih"].shape == (192, 64)
+    assert arrays["MeanModel"].keys() - arrays["DirectModel"].keys() == {"direct_all_w"}
+    assert arrays["SlowModel"].keys() == arrays["DirectModel"].keys()
+    assert len(set(lists.values())) == len(lists) == 4
+    for name, text in lists.items():
+        assert model_of(small, f"best-{name}", 0)[0]["network"] == name
+        assert {"direct_last_w", "direct_mean_w"} <= arrays[name].keys()
+        shares = [sum(share for _, share in pairs) for _, pairs in lists_of(text)]
+        assert shares == pytest.approx([1] * 300, abs=1e-3)
+        assert "direct path" not in reports[name]
+
+
+@pytest.mark.parametrize("network", BEST_NETWORKS)
+def test_their_exports(small, trained_best, network):
+    """docs/serve.py gives the vectors of user_vector.py."""
+    folder = small / "output" / f"best-{network}"
+    lines = [line.split("\t") for line in (small / "log.txt").read_text().splitlines()]
+    vectors = serve_module().UserTower(str(folder / "serving"))(lines)
+    np.testing.assert_allclose(vectors, np.load(folder / "users.npz")["vectors"], atol=1e-6)
+
+
+@pytest.mark.parametrize("name, decay", [("DirectModel", 0.7), ("SlowModel", 0.95)])
+def test_another_weighting_of_the_direct_path(tmp_path, name, decay):
+    """Against the reference in float64, by a mean whose weights are written out."""
+    log = reference_log(tmp_path)
+    segments = sliding_windows(log.lengths, 4)
+    with networks(SLOW, MEAN):
+        network = random_network(dataclasses.replace(BEST, network=name))
+        found = forward(network, log, segments)
+        p = whole_videos({key: value.astype(float) for key, value in network.arrays().items()})
+        with_mean = random_network(dataclasses.replace(BEST, network="MeanModel"))
+        with_mean.set_arrays({**network.arrays(), "direct_all_w": np.eye(4, dtype=np.float32)})
+        found_with_mean = forward(with_mean, log, segments)
+    instances = plain_instances(segments)
+    users = np.array([plain_user_vector(p, instance, decay) for instance in instances])
+    np.testing.assert_allclose(found, users, rtol=1e-4, atol=1e-5)
+    if name == "DirectModel":
+        videos = p[f"_proj_{ITEMS}"]
+        means = [
+            np.mean([videos[item] for item, _, _ in clicks], axis=0) for _, clicks, _ in instances
+        ]
+        np.testing.assert_allclose(found_with_mean, users + means, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "name, source, what",
     [
@@ -202,9 +281,13 @@ def age_log(users, seed):
     return "".join(lines)
 
 
-def test_a_sixth_column(tmp_path):
-    """One line of candgen/data/dictionary.py and a class: new users are served by their age."""
-    folder = changed_checkout(tmp_path / "clone", AGE)
+@pytest.fixture(scope="module")
+def aged(tmp_path_factory):
+    """A clone with a sixth column, {network: stderr of train.py} of networks with it and without.
+
+    They are trained on `age_log`; new.txt has a new user of each age.
+    """
+    folder = changed_checkout(tmp_path_factory.mktemp("aged") / "clone", AGE, DIRECT_AGE)
     dictionary = folder / "candgen" / "data" / "dictionary.py"
     text = dictionary.read_text(encoding="utf-8")
     [line] = [line for line in text.splitlines() if line.startswith("LOG_COLUMNS = ")]
@@ -219,23 +302,63 @@ def test_a_sixth_column(tmp_path):
         folder,
     )
     assert f"age: {AGES + 1} of {AGES + 1} values" in out
-    flags = "--batch_size=32 --learning_rate=0.02 --user_dropout=0.9 --no-rules"
-    for network in ("AgeModel", "DNNmodel"):
-        run_ok(train_command(f"output/{network}", f"{flags} --network={network}"), folder)
-    assert model_of(folder, "AgeModel")[1]["_proj_age"].shape == (AGES + 1, 8)
-    lists = served(folder, "AgeModel", "new.txt")
+    reports = {}
+    for network, preset in (
+        ("AgeModel", "classic"),
+        ("DNNmodel", "classic"),
+        ("DirectAge", "best"),
+    ):
+        flags = f"--preset={preset} --learning_rate=0.02 --user_dropout=0.9 --no-rules"
+        command = train_command(f"output/{network}", f"{flags} --network={network} --batch_size=32")
+        result = run(command, folder)
+        assert result.returncode == 0, result.stderr
+        reports[network] = result.stderr
+    return folder, reports
+
+
+@pytest.mark.parametrize("network", ["AgeModel", "DirectAge"])
+def test_a_sixth_column(aged, network):
+    """One line of candgen/data/dictionary.py and a class: new users are served by their age."""
+    folder, reports = aged
+    assert model_of(folder, network)[1]["_proj_age"].shape == (AGES + 1, 8)
+    assert "column" not in reports[network]
+    lists = served(folder, network, "new.txt")
     for age in range(AGES):
         video, share = next(iter(lists[f"new{age}"].items()))
         assert video == f"V{age}" and share > 2 / AGES
-    plain = served(folder, "DNNmodel", "new.txt")  # without the age all new users are alike
+
+
+def test_a_sixth_column_that_is_not_used(aged):
+    """Without the class all new users are alike, and train.py warns of that."""
+    folder, reports = aged
+    plain = served(folder, "DNNmodel", "new.txt")
     assert len({tuple(shares.items()) for shares in plain.values()}) == 1
+    assert (
+        "train.py: warning: DNNmodel does not use the column age of the log: "
+        in (reports["DNNmodel"])
+    )
 
 
-@pytest.mark.parametrize(
-    "lines", [GRU, AGE, AGE_COLUMNS, NO_PHONE], ids=["gru", "age", "columns", "phone"]
-)
-def test_the_documents_show_these_lines(lines):
-    assert lines.strip() in (ROOT / "docs" / "network.md").read_text(encoding="utf-8")
+def test_a_sixth_column_in_a_live_service(aged):
+    """docs/serve.py, unchanged, takes the columns from the export."""
+    folder, _ = aged
+    model = (
+        "--model_path=output/DirectAge/model_pass_00001.tar.gz "
+        "--feature_dict=output/feature_dict.pkl"
+    )
+    log = "--infer_set_path log.txt new.txt"
+    run_ok(f"python user_vector.py {log} {model} --output_path=users.npz", folder)
+    run_ok(f"python user_vector.py --export_dir=serving {model}", folder)
+    serve = serve_module()
+    tower = serve.UserTower(str(folder / "serving"))
+    requests = (folder / "log.txt").read_bytes() + (folder / "new.txt").read_bytes()
+    lines = [serve.parse_request(request, tower.columns) for request in requests.splitlines()]
+    assert tower.columns == ["user_id", "province", "city", "history", "phone", "age"]
+    vectors = tower(lines)
+    np.testing.assert_allclose(vectors, np.load(folder / "users.npz")["vectors"], atol=1e-6)
+    assert len(np.unique(vectors[-AGES:].round(4), axis=0)) == AGES
+    with pytest.raises(ValueError, match="5 columns instead of 6"):
+        serve.parse_request(b"U1\tP1\tC1\tNULL\tM1", tower.columns)
 
 
 OWN_TABLE = """
@@ -268,3 +391,31 @@ def test_networks_that_cannot_be_trained(small, source, name, what):
         result = run(train_command("output/untrained", f"--network={name} --no-rules"), small)
     assert (result.returncode, result.stdout) == (2, "")
     assert what in result.stderr.splitlines()[-1] and "Traceback" not in result.stderr
+
+
+UNUSED = """
+class Unused(DNNmodel):
+    def hidden_layer(self, embeddings, batch, rng=None):
+        city = paddle.zeros_like(embeddings["city"])
+        return super().hidden_layer({**embeddings, "city": city}, batch, rng)
+"""
+
+
+def test_networks_that_do_not_go_with_the_log_or_the_preset(small):
+    """A warning each, and the run goes on."""
+    expected = {
+        "DNNmodel --preset=best": "the settings of --preset=best (shared negatives, ",
+        "PhonelessModel": "PhonelessModel does not use the column phone of the log: to use it, set",
+        "Unused": "Unused looks up the embeddings of city and does not use them: ",
+        "DNNmodel": None,
+    }
+    with networks(NO_PHONE, UNUSED):
+        for network, what in expected.items():
+            flags = f"--network={network} --no-rules --batch_size=2000"
+            command = train_command("output/warned", flags)
+            result = run(command.replace("--num_passes=2", "--num_passes=1"), small)
+            assert result.returncode == 0, result.stderr
+            about = "direct path|does not use|do(es)? not use them"
+            warnings = [line for line in result.stderr.splitlines() if re.search(about, line)]
+            assert all(f"train.py: warning: {what}" in line for line in warnings)
+            assert len(warnings) == (what is not None)

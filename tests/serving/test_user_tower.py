@@ -1,6 +1,5 @@
 """The exported user tower: its vectors are those of the network, also of a subclass."""
 
-import importlib.util
 import json
 import pickle
 
@@ -9,7 +8,7 @@ from candgen.model.model_file import Model
 from candgen.serving.simple_lsh import simple_lsh_users
 from candgen.serving.user_tower import UserTower, export
 from candgen.serving.user_vectors import user_vectors
-from conftest import ROOT, SMALL_DICT
+from conftest import SMALL_DICT, serve_module
 from network_conf import DirectModel, DNNmodel
 
 import numpy as np
@@ -21,14 +20,6 @@ LINES = [
     ("new", "p9", "", [], "m9"),
     ("u2", "p1", "c2", ["v4:b:s", "v1:a:t"] * 9, "m1"),
 ]
-
-
-def serve_module():
-    """docs/serve.py"""
-    spec = importlib.util.spec_from_file_location("serve", ROOT / "docs" / "serve.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def exported(folder, network):

@@ -12,7 +12,7 @@ from candgen.data.batches import (
     shuffled_batches,
     sliding_windows,
 )
-from candgen.data.dictionary import FEATURES, load_feature_dict, load_item_freq
+from candgen.data.dictionary import FEATURES, TAGS, load_feature_dict, load_item_freq
 from candgen.data.encoding import EncodedLog
 from candgen.model.initialization import build_network, embedding_dims
 from candgen.model.layers import to_tensors
@@ -23,6 +23,7 @@ from candgen.training.trainer import Trainer, TrainerSettings
 from reader import Reader
 
 import numpy as np
+import paddle
 import pytest
 
 
@@ -44,15 +45,20 @@ def inputs(small):
 
 
 def trainer_of(
-    inputs, steps=10, freq=None, loss="nce", dropout=0.2, tie_embeddings=False, **settings
+    inputs,
+    steps=10,
+    freq=None,
+    loss="nce",
+    dropout=0.2,
+    tie_embeddings=False,
+    kind=network_conf.DNNmodel,
+    **settings,
 ):
     """A `Trainer` of a fresh network, always with the same initial values."""
-    dims = embedding_dims(network_conf.DNNmodel, 31, tie_embeddings)
+    dims = embedding_dims(kind, 31, tie_embeddings)
     sizes = {name: len(inputs.feature_dict[name]) for name in FEATURES}
     config = network_conf.ModelConfig(sizes, dims, tie_embeddings=tie_embeddings)
-    network = build_network(
-        network_conf.DNNmodel, config, dropout, inputs.item_freq, "popularity", seed=0
-    )
+    network = build_network(kind, config, dropout, inputs.item_freq, "popularity", seed=0)
     settings = {"learning_rate": 0.01, "history_dropout": 0.0, **settings}
     sampler = network_conf.NoiseSampler(freq or inputs.item_freq)
     settings = TrainerSettings(loss=network_conf.loss_function(loss), **settings)
@@ -94,6 +100,25 @@ class Sequential:
             tasks.reverse()
         results = {number: work(*task) for number, task in tasks}
         return [results[number] for number in sorted(results)]
+
+
+class Unused(network_conf.DNNmodel):
+    """Looks up the city and the tags, and does nothing with them."""
+
+    def hidden_layer(self, embeddings, batch, rng=None):
+        unused = {name: paddle.zeros_like(embeddings[name]) for name in ("city", TAGS)}
+        return super().hidden_layer({**embeddings, **unused}, batch, rng)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_features_that_a_network_does_not_use(inputs, capsys, threads):
+    """Named in a warning at the first step, and only then."""
+    for kind, warnings in ((network_conf.DNNmodel, 0), (Unused, 1)):
+        trainer = trainer_of(inputs, kind=kind, threads=threads)
+        train_steps(trainer, inputs.log, steps=2)
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == warnings
+    assert f"Unused looks up the embeddings of city, {TAGS} and does not use them" in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Ours against PyTorch, polars, faiss and numpy on the same work: `make bench`, or parts by name.
 
-    python benchmarks/bench.py [preprocess train_window train_sequence infer user_vector tower
-                                item_vector archive start flat ranks exchange]
+    python benchmarks/bench.py [train_best preprocess train_window train_sequence infer user_vector
+                                tower item_vector archive start flat ranks exchange]
 
 Generates its own logs (benchmarks/make_log.py), checks that both sides compute the same, runs ours
 and the peer in turn, and prints a Markdown row for each comparison: medians, the smallest and the
@@ -30,6 +30,7 @@ from candgen.archives import read_archive, write_archive
 from candgen.data.dictionary import (
     FEATURES,
     ITEMS,
+    TAGS,
     dictionary_fingerprint,
     load_feature_dict,
     load_item_freq,
@@ -43,6 +44,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = "benchmarks/peers.py"
 PASSES = 3  # of a training run
+BEST_BATCH, BEST_NEGATIVES = 512, 2048  # of the preset `best`
 SCRIPTS = (
     "data_processor.py",
     "train.py",
@@ -160,14 +162,15 @@ def compare_training(args, name, ours, theirs):
         print_row(name.format(which), *row, higher_is_better=True)
 
 
-def make_log(args, users, videos=100_000):
+def make_log(args, users, videos=100_000, mean_history=40):
     """A log of the work folder, generated if it is missing."""
-    path = args.work_dir / f"log-{users}-{videos}.txt"
+    path = args.work_dir / f"log-{users}-{videos}-{mean_history}.txt"
     if not path.exists():
         output(
             "benchmarks/make_log.py",
             f"--users={users}",
             f"--videos={videos}",
+            f"--mean_history={mean_history}",
             f"--output_path={path}",
         )
     return path
@@ -261,12 +264,15 @@ def preprocess(args):
     print_row("preprocessing, peak MB", [memory_of(*ours)], [memory_of(PEERS, "polars", log)])
 
 
-def train_command(args, *settings, videos=100_000, users=5000):
-    """Command for PASSES passes of train.py, with further settings; it writes to `trained`."""
-    folder = folder_of(args, make_log(args, 50_000, videos))
+def train_command(args, *settings, videos=100_000, users=5000, log=None):
+    """Command for PASSES passes of train.py, with further settings; it writes to `trained`.
+
+    A given log has a dictionary of its own.
+    """
+    folder = folder_of(args, log or make_log(args, 50_000, videos))
     return (
         "train.py",
-        f"--train_set_path={make_log(args, users, videos)}",
+        f"--train_set_path={log or make_log(args, users, videos)}",
         f"--test_set_path={one_user(args)}",
         f"--model_output_dir={args.work_dir}/trained",
         f"--feature_dict={folder}/feature_dict.pkl",
@@ -362,6 +368,75 @@ def train_sequence(args):
     """Training by sequences, against PyTorch."""
     train_against_torch(args, "sequence", 2048, 64, "shared")
     train_against_torch(args, "sequence", 512, 64, "shared")
+
+
+def best_network(log, folder):
+    """An untrained network of the preset `best`, and the encoded log; saved for the peer."""
+    import network_conf
+    from candgen.model.initialization import build_network, embedding_dims
+
+    model = load(folder)
+    reader = Reader(model.feature_dict)
+    [encoded] = reader.encode(str(log))
+    reader.count(encoded)
+    sizes = {name: len(values) for name, values in model.feature_dict.items()}
+    config = network_conf.ModelConfig(
+        dictionary_sizes=sizes,
+        embedding_dims=embedding_dims(network_conf.DirectModel, 64, True),
+        dnn_layer_dims=(512, 64),
+        tie_embeddings=True,
+        network="DirectModel",
+        content=True,
+    )
+    network = build_network(
+        network_conf.DirectModel, config, 0.0, model.item_freq, "popularity", seed=0
+    )
+    network.attributes = reader.content(sizes[ITEMS], sizes[TAGS])
+    np.savez(
+        folder / "best.npz",
+        attribute_ids=network.attributes.ids,
+        attribute_offsets=network.attributes.offsets,
+        **network.arrays(),
+    )
+    return network, encoded, model.item_freq
+
+
+def first_cost_of_best(log, folder):
+    """Cost of the first batch with the noise of the peer, without dropout."""
+    import network_conf
+    from candgen.training.trainer import Trainer, TrainerSettings
+
+    network, encoded, item_freq = best_network(log, folder)
+    sampler = FixedNoise(network_conf.NoiseSampler(item_freq), BEST_NEGATIVES, len(item_freq))
+    settings = TrainerSettings(
+        loss=network_conf.ranking_nce_loss, num_negatives=BEST_NEGATIVES, shared_negatives=True
+    )
+    trainer = Trainer(network, sampler, settings, total_steps=1)
+    segments = next(segments_of(encoded, "sequence", BEST_BATCH))
+    batch = trainer.prepare(encoded, segments, np.random.default_rng(0), training=False)
+    return trainer.evaluate_loss(batch)
+
+
+def train_best(args):
+    """The preset `best`, against PyTorch with dense and with sparse Adam, of which the better."""
+    log = args.log or make_log(args, 20_000, 12_000, 8)
+    folder = folder_of(args, log)
+    our_cost = first_cost_of_best(log, folder)
+
+    def theirs():
+        rates = []
+        for adam in ("dense", "sparse"):
+            facts = peer("torch_best", log, folder, BEST_BATCH, BEST_NEGATIVES, adam)
+            cost = facts["first_cost"]
+            assert math.isclose(cost, our_cost, rel_tol=1e-5), f"costs: {our_cost}, {cost}"
+            rates.append(facts["rate"])
+        return [max(rates)]
+
+    def ours():
+        return train(args, "--preset=best", f"--batch_size={BEST_BATCH}", log=log)
+
+    name = f"training, preset best, instances/s, {{}} (PyTorch {metadata.version('torch')})"
+    compare_training(args, name, ours, theirs)
 
 
 def infer(args):
@@ -569,6 +644,7 @@ def exchange(args):
 COMPARISONS = {
     each.__name__: each
     for each in (
+        train_best,
         preprocess,
         train_window,
         train_sequence,
@@ -596,6 +672,11 @@ def main():
         type=lambda path: Path(path).resolve(),
         default="output/bench",
         help="folder for logs and models; existing ones are used again",
+    )
+    parser.add_argument(
+        "--log",
+        type=lambda path: Path(path).resolve(),
+        help="training log for train_best, in place of a generated one",
     )
     args = parser.parse_args()
     unknown = set(args.names) - COMPARISONS.keys()

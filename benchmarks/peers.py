@@ -46,6 +46,7 @@ TOP_N = 30
 AT_ONCE = 512  # users
 REQUESTS = 2000  # users of a live service
 AT_A_TIME = 50  # users of one request, at most
+DROPOUT, USER_DROPOUT = 0.5, 0.9  # of the preset `best`
 
 
 def load(folder):
@@ -146,6 +147,54 @@ def torch_train(args):
             optimizer.step()
             optimizer.zero_grad()
         return float(cost.detach())  # as in a loop that reports its cost
+
+    for batch in batches[:3]:
+        step(batch)
+    started = time.perf_counter()
+    for batch in batches:
+        step(batch)
+    seconds = time.perf_counter() - started
+    return seconds, {
+        "rate": len(log.clicks) / seconds,
+        "first_cost": first_cost,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def torch_best(args):
+    """A pass of the preset `best`, as `torch_train`; user ids are hidden as often as ours."""
+    torch = load_torch()
+    torch.manual_seed(0)
+    import torch_model
+
+    model = load(args.folder)
+    [log] = Reader(model.feature_dict).encode(args.log)
+    arrays = dict(np.load(f"{args.folder}/best.npz"))
+    attributes = arrays.pop("attribute_ids"), arrays.pop("attribute_offsets")
+    network = torch_model.BestNetwork(
+        arrays, model.item_freq, attributes, is_sparse=args.adam == "sparse"
+    )
+    rng = np.random.default_rng(0)
+    batches = []
+    for segments in segments_of(log, "sequence", args.batch_size):
+        batch = make_batch(log, segments)
+        if batches:  # the first one is compared
+            batch["user_id"][rng.random(len(segments)) < USER_DROPOUT] = 0
+        batches.append(torch_model.sequence_batch(batch))
+    noise = torch.from_numpy(fixed_noise(args.negatives, len(model.item_freq)))
+    first_cost = float(network.cost(batches[0], noise).detach())
+    network.dropout = DROPOUT
+    optimizers = network.optimizers(0.002)
+    cumulated = torch.cumsum(network.noise, 0)
+
+    def step(batch):
+        drawn = torch.searchsorted(cumulated, torch.rand(args.negatives, dtype=torch.float64))
+        cost = network.cost(batch, drawn)
+        cost.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return float(cost.detach())
 
     for batch in batches[:3]:
         step(batch)
@@ -304,6 +353,7 @@ def savetxt(args):
 PEERS = (
     polars,
     torch_train,
+    torch_best,
     torch_infer,
     faiss,
     torch_user_vector,
@@ -330,6 +380,10 @@ def main():
             command.add_argument("batch_size", type=int)
             command.add_argument("negatives", type=int)
             command.add_argument("shared", nargs="?")
+        if peer is torch_best:
+            command.add_argument("batch_size", type=int)
+            command.add_argument("negatives", type=int)
+            command.add_argument("adam", choices=["dense", "sparse"])
     args = parser.parse_args()
     seconds, facts = args.run(args)
     print(json.dumps({"seconds": seconds, **facts}))

@@ -11,7 +11,9 @@ from candgen.data.dictionary import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import embedding, embedding_bag, softplus
+from torch.nn.functional import cross_entropy, embedding, embedding_bag, softplus
+
+DECAY = 0.7  # of DirectModel
 
 
 class Network(nn.Module):
@@ -180,3 +182,101 @@ def tensors(tags, **arrays):
         for name, value in arrays.items()
         if value is not None
     }
+
+
+class BestNetwork(Network):
+    """The network of the preset `best`: direct path, attributes of videos, sampled softmax.
+
+    Parameters
+    ----------
+    parameters : {name: float32 array}, of `EmbeddingNetwork.arrays`, not folded.
+    item_freq : [videos]
+    attributes : (ids, offsets) of `candgen.data.items.ItemAttributes`.
+    dropout : share of the inputs of the ReLU layers and of the direct path that is set to 0.
+    is_sparse : whether gradients of tables are sparse.
+    """
+
+    def __init__(self, parameters, item_freq, attributes, dropout=0.0, is_sparse=False):
+        separate = ("nce_w", "content")  # nce_w is the table of the clicked videos
+        super().__init__({n: v for n, v in parameters.items() if n not in separate}, item_freq)
+        self.tables["content"] = nn.Parameter(torch.from_numpy(parameters["content"].copy()))
+        self.dropout, self.is_sparse = dropout, is_sparse
+        ids, offsets = attributes
+        counts = np.diff(offsets)
+        padded = np.full((len(counts), max(counts.max(), 1)), -1)
+        padded[np.arange(padded.shape[1]) < counts[:, None]] = ids
+        self.attribute_ids = torch.from_numpy(padded)
+
+    def optimizers(self, rate):
+        """Tables at three times the rate."""
+        tables, dense = list(self.tables.values()), [*self.dense.values(), *self.lstm.parameters()]
+        if self.is_sparse:
+            of_tables = torch.optim.SparseAdam(tables, lr=3 * rate)
+        else:
+            of_tables = torch.optim.Adam(tables, lr=3 * rate, fused=True)
+        return [of_tables, torch.optim.Adam(dense, lr=rate, fused=True)]
+
+    def look_up(self, name, ids):
+        """Embeddings of a feature."""
+        return embedding(ids, self.tables["_proj_" + name], sparse=self.is_sparse)
+
+    def video_vectors(self, videos):
+        """Rows of videos plus the mean of their attributes' rows."""
+        ids = self.attribute_ids[videos]
+        is_attribute = (ids >= 0).unsqueeze(2)
+        rows = embedding(ids.clamp(min=0), self.tables["content"], sparse=self.is_sparse)
+        means = (rows * is_attribute).sum(1) / is_attribute.sum(1).clamp(min=1)
+        return self.look_up(ITEMS, videos) + means
+
+    def drop(self, values):
+        """Dropout."""
+        return nn.functional.dropout(values, self.dropout, self.dropout > 0)
+
+    def users(self, batch, clicks):
+        """User vectors [N, u] of all targets; clicks [S, T, 64]."""
+        states, _ = self.lstm(clicks)
+        rows, columns = batch["segment"], batch["clicks"][:, 0] - 1
+        pooled = states.cummax(1).values[rows, columns]
+        categories = self.look_up(CATEGORIES, batch[CATEGORIES]).cumsum(1)[rows, columns]
+        tags = embedding_bag(
+            batch[TAGS],
+            self.tables["_proj_" + TAGS],
+            batch["offsets"],
+            mode="sum",
+            sparse=self.is_sparse,
+        )
+        tags = tags.view(*batch[ITEMS].shape, -1).cumsum(1)[rows, columns]
+        window = [pooled, categories / batch["clicks"], tags / batch["tag_counts"]]
+        window = self.drop(torch.cat(window, 1))
+        inputs = torch.cat([window, self.drop(self.profile(batch))[rows]], 1)
+        hidden = torch.relu(torch.addmm(self.dense["relu1_b"], inputs, self.dense["relu1_w"]))
+        hidden = torch.addmm(self.dense["relu2_b"], self.drop(hidden), self.dense["relu2_w"])
+        age = torch.arange(clicks.shape[1])[:, None] - torch.arange(clicks.shape[1])
+        weights = torch.tril(DECAY ** age.clamp(min=0).float())
+        means = (weights / weights.sum(1, keepdim=True)) @ clicks  # [S, T, 64]
+        last, mean = clicks[rows, columns], means[rows, columns]
+        return (
+            torch.relu(hidden)
+            + self.drop(last) @ self.dense["direct_last_w"]
+            + self.drop(mean) @ self.dense["direct_mean_w"]
+        )
+
+    def cost(self, batch, negatives):
+        """Mean of the softmax loss over the target and shared negatives [K]."""
+        target = batch["target"]
+        looked_up = torch.cat([batch[ITEMS].flatten(), target, negatives])
+        videos, index = torch.unique(looked_up, return_inverse=True)
+        sizes = batch[ITEMS].numel(), len(target), len(negatives)
+        clicks, targets, noise = index.split(sizes)
+        vectors = self.video_vectors(videos)
+        users = self.users(batch, embedding(clicks, vectors).view(*batch[ITEMS].shape, -1))
+
+        def offset(ids):
+            biases = embedding(ids, self.tables["nce_b"], sparse=self.is_sparse)[:, 0]
+            return biases - self.log_noise[ids]
+
+        target_odds = (users * embedding(targets, vectors)).sum(1) + offset(target)
+        noise_odds = torch.addmm(offset(negatives), users, embedding(noise, vectors).T)
+        noise_odds = noise_odds.masked_fill(negatives == target[:, None], -1e9)
+        odds = torch.cat([target_odds[:, None], noise_odds], 1)
+        return cross_entropy(odds, torch.zeros(len(target), dtype=torch.int64))

@@ -6,27 +6,42 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 MODEL = ./output/model/model_pass_00000.tar.gz
+BEST = ./output/best/model_best.tar.gz
 DICT = ./output/feature_dict.pkl
 RUNS = 50000
-SHOW = | head -n 3 | cut -c 1-150
+# id, tab, title; then a log: the last five clicks of each user, with titles
+LAST_CLICKS = awk 'BEGIN {FS = OFS = "\t"} NR == FNR {title[$$1] = $$2; next} \
+	{n = split($$4, clicks, ";"); for (i = n - 4; i <= n; i++) \
+	{sub(/:[^:]*:[^:]*$$/, "", clicks[i]); print $$1, i, clicks[i], title[clicks[i]]}}'
 
 .PHONY: demo test lint fuzz bench clean
 
+# The documented commands with two passes; then the preset `best`, and lists for two users to read
 demo: $(VENV)/.demo data/train.txt
 	mkdir -p output/model
 	$(RUN) data_processor.py --train_set_path=./data/train.txt --output_dir=./output --feat_appear_limit=20
 	$(RUN) train.py --train_set_path='./data/train.txt' --test_set_path='./data/test.txt' \
-		--model_output_dir='./output/model/' --feature_dict='$(DICT)' --item_freq='./output/item_freq.pkl'
-	@echo "== infer.py: videos for users with a history"
-	@$(RUN) infer.py --infer_set_path='./data/infer.txt' --model_path='$(MODEL)' --feature_dict='$(DICT)' \
-		--batch_size=50 $(SHOW)
-	@echo "== user_vector.py"
-	@$(RUN) user_vector.py --infer_set_path='./data/infer.txt' --model_path='$(MODEL)' --feature_dict='$(DICT)' \
-		--batch_size=50 $(SHOW)
-	@echo "== item_vector.py"
-	@$(RUN) item_vector.py --model_path='$(MODEL)' --feature_dict='$(DICT)' $(SHOW)
-	@echo "== infer_user.py: videos from the user id alone"
-	@$(RUN) infer_user.py --model_path='$(MODEL)' --feature_dict='$(DICT)' $(SHOW)
+		--model_output_dir='./output/model/' --feature_dict='$(DICT)' --item_freq='./output/item_freq.pkl' --num_passes=2
+	$(RUN) infer.py --infer_set_path='./data/infer.txt' --model_path='$(MODEL)' --feature_dict='$(DICT)' \
+		--batch_size=50 > output/lists.txt
+	$(RUN) user_vector.py --infer_set_path='./data/infer.txt' --model_path='$(MODEL)' --feature_dict='$(DICT)' \
+		--batch_size=50 > output/user_vectors.txt
+	$(RUN) item_vector.py --model_path='$(MODEL)' --feature_dict='$(DICT)' > output/item_vectors.txt
+	$(RUN) infer_user.py --model_path='$(MODEL)' --feature_dict='$(DICT)' > output/lists_by_id.txt
+	awk 'NR % 10 == 0' data/test.txt > output/valid.txt
+	awk 'NR % 10 != 0' data/test.txt > output/test.txt
+	$(RUN) train.py --preset=best --train_set_path='./data/train.txt' --valid_set_path='./output/valid.txt' \
+		--test_set_path='./output/test.txt' --model_output_dir='./output/best/' --feature_dict='$(DICT)' \
+		--item_freq='./output/item_freq.pkl' --num_passes=2
+	$(RUN) data/make_titles.py > output/titles.tsv
+	awk -F '\t' 'split($$4, clicks, ";") >= 5 && n++ < 2' data/infer.txt > output/two.txt
+	@echo "== The last clicks of two users: user, number, video, title"
+	@$(LAST_CLICKS) output/titles.tsv output/two.txt
+	@echo "== What they may click next"
+	$(RUN) infer.py --infer_set_path='./output/two.txt' --model_path='$(BEST)' --feature_dict='$(DICT)' \
+		--remove_seen --top_n=5 --format=long --names=output/titles.tsv
+	@echo "== The example's lists and vectors: output/lists.txt, lists_by_id.txt, user_vectors.txt, item_vectors.txt"
+	@echo "   Their commands are above; docs/serving.md describes them."
 
 test: lint
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -3,7 +3,8 @@
     python data_processor.py --train_set_path=./data/train.txt --output_dir=./output --feat_appear_limit=20
 
 feature_dict.pkl  {feature: {value: id}}; id 0 is `<unk>`, the others follow by falling count, then by
-                  value; values seen fewer than --feat_appear_limit times are left out.
+                  value; values seen fewer than --feat_appear_limit times are left out. By default
+                  the limit follows from the log: few clicks are on videos that are left out.
 item_freq.pkl     one probability a video, in dictionary order, with sum 1: how likely a click on it is.
                   Index 0 is the share of clicks on videos that were left out.
 fingerprint.json  SHA-256 of both, by which train.py checks that they belong together, and what was
@@ -23,6 +24,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from candgen.console import InputError, logger, run_script
+from candgen.data.appear_limit import (
+    LIMITS,
+    MAX_LEFT_OUT,
+    choose_limit,
+    kept_line,
+    warn_of_left_out,
+)
 from candgen.data.counting import count_log
 from candgen.data.counting_settings import counting_settings
 from candgen.data.counts import Counts, merge_counts
@@ -30,9 +38,7 @@ from candgen.data.dictionary import (
     FEATURES,
     ITEMS,
     LOG_COLUMNS,
-    NO_VALUE,
     PROFILE_FEATURES,
-    UNKNOWN,
     build_dictionary,
     item_frequencies,
     load_feature_dict,
@@ -41,6 +47,7 @@ from candgen.data.dictionary import (
 from candgen.data.log_files import log_files
 from candgen.data.log_warnings import warn_of_colons, warn_of_odd_counts
 from candgen.data.logs import BadLines, checked_line, read_catalogue, read_log, split_video_info
+from candgen.data.percent_encoding import encode_list_id
 from candgen.files import atomic_write
 from candgen.options import (
     PATHS,
@@ -53,7 +60,6 @@ from candgen.options import (
     refuse_unused,
 )
 from candgen.output_folder import output_folder
-from candgen.serving.lists import escape_id
 
 # Names of the files that a run replaces
 OUTPUT_FILES = r"(feature_dict|item_freq|counts)\.pkl|fingerprint\.json|hottest\.tsv"
@@ -79,9 +85,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--feat_appear_limit",
         type=number_type(int, 1),
-        default=20,
         metavar="N",
-        help="leave out values seen fewer times than this (default: %(default)s)",
+        help="leave out values seen fewer times than this (default: the largest of "
+        f"{', '.join(map(str, LIMITS))} that leaves out videos with at most {MAX_LEFT_OUT:.0%}% of "
+        "the clicks; values of --base_feature_dict that the log has then stay)",
     )
     parser.add_argument(
         "--base_feature_dict",
@@ -178,24 +185,28 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(source, "no click in the whole log", hint="give a log with histories")
         base = load_feature_dict(args.base_feature_dict) if args.base_feature_dict else {}
         catalogue = list(read_catalogue(args.catalogue_path or []))
-        listed = {ITEMS: {split_video_info(info)[0] for info in catalogue}}
+        listed = {feature: set() for feature in FEATURES}  # included whatever their count
+        limit = args.feat_appear_limit
+        if limit is None:
+            limit = choose_limit(by_feature[ITEMS], counts.max_user_clicks)
+            logger.info(f"--feat_appear_limit={limit}, chosen by the clicks on videos")
+            for feature in FEATURES:  # the base may have been made with a lower limit
+                listed[feature] = base.get(feature, {}).keys() & by_feature[feature].keys()
+        listed[ITEMS] |= {split_video_info(info)[0] for info in catalogue}
         feature_dict = {
             feature: build_dictionary(
-                by_feature[feature],
-                args.feat_appear_limit,
-                base.get(feature),
-                listed.get(feature, ()),
+                by_feature[feature], limit, base.get(feature), listed[feature]
             )
             for feature in FEATURES
         }
         if not any(by_feature[ITEMS].get(video) for video in feature_dict[ITEMS]):
-            raise InputError(
-                source,
-                f"no video has {args.feat_appear_limit} clicks",
-                hint="lower --feat_appear_limit",
-            )
+            problem, hint = f"no video has {limit} clicks", "lower --feat_appear_limit"
+            if limit == 1:
+                problem, hint = "no click has a video-id", "write it in front of the category"
+            raise InputError(source, problem, hint=hint)
         item_freq = item_frequencies(by_feature[ITEMS], feature_dict[ITEMS])
-        warn_of_odd_counts(source, counts, by_feature[ITEMS], args.feat_appear_limit)
+        warn_of_odd_counts(source, counts, by_feature[ITEMS], limit)
+        warn_of_left_out(source, by_feature[ITEMS], feature_dict[ITEMS], limit)
         warn_of_colons(source, [*counts.infos, *catalogue])
 
         further_files = {}
@@ -215,11 +226,7 @@ def main(argv: list[str] | None = None) -> None:
             "too rare to keep"
         )
         for feature in FEATURES:
-            values = (by_feature[feature].keys() | listed.get(feature, set())) - NO_VALUE
-            print(
-                f"{feature}: {len(feature_dict[feature])} of {len(values) + 1} values, "
-                f"with {UNKNOWN}"
-            )
+            print(kept_line(feature, by_feature[feature], feature_dict[feature], listed[feature]))
 
 
 def report_limit(counts: Counts) -> None:
@@ -272,7 +279,7 @@ def hottest_lines(clicks: Mapping[str, Mapping[str, int]], n: int) -> Iterator[s
     """Lines of hottest.tsv: value, tab, the n most clicked videos, equal ones by name."""
     for value in sorted(clicks):
         best = sorted(clicks[value].items(), key=lambda pair: (-pair[1], pair[0]))[:n]
-        yield f"{value}\t{','.join(f'{escape_id(video)}:{count}' for video, count in best)}\n"
+        yield f"{value}\t{','.join(f'{encode_list_id(video)}:{count}' for video, count in best)}\n"
 
 
 if __name__ == "__main__":

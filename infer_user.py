@@ -15,7 +15,10 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 from candgen.console import InputError, Progress, logger, run_script
-from candgen.data.logs import BadLines, text_lines
+from candgen.data.dictionary import ITEMS
+from candgen.data.logs import BadLines
+from candgen.data.name_lookup import NameLookup
+from candgen.data.text_files import text_lines
 from candgen.environment import load_paddle
 from candgen.model.model_file import load_model
 from candgen.options import (
@@ -33,6 +36,7 @@ from candgen.output_folder import output_folder
 from candgen.serving import parts
 from candgen.serving.blocks import USER_BLOCK, batched, ordered_map, round_up_to_blocks
 from candgen.serving.item_filters import allowed_videos
+from candgen.serving.lists import ListFormatter
 from candgen.serving.options import (
     add_batch_size,
     add_context,
@@ -41,6 +45,7 @@ from candgen.serving.options import (
     shows_progress,
 )
 from candgen.serving.served_log import served_log
+from candgen.serving.titles import read_titles
 from candgen.serving.topn import TopN
 from reader import Reader
 
@@ -77,14 +82,10 @@ def parse_args(argv=None):
     add_device(parser)
     args = parser.parse_args(argv)
     user_ids = [args.user_ids] if args.user_ids else None
-    check_histories(parser, args, [user_ids, args.allow_items, args.deny_items])
-    args.inputs = [
-        user_ids,
-        args.infer_set_path,
-        args.context_set_path,
-        args.allow_items,
-        args.deny_items,
-    ]
+    names = [args.names] if args.names else None
+    others = [user_ids, args.allow_items, args.deny_items, names]
+    check_histories(parser, args, others)
+    args.inputs = [args.infer_set_path, args.context_set_path, *others]
     if args.output_dir and not all(map(parts.can_be_read_again, parts.files_of(args.inputs))):
         parser.error(
             "--output_dir goes on where it was stopped, which standard input (-) and pipes cannot: "
@@ -96,20 +97,21 @@ def parse_args(argv=None):
         refuse_unused(
             parser,
             args,
-            ["context_set_path", "remove_seen", "max_bad_lines"],
+            ["context_set_path", "remove_seen", "explain", "max_bad_lines"],
             "needs --infer_set_path: without it there are no histories",
         )
     return args
 
 
-def read_user_ids(path, progress):
-    """Yield the ids of a file with one a line; empty lines are ignored."""
+def read_user_ids(path, known_ids, progress):
+    """Yield the ids of a file with one a line, as the log has them; empty lines are ignored."""
+    find = NameLookup(known_ids)
     for file, number, user in text_lines(path, progress):
         if "\t" in user:
             raise InputError(
                 file, "more than one column", line=number, hint="write one user id a line"
             )
-        yield user
+        yield find(user) or user
 
 
 def main(argv=None):
@@ -122,6 +124,7 @@ def main(argv=None):
         load_paddle()
         import network_conf
         from candgen.model.layers import use_device
+        from candgen.serving.explain import Explainer
         from candgen.serving.recommend import Recommender, most_clicked
 
         model = load_model(args.model_path, args.feature_dict)
@@ -139,19 +142,20 @@ def main(argv=None):
         fallback = None
         if not args.infer_set_path:
             fallback = most_clicked(model.item_freq, allowed, args.top_n, args.popularity)
-        recommend = Recommender(
-            network, top_n, args.top_n, model.feature_dict, args.remove_seen, fallback
-        )
+        titles = read_titles(args.names, model.feature_dict[ITEMS]) if args.names else None
+        formatter = ListFormatter(args.format, model.feature_dict, titles, args.explain)
+        explain = Explainer(network, model.nce_w) if args.explain else None
+        recommend = Recommender(network, top_n, args.top_n, args.remove_seen, fallback, explain)
 
-        writer = parts.StdoutWriter()
+        writer = parts.StdoutWriter(formatter.header)
         batch_size = round_up_to_blocks(args.batch_size)
         if args.output_dir:
             part_users = max(args.part_users // USER_BLOCK, 1) * USER_BLOCK
             batch_size = parts.largest_batch(batch_size, part_users)
-            shaping_flags = ("top_n", "popularity", "remove_seen", "max_bad_lines")
-            settings = {name: getattr(args, name) for name in shaping_flags}
+            flags = ("top_n", "popularity", "remove_seen", "max_bad_lines", "format", "explain")
+            settings = {name: getattr(args, name) for name in flags}
             run = parts.describe_run(model, settings, part_users, args.inputs)
-            writer = parts.PartWriter(args.output_dir, run)
+            writer = parts.PartWriter(args.output_dir, run, formatter.header)
 
         num_users = None
         if args.infer_set_path:
@@ -161,23 +165,23 @@ def main(argv=None):
                 args.infer_set_path,
                 batch_size,
                 args.context_set_path,
-                None if args.remove_seen else network.config.window_size,
+                None if args.remove_seen else network.config.window_size + args.explain,
             )
         else:
             if args.user_ids:
-                users = read_user_ids(args.user_ids, progress)
+                users = read_user_ids(args.user_ids, model.feature_dict["user_id"], progress)
             else:
                 users = itertools.islice(model.feature_dict["user_id"], 1, None)
                 num_users = num_known_users
             logs = map(Reader(model.feature_dict).encode_users, batched(users, batch_size))
         with writer, Progress("users", num_users, progress) as bar:
             batches = zip(itertools.count(0, batch_size), logs)
-            num_unknown = write_lists(recommend, batches, writer, args.threads, bar)
+            num_unknown = write_lists(recommend, batches, formatter, writer, args.threads, bar)
     if args.user_ids:
         logger.info(f"{args.user_ids}: {num_unknown} of its users are not known to the model")
 
 
-def write_lists(recommend, batches, writer, threads, bar):
+def write_lists(recommend, batches, formatter, writer, threads, bar):
     """Serve batches, pairs of the number of the first user and a log.
 
     Returns the number of users that the model does not know.
@@ -190,12 +194,12 @@ def write_lists(recommend, batches, writer, threads, bar):
 
     missing = ((start, log) for start, log in batches if not writer.is_finished(start))
     with ThreadPoolExecutor(threads) as pool:
-        for start, lists in ordered_map(pool, serve, missing, threads):
-            for user in lists.unknown_users:
+        for start, block in ordered_map(pool, serve, missing, threads):
+            for user in block.unknown_users:
                 logger.info(f"{user}: not known to the model; served the most clicked videos")
-            num_unknown += len(lists.unknown_users)
-            writer.write(start, lists.text)
-            bar.at(start + len(lists.vectors))
+            num_unknown += len(block.unknown_users)
+            writer.write(start, formatter.text(block.lists))
+            bar.at(start + len(block.vectors))
     return num_unknown
 
 

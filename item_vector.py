@@ -19,13 +19,21 @@ import os
 import sys
 
 from candgen.console import Progress, run_script
+from candgen.data.dictionary import ITEMS
 from candgen.model.model_file import load_model
-from candgen.options import add_model_arguments, argument_parser, number_type, refuse_unused
+from candgen.options import (
+    PATHS,
+    add_model_arguments,
+    argument_parser,
+    number_type,
+    refuse_unused,
+)
 from candgen.serving.agreement import check_vectors
-from candgen.serving.item_filters import allowed_videos
-from candgen.serving.lists import listed_names, video_names
+from candgen.serving.item_filters import allowed_videos, listed_videos
+from candgen.serving.lists import ListFormatter, video_names
 from candgen.serving.options import (
     add_item_filters,
+    add_list_format,
     add_output_path,
     add_popularity,
     shows_progress,
@@ -33,6 +41,7 @@ from candgen.serving.options import (
 )
 from candgen.serving.similar import similar_lists
 from candgen.serving.simple_lsh import simple_lsh_videos
+from candgen.serving.titles import read_titles
 from candgen.serving.vector_files import write_vectors
 
 import numpy as np
@@ -55,6 +64,13 @@ def parse_args(argv=None):
         "their weights, as lists",
     )
     parser.add_argument(
+        "--items",
+        **PATHS,
+        metavar="FILE",
+        help="with --similar: only the lists of these videos, in this order: ids, one a line",
+    )
+    add_list_format(parser)
+    parser.add_argument(
         "--check",
         type=vector_path_type,
         metavar="USERS_FILE",
@@ -68,6 +84,10 @@ def parse_args(argv=None):
             args,
             ["output_path", "popularity"],
             "does not go with --similar, which prints lists to stdout and uses no biases",
+        )
+    else:
+        refuse_unused(
+            parser, args, ["items", "format", "names"], "needs --similar, which prints lists"
         )
     if (args.allow_items or args.deny_items) and not (args.output_path or args.similar):
         parser.error(
@@ -89,9 +109,15 @@ def main(argv=None):
     model = load_model(args.model_path, args.feature_dict)
     allowed = allowed_videos(args.allow_items, args.deny_items, model.feature_dict)
     if args.similar:
-        names = listed_names(model.feature_dict)
-        for text in similar_lists(model.nce_w, args.similar, names, allowed):
-            sys.stdout.write(text)
+        videos = listed_videos(args.items, model.feature_dict[ITEMS]) if args.items else None
+        titles = read_titles(args.names, model.feature_dict[ITEMS]) if args.names else None
+        formatter = ListFormatter(
+            args.format, model.feature_dict, titles, columns=("video", "similar", "cosine")
+        )
+        sys.stdout.write(formatter.header)
+        names = formatter.names
+        for lists in similar_lists(model.nce_w, args.similar, names, allowed, videos):
+            sys.stdout.write(formatter.text(lists))
         return
 
     videos = video_names(model.feature_dict, np.flatnonzero(allowed))

@@ -6,10 +6,11 @@
 
 After each pass the last click of each line of the test log is predicted from the clicks before it,
 and the pass gets a line on stdout and an object in metrics.jsonl: loss (cost), test loss, speed,
-ranking metrics, and the same metrics of the baselines. With --valid_set_path the best pass is
-model_best.tar.gz; with --compare_with it becomes that only if it is as good as an earlier model
-(exit code 3 if not). Two runs with one --seed, one log and one number of --threads write identical
-models.
+ranking metrics, and the same metrics of the baselines. The last line, on stderr, is a verdict: the
+model to serve, how it compares with the baselines, and what to do for a better one. With
+--valid_set_path the best pass is model_best.tar.gz; with --compare_with it becomes that only if it
+is as good as an earlier model (exit code 3 if not). Two runs with one --seed, one log and one
+number of --threads write identical models.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from candgen.training.held_out import warn_of_held_out
 from candgen.training.network_warnings import warn_of_preset, warn_of_unused_columns
 from candgen.training.options import parse_args
 from candgen.training.ranks import Ranks
+from candgen.training.verdict import verdict
 from reader import Reader, TrainingLog
 
 import numpy as np
@@ -97,7 +99,9 @@ def main(argv: list[str] | None = None) -> int:
                 hint="give the log that feature_dict.pkl was made from",
             )
         test = read_held_out(Reader(feature_dict, bad_lines), args.test_set_path)
-        warn_of_held_out("test", args.test_set_path, test, args.train_set_path, training)
+        trained_on = warn_of_held_out(
+            "test", args.test_set_path, test, args.train_set_path, training
+        )
         valid = None
         if args.valid_set_path:
             valid = read_held_out(Reader(feature_dict, bad_lines), args.valid_set_path)
@@ -203,6 +207,7 @@ def main(argv: list[str] | None = None) -> int:
         # passes
         rows = checkpoint.rows
         metric = args.select_metric
+        num_users = int((test.last_item >= 0).sum())
         run = ranks.distributed_map(trainer.pool)
         names = [name for name in BASELINES if name != "rules" or args.rules]
         baselines = evaluate_baselines(names, training.first, test, item_freq, run)
@@ -252,7 +257,6 @@ def main(argv: list[str] | None = None) -> int:
                 is_best = report.best_row(rows, metric) is row and not args.compare_with
                 save_pass(args.model_output_dir, network, item_freq, rows, is_best)
                 report.print_result(report.pass_line(row))
-                num_users = int((test.last_item >= 0).sum())
                 warn_if_network_collapses(row, num_users, config.dnn_layer_dims[1])
             dashboard.add_pass(row)
             checkpoint.end_pass(trainer)
@@ -260,12 +264,23 @@ def main(argv: list[str] | None = None) -> int:
         # result
         if report.out_of_patience(rows, metric, args.patience):
             logger.info(f"no better valid_{metric} for {args.patience} passes: stopped")
-        report.report_best_pass(rows, metric, saved=not args.compare_with)
-        chosen = report.best_row(rows, metric) or rows[-1]
-        report.warn_if_not_better(chosen, baselines, metric, args.preset)
         dashboard.add_videos(feature_dict, training.categories(len(feature_dict[ITEMS])), network)
-        if ranks.rank or earlier_model is None:
+        if ranks.rank:
             return 0
+        level, text = verdict(
+            rows,
+            baselines,
+            metric,
+            args.preset,
+            num_users,
+            args.model_output_dir,
+            trained_on=trained_on,
+            gated=earlier_model is not None,
+        )
+        logger.log(level, text)
+        if earlier_model is None:
+            return 0
+        chosen = report.best_row(rows, metric) or rows[-1]
         model_path = os.path.join(args.model_output_dir, model_name(chosen))
         new_model = evaluate_saved(model_path, args.feature_dict)
         publish.print_comparison(earlier_model, new_model, metric)

@@ -50,7 +50,7 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def atomic_write_set(
-    paths: Sequence[str], manifest: str | None = None
+    paths: Sequence[str], manifest: str | None = None, removed: Sequence[str] = ()
 ) -> Iterator[list[IO[bytes]]]:
     """Binary files that appear complete, and all of them or none.
 
@@ -63,6 +63,8 @@ def atomic_write_set(
         Files to write, in the order in which they are replaced.
     manifest : str, optional
         The one of the paths that describes the others, see `replace_all`.
+    removed : sequence of str
+        Files of an earlier set that are removed when the others are replaced, if they exist.
 
     Yields
     ------
@@ -94,7 +96,7 @@ def atomic_write_set(
             yield streams
             for path, stream in zip(paths, streams):
                 _flush_to_disk(stream, path)
-        replace_all(replacements, manifest and os.path.realpath(manifest))
+        replace_all(replacements, manifest and os.path.realpath(manifest), removed)
     finally:
         for replacement in replacements:
             _remove_temporary(replacement.temporary)
@@ -166,7 +168,9 @@ def naming(path: str) -> Iterator[None]:
         raise
 
 
-def replace_all(replacements: Sequence[Replacement], manifest: str | None = None) -> None:
+def replace_all(
+    replacements: Sequence[Replacement], manifest: str | None = None, removed: Sequence[str] = ()
+) -> None:
     """Rename temporary files to their targets: all of them, or none if one cannot be renamed.
 
     Parameters
@@ -176,20 +180,29 @@ def replace_all(replacements: Sequence[Replacement], manifest: str | None = None
     manifest : str, optional
         The target that describes the others. It is removed first and replaced last, so that a
         process that is killed in between leaves none, rather than one that describes other files.
+    removed : sequence of str
+        Files that are removed before the first of the others is replaced, if they exist.
     """
+    removed = [path for path in removed if os.path.isfile(path)]
     earlier = {}  # {target: another name of the file that was there}
     changed = []  # targets that have been removed or replaced
     in_order = sorted(replacements, key=lambda replacement: replacement.target == manifest)
     try:
-        if len(replacements) > 1:  # a single rename fails without having changed anything
-            for replacement in replacements:
-                if os.path.exists(replacement.target):
-                    with naming(replacement.path):
-                        earlier[replacement.target] = _second_name(replacement.target)
+        named = {replacement.target: replacement.path for replacement in replacements}
+        named.update(zip(removed, removed))
+        if len(named) > 1:  # a single rename fails without having changed anything
+            for target, path in named.items():
+                if os.path.exists(target):
+                    with naming(path):
+                        earlier[target] = _second_name(target)
         if manifest in earlier:
             with naming(in_order[-1].path):
                 os.unlink(manifest)
             changed.append(manifest)
+        for path in removed:
+            with naming(path):
+                os.unlink(path)
+            changed.append(path)
         for replacement in in_order:
             with naming(replacement.path):
                 os.replace(replacement.temporary, replacement.target)

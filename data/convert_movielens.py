@@ -1,25 +1,26 @@
-"""MovieLens download -> train.txt, valid.txt, test.txt, truth.txt in the log format.
+"""MovieLens download -> events.csv, items.csv and users.csv for convert_events.py.
 
-    python data/convert_movielens.py --input_dir=ml-100k --output_dir=./data/ml-100k
-    python data/convert_movielens.py --input_dir=ml-1m   --output_dir=./data/ml-1m
+    python data/convert_movielens.py --input_dir=ml-100k --output_dir=ml-100k/tables
+    python data/convert_events.py --events ml-100k/tables/events.csv --output_dir=data/ml-100k ...
+
+docs/quality.md has the whole second command.
 
 Reads the unpacked public download: u.data, u.item, u.user (MovieLens-100k) or ratings.dat,
-movies.dat, users.dat (MovieLens-1M). Each rating counts as a click, ordered by timestamp; equal
-timestamps keep the order of the file. Occupation becomes the province, the first three characters
-of the ZIP code the city, gender and decade of age the phone. The decade of release is the category
-of a film, its genres are its tags. The columns are those of LOG_COLUMNS in
-candgen/data/dictionary.py.
-
-train.txt has the clicks of each user without the last two, valid.txt without the last one, test.txt
-all of them; truth.txt has the last one. A model trained on train.txt is validated on the last click
-of valid.txt and tested on that of test.txt.
+movies.dat, users.dat (MovieLens-1M). Each rating counts as a click; users are ordered by number,
+the ratings of a user as in the download. The decade of release becomes the category of a film, its
+genres the tags. Occupation, the first three characters of the ZIP code, and gender with the decade
+of age become province, city and phone.
 """
 
 import argparse
+import csv
 import os
 import re
 import sys
 
+EVENTS = ("user", "item", "time")
+ITEMS = ("item", "title", "decade", "genres")
+USERS = ("user", "occupation", "zip", "gender_age")
 GENRES = (
     "unknown",
     "Action",
@@ -66,15 +67,21 @@ OCCUPATIONS = (
 )
 
 
-def video_info(movie, year, genres):
-    """A video-info such as `MOVIE_1:Y1990s:Animation_Comedy`; unknown year or genres: NULL."""
-    decade = f"Y{int(year) // 10 * 10}s" if year else "NULL"
-    return f"MOVIE_{movie}:{decade}:{'_'.join(genres) or 'NULL'}"
+def film(movie, title, year, genres):
+    """Row of items.csv; an unknown year or no genre is empty."""
+    decade = f"Y{int(year) // 10 * 10}s" if year else ""
+    return f"MOVIE_{movie}", title, decade, "|".join(genres)
 
 
-def user_profile(gender, age, occupation, zip_code):
-    """(province, city, phone) of a user."""
-    return occupation, f"ZIP{zip_code[:3]}", f"{gender}{int(age) // 10 * 10}s"
+def profile(user, gender, age, occupation, zip_code):
+    """Row of users.csv."""
+    return f"USER_{user}", occupation, f"ZIP{zip_code[:3]}", f"{gender}{int(age) // 10 * 10}s"
+
+
+def events(rows):
+    """Rows of events.csv from (user, movie, rating, timestamp), by the number of the user."""
+    for user, movie, _, timestamp in sorted(rows, key=lambda row: int(row[0])):
+        yield f"USER_{user}", f"MOVIE_{movie}", int(timestamp)
 
 
 def read_rows(folder, name, separator):
@@ -86,65 +93,35 @@ def read_rows(folder, name, separator):
 
 
 def read_100k(folder):
-    """Ratings [(user, movie, timestamp)], video-infos and profiles of MovieLens-100k."""
-    ratings = [
-        (user, movie, int(time)) for user, movie, _, time in read_rows(folder, "u.data", "\t")
+    """Rows of events.csv, items.csv and users.csv of MovieLens-100k."""
+    films = [
+        film(movie, title, date[-4:], [genre for genre, flag in zip(GENRES, flags) if flag == "1"])
+        for movie, title, date, _, _, *flags in read_rows(folder, "u.item", "|")
     ]
-    movies = {}
-    for movie, _, date, _, _, *flags in read_rows(folder, "u.item", "|"):
-        movies[movie] = video_info(
-            movie, date[-4:], [genre for genre, flag in zip(GENRES, flags) if flag == "1"]
-        )
-    users = {
-        user: user_profile(gender, age, occupation, zip_code)
+    profiles = [
+        profile(user, gender, age, occupation, zip_code)
         for user, age, gender, occupation, zip_code in read_rows(folder, "u.user", "|")
-    }
-    return ratings, movies, users
+    ]
+    return events(read_rows(folder, "u.data", "\t")), films, profiles
 
 
 def read_1m(folder):
-    """Ratings [(user, movie, timestamp)], video-infos and profiles of MovieLens-1M."""
-    ratings = [
-        (user, movie, int(time)) for user, movie, _, time in read_rows(folder, "ratings.dat", "::")
-    ]
-    movies = {}
+    """Rows of events.csv, items.csv and users.csv of MovieLens-1M."""
+    films = []
     for movie, title, genres in read_rows(folder, "movies.dat", "::"):
         year = re.search(r"\((\d{4})\)\s*$", title)
-        movies[movie] = video_info(movie, year and year.group(1), genres.split("|"))
-    users = {
-        user: user_profile(gender, age, OCCUPATIONS[int(occupation)], zip_code)
+        films.append(film(movie, title, year and year.group(1), genres.split("|")))
+    profiles = [
+        profile(user, gender, age, OCCUPATIONS[int(occupation)], zip_code)
         for user, gender, age, occupation, zip_code in read_rows(folder, "users.dat", "::")
-    }
-    return ratings, movies, users
+    ]
+    return events(read_rows(folder, "ratings.dat", "::")), films, profiles
 
 
-def histories(ratings):
-    """{user: [movie, ...]}, movies by time, users by number."""
-    by_user = {}
-    by_time = sorted(ratings, key=lambda rating: rating[2])  # stable: equal times keep their order
-    for user, movie, _ in by_time:
-        by_user.setdefault(user, []).append(movie)
-    return {user: by_user[user] for user in sorted(by_user, key=int)}
-
-
-def write_logs(folder, ratings, movies, users):
-    """Write the four files that the docstring of the module describes."""
-    os.makedirs(folder, exist_ok=True)
-    held_out = {"train.txt": 2, "valid.txt": 1, "test.txt": 0}
-    lines = {name: [] for name in (*held_out, "truth.txt")}
-    for user, clicked in histories(ratings).items():
-        # The columns of LOG_COLUMNS in candgen/data/dictionary.py, written out: a further one needs
-        # a further property of the users.
-        province, city, phone = users[user]
-        for name, left_out in held_out.items():
-            history = (
-                ";".join(movies[movie] for movie in clicked[: len(clicked) - left_out]) or "NULL"
-            )
-            lines[name].append(f"USER_{user}\t{province}\t{city}\t{history}\t{phone}\n")
-        lines["truth.txt"].append(f"USER_{user}\tMOVIE_{clicked[-1]}\n")
-    for name, content in lines.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(content)
+def write_table(folder, name, header, rows):
+    """Write a table in CSV."""
+    with open(os.path.join(folder, name), "w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([header, *rows])
 
 
 def main():
@@ -152,11 +129,15 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--input_dir", required=True, help="the unpacked download")
-    parser.add_argument("--output_dir", required=True, help="folder for the four files")
+    parser.add_argument("--output_dir", required=True, help="folder for the three tables")
     args = parser.parse_args()
     try:
         read = read_100k if os.path.exists(os.path.join(args.input_dir, "u.data")) else read_1m
-        write_logs(args.output_dir, *read(args.input_dir))
+        ratings, films, profiles = map(list, read(args.input_dir))
+        os.makedirs(args.output_dir, exist_ok=True)
+        write_table(args.output_dir, "events.csv", EVENTS, ratings)
+        write_table(args.output_dir, "items.csv", ITEMS, films)
+        write_table(args.output_dir, "users.csv", USERS, profiles)
     except OSError as error:
         print(
             f"convert_movielens.py: {error.filename}: {error.strerror}; "

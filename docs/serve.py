@@ -7,15 +7,16 @@
 Needs paddle, numpy and faiss, and imports no module of this project. On AMD set
 MKL_DEBUG_CPU_TYPE=5 (and OMP_NUM_THREADS=1 for concurrent requests): a third more users a second.
 
-Reads lines of a log and prints `user-id tab video,video,...` (of ids without commas), one line for
-each request, in order. A malformed or empty request gets an empty list, and its error goes to
-stderr.
+Reads lines of a log and prints `user-id tab video,video,...`, one line for each request, in order,
+with video-ids as in the lists of infer.py. A malformed or empty request gets an empty list, and its
+error goes to stderr.
 """
 
 import argparse
 import json
 import os
 import pickle
+import re
 import sys
 import warnings
 
@@ -118,8 +119,14 @@ def parse_request(request, columns):
     return line
 
 
+def list_ids(names):
+    """Video-ids, str [V], as infer.py prints them: a comma is %2C, and they can be decoded."""
+    ids = [re.sub("%(?![0-9A-Fa-f]{2})", "%25", name).replace(",", "%2C") for name in names]
+    return np.array(ids, object)
+
+
 def load(folder):
-    """The user tower, the video-ids [V] and the index of their vectors.
+    """The user tower, the video-ids [V] as in lists, and the index of their vectors.
 
     Raises ValueError if they are of different models.
     """
@@ -134,7 +141,7 @@ def load(folder):
     # This index is exact. For millions of videos: IndexHNSWFlat with efSearch 200.
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
-    return tower, names, index
+    return tower, list_ids(names.tolist()), index
 
 
 def serve(tower, names, index):

@@ -20,10 +20,10 @@ def contents(folder):
     return {path.name: path.read_text() for path in Path(folder).iterdir()}
 
 
-def write_set(folder, text, names="abc", manifest=None):
-    """Write files of these names together, each with the same text."""
-    paths = [str(folder / name) for name in names]
-    with atomic_write_set(paths, manifest and str(folder / manifest)) as streams:
+def write_set(folder, text, names="abc", manifest=None, removed=""):
+    """Write files of these names together, each with the same text; remove others."""
+    paths, others = ([str(folder / name) for name in group] for group in (names, removed))
+    with atomic_write_set(paths, manifest and str(folder / manifest), others) as streams:
         for stream in streams:
             stream.write(text.encode())
 
@@ -133,6 +133,23 @@ def test_a_set_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch, there
         assert contents(tmp_path) == before
     write_set(tmp_path, "new")
     assert contents(tmp_path) == dict.fromkeys("abc", "new")
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_files_of_an_earlier_set_are_removed_with_it_or_not_at_all(tmp_path, monkeypatch, names):
+    """`d` does not exist; if `a` cannot be replaced, or `c` not be removed, all is as before."""
+    for name in "abc":
+        (tmp_path / name).write_text("old " + name)
+    before = contents(tmp_path)
+    for operation, name in (("replace", "a"), ("unlink", "c")):
+        with monkeypatch.context() as patched:
+            fail_at(patched, operation, name)
+            with pytest.raises(PermissionError) as raised:
+                write_set(tmp_path, "new", names, removed="cd")
+        assert raised.value.filename == str(tmp_path / name)
+        assert contents(tmp_path) == before
+    write_set(tmp_path, "new", names, removed="cd")
+    assert contents(tmp_path) == {"b": "old b", **dict.fromkeys(names, "new")}
 
 
 def test_an_error_in_the_middle_of_a_set(tmp_path):

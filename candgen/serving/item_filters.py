@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from candgen.console import InputError, logger
 from candgen.data.dictionary import ITEMS
-from candgen.data.logs import text_lines
+from candgen.data.name_lookup import NameLookup
+from candgen.data.text_files import text_lines
 
 import numpy as np
 
@@ -32,9 +33,10 @@ def allowed_videos(
     allowed = np.ones(len(videos), bool)
     allowed[0] = False
     if allow_items:
-        allowed &= listed_videos(allow_items, videos)
+        allowed[:] = False
+        allowed[listed_videos(allow_items, videos)] = True
     if deny_items:
-        allowed &= ~listed_videos(deny_items, videos)
+        allowed[listed_videos(deny_items, videos)] = False
     if not allowed.any():
         raise InputError(
             " ".join([*(allow_items or []), *(deny_items or [])]),
@@ -44,8 +46,15 @@ def allowed_videos(
     return allowed
 
 
-def listed_videos(paths: Sequence[str], videos: dict[str, int]) -> np.ndarray:
-    """Which videos of the dictionary, {video-id: id}, are listed in some files: bool [V].
+def listed_videos(paths: Sequence[str], videos: Mapping[str, int]) -> np.ndarray:
+    """Ids of the videos that some files list, one a line, in this order: int64 [N].
+
+    Videos that are not known are left out, with a warning for each file that has some.
+
+    Parameters
+    ----------
+    paths : of files
+    videos : {video-id: id}
 
     Raises
     ------
@@ -53,22 +62,47 @@ def listed_videos(paths: Sequence[str], videos: dict[str, int]) -> np.ndarray:
         If a file has ids and none of them is known: a list of banned videos with quoted ids, say,
         must not be ignored.
     """
-    listed = np.zeros(len(videos), bool)
+    layout = "one a line, without quotes, spaces or further columns"
+    listed = []
     for path in paths:
         names = [name for _, _, name in text_lines(path)]
-        unknown = [name for name in names if videos.get(name, 0) == 0]
-        num_known = len(names) - len(unknown)
-        logger.info(f"{path}: {num_known} of its {len(names)} videos are known")
-        if unknown:
-            error = InputError(
-                path,
-                f"{len(unknown)} of its {len(names)} videos are not known to the model, "
-                f"such as {unknown[0][:80]!r}",
-                hint="write ids as in the log, one a line, without quotes, spaces or further "
-                "columns",
-            )
-            if not num_known:
-                raise error
-            logger.warning(str(error))
-        listed[[videos[name] for name in names if name in videos]] = True
-    return listed
+        ids = find_videos(path, names, videos, layout)
+        if not ids.all():
+            logger.warning(str(_unknown_error(path, names, ids, layout)))
+        listed.append(ids[ids > 0])
+    return np.concatenate(listed)
+
+
+def find_videos(
+    path: str, names: Sequence[str], videos: Mapping[str, int], layout: str
+) -> np.ndarray:
+    """Ids of the videos that a file names, found by `NameLookup`: int64 [N], 0 for unknown ones.
+
+    Parameters
+    ----------
+    path : of the file
+    names : N video-ids
+    videos : {video-id: id}
+    layout : how the ids have to stand in the file.
+
+    Raises
+    ------
+    InputError
+        If there are names, and none of them is known.
+    """
+    find = NameLookup(videos)
+    ids = np.array([videos.get(find(name), 0) for name in names], np.int64)
+    if names and not ids.any():
+        raise _unknown_error(path, names, ids, layout)
+    logger.info(f"{path}: {np.count_nonzero(ids)} of its {len(ids)} videos are known")
+    return ids
+
+
+def _unknown_error(path, names, ids, layout):
+    unknown = np.flatnonzero(ids == 0)
+    return InputError(
+        path,
+        f"{len(unknown)} of its {len(names)} videos are not known to the model, "
+        f"such as {names[unknown[0]][:80]!r}",
+        hint=f"write ids as in the log, {layout}",
+    )

@@ -18,6 +18,7 @@ from candgen.options import (
     refuse_second_stdin,
 )
 from candgen.serving.blocks import USER_BLOCK
+from candgen.serving.lists import LIST_FORMATS
 from candgen.serving.vector_files import FORMATS, vector_format
 
 
@@ -89,6 +90,31 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     add_popularity(parser)
     parser.add_argument(
         "--remove_seen", action="store_true", help="leave out the videos of the user's history"
+    )
+    add_list_format(parser)
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="add to each listed video the click of the history without which its score would be "
+        "lowest (because), and by how much (drop); computes a user vector for each click of the "
+        "window",
+    )
+
+
+def add_list_format(parser: argparse.ArgumentParser) -> None:
+    """Flags of the scripts that print lists of videos: how they are written."""
+    formats = [f"{name} ({each.description})" for name, each in LIST_FORMATS.items()]
+    parser.add_argument(
+        "--format",
+        choices=LIST_FORMATS,
+        default="lists",
+        help=f"how lists are written: {' or '.join(formats)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--names",
+        type=path_type,
+        metavar="FILE",
+        help="add titles of videos to lists: id, tab, title, one a line",
     )
 
 

@@ -76,6 +76,8 @@ class PartWriter(contextlib.AbstractContextManager):
     folder : str
     run : dict
         From `describe_run`.
+    header : str
+        What each part begins with.
 
     Raises
     ------
@@ -83,7 +85,7 @@ class PartWriter(contextlib.AbstractContextManager):
         If the folder has parts of another run.
     """
 
-    def __init__(self, folder: str, run: dict):
+    def __init__(self, folder: str, run: dict, header: str = ""):
         self._finished = {name for name in os.listdir(folder) if re.fullmatch(PART_PATTERN, name)}
         path = os.path.join(folder, RUN_FILE)
         hint = "give another --output_dir"
@@ -101,6 +103,7 @@ class PartWriter(contextlib.AbstractContextManager):
             stream.write(json.dumps(run).encode())
         logger.info(f"{folder}: {len(self._finished)} parts are there already")
         self._folder = folder
+        self._header = header
         self._part_users = run["part_users"]
         self._name = None  # of the part that is being written
         self._stream = None
@@ -123,6 +126,7 @@ class PartWriter(contextlib.AbstractContextManager):
             self._open_file.close()  # completes the part before
             path = os.path.join(self._folder, name)
             self._stream = self._open_file.enter_context(atomic_write(path))
+            self._stream.write(self._header.encode())
             self._name = name
         self._stream.write(text.encode())
 
@@ -134,7 +138,16 @@ class PartWriter(contextlib.AbstractContextManager):
 
 
 class StdoutWriter(contextlib.AbstractContextManager):
-    """Writes lists to stdout, with the methods of `PartWriter`."""
+    """Writes lists to stdout, with the methods of `PartWriter`.
+
+    Parameters
+    ----------
+    header : str
+        What is printed before the lists, also if there are none.
+    """
+
+    def __init__(self, header: str = ""):
+        self._header = header
 
     def is_finished(self, user: int) -> bool:
         """No list has been written before."""
@@ -142,7 +155,9 @@ class StdoutWriter(contextlib.AbstractContextManager):
 
     def write(self, user: int, text: str) -> None:
         """Print the lists of a batch."""
-        sys.stdout.write(text)
+        sys.stdout.write(self._header + text)
+        self._header = ""
 
     def __exit__(self, *error):
-        return None
+        if error == (None, None, None):
+            sys.stdout.write(self._header)

@@ -1,11 +1,12 @@
-"""User vectors of a log -> top-N -> lists."""
+"""User vectors of a log -> top-N, and the causes of it."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from candgen.data.encoding import EncodedLog
-from candgen.serving.lists import listed_names, lists_text
+from candgen.serving.explain import Explainer
+from candgen.serving.lists import VideoLists
 from candgen.serving.topn import TopN
 from candgen.serving.user_vectors import user_vectors
 
@@ -18,12 +19,12 @@ class Recommendations:
 
     Attributes
     ----------
-    text : str, a line for each user.
+    lists : VideoLists
     vectors : float32 [B, u], the user vectors.
     unknown_users : ids of the users who got the fallback.
     """
 
-    text: str
+    lists: VideoLists
     vectors: np.ndarray
     unknown_users: list[str]
 
@@ -37,12 +38,13 @@ class Recommender:
     top_n : TopN of its parameters.
     n : int
         Length of the lists.
-    feature_dict : {feature: {value: id}}
     remove_seen : bool
         Whether to leave out the videos of the user's history.
     fallback : (ids, probabilities), optional
         The list of the users who are not in the dictionary, from `most_clicked`; None: they are
         served like the others.
+    explain : Explainer, optional
+        Finds the causes of the lists; None: they have none.
     """
 
     def __init__(
@@ -50,16 +52,16 @@ class Recommender:
         network,
         top_n: TopN,
         n: int,
-        feature_dict: dict[str, dict[str, int]],
         remove_seen: bool = False,
         fallback: tuple[np.ndarray, np.ndarray] | None = None,
+        explain: Explainer | None = None,
     ):
         self._network = network
         self._top_n = top_n
         self._n = n
-        self._names = listed_names(feature_dict)
         self._remove_seen = remove_seen
         self._fallback = fallback
+        self._explain = explain
 
     def __call__(self, log: EncodedLog) -> Recommendations:
         """Lists of the users of a log."""
@@ -72,8 +74,9 @@ class Recommender:
         if self._fallback:
             unknown = np.flatnonzero(log.profile[:, 0] == 0)  # by the id of the user
             ids[unknown], probabilities[unknown] = self._fallback
+        causes, drops = self._explain(log, vectors, ids) if self._explain else (None, None)
         return Recommendations(
-            lists_text(log.users, ids, probabilities, self._names),
+            VideoLists(log.users, ids, probabilities, causes, drops),
             vectors,
             [log.users[line] for line in unknown],
         )

@@ -22,6 +22,7 @@ import numpy as np
 
 # names of files that a run replaces or removes
 OUTPUT_FILES = r"(model_(pass_\d{5}|best)|checkpoint)\.tar\.gz|metrics\.jsonl"
+BEST_MODEL = "model_best.tar.gz"
 MAX_TIME_SHARE = 0.05  # of a run, for checkpoints within a pass
 
 
@@ -201,13 +202,13 @@ def save_pass(
     the checkpoint of this pass is written.
     """
     save_model(os.path.join(folder, model_name(rows[-1])), network, item_freq)
-    best_path = os.path.join(folder, "model_best.tar.gz")
+    best_path = os.path.join(folder, BEST_MODEL)
     if is_best:
         save_model(best_path, network, item_freq)
     elif len(rows) == 1:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(best_path)
-            logger.info("removed model_best.tar.gz of an earlier run")
+            logger.info(f"removed {BEST_MODEL} of an earlier run")
     write_metrics(folder, rows)
 
 

@@ -44,7 +44,7 @@ def _line_keys(log, lines):
 
 def warn_of_held_out(
     name: str, paths: list[str], log: EncodedLog, train_paths: list[str], training: Any
-) -> None:
+) -> bool:
     """Warn if metrics on a held-out log say little.
 
     Parameters
@@ -53,6 +53,10 @@ def warn_of_held_out(
     paths, log : the held-out log.
     train_paths : of the training log.
     training : reader.TrainingLog; its first block is compared.
+
+    Returns
+    -------
+    bool, whether its clicks are trained on.
     """
     path = log_name(paths)
     clicked = int((log.last_item >= 0).sum())
@@ -60,7 +64,8 @@ def warn_of_held_out(
     same_files = real_files(paths) & real_files(train_paths)
     shared, compared = shared_lines(training.first, log)
     block_share = len(training.first.users) / training.lines
-    if same_files or shared > compared * block_share / 2:
+    trained_on = bool(same_files) or shared > compared * block_share / 2
+    if trained_on:
         where = f"{min(same_files)} is" if same_files else f"most lines of {path} are"
         logger.warning(
             f"{where} in the training log: the metrics on the {name} log are of clicks that were "
@@ -77,3 +82,4 @@ def warn_of_held_out(
             "does not know and count as misses; make the dictionary from a newer log, or with a "
             "lower --feat_appear_limit"
         )
+    return trained_on

@@ -15,6 +15,7 @@ from candgen.data.encoding import EncodedLog
 from candgen.files import atomic_write
 from candgen.model.model_file import Model
 from candgen.serving.topn import TopN
+from candgen.training.checkpoint import BEST_MODEL
 from candgen.training.report import print_result
 
 import numpy as np
@@ -120,7 +121,7 @@ def publish(model_path: str, reason: str | None) -> int:
     -------
     int, the exit code of the run.
     """
-    best = os.path.join(os.path.dirname(model_path), "model_best.tar.gz")
+    best = os.path.join(os.path.dirname(model_path), BEST_MODEL)
     if reason is not None:
         logger.info(f"{reason}: not published")
         with contextlib.suppress(FileNotFoundError):
@@ -128,4 +129,5 @@ def publish(model_path: str, reason: str | None) -> int:
         return NOT_PUBLISHED
     with open(model_path, "rb") as model, atomic_write(best) as stream:
         shutil.copyfileobj(model, stream)
+    logger.info(f"{os.path.basename(model_path)} is published as {BEST_MODEL}")
     return 0

@@ -1,4 +1,4 @@
-"""What a run reports: pass lines, the choice of the best pass, warnings. Imports no paddle."""
+"""What a run reports: settings, pass lines, the choice of the best pass. Imports no paddle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 
-from candgen.console import logger
 from candgen.serving.baselines import BASELINES
 
 LINE_METRICS = ("recall@10", "ndcg@10", "recall@50")  # in the line of a pass
@@ -71,33 +70,3 @@ def out_of_patience(rows: list[dict], metric: str, patience: int | None) -> bool
     if not patience or best is None:
         return False
     return rows[-1]["pass"] - best["pass"] >= patience
-
-
-def report_best_pass(rows: list[dict], metric: str, saved: bool) -> None:
-    """Print the best pass by the validation log, if there is one."""
-    best = best_row(rows, metric)
-    if best is None:
-        return
-    where = ", saved as model_best.tar.gz" if saved else ""
-    print_result(f"best pass by valid_{metric}{where}: {pass_line(best)}")
-    if not best["valid_" + metric]:
-        logger.warning(
-            f"valid_{metric} is 0 in every pass: the last one counts as the best; give a larger "
-            "--valid_set_path, or another --select_metric"
-        )
-
-
-def warn_if_not_better(row: dict, baselines: dict, metric: str, preset: str) -> None:
-    """Warn if a model ranks no better than a baseline.
-
-    Parameters
-    ----------
-    row : of the pass that counts.
-    baselines : {baseline_metric: value}
-    """
-    advice = "train it longer"
-    if preset != "best":
-        advice += ", or with --preset=best"
-    for baseline in BASELINES:
-        if row[metric] <= baselines.get(f"{baseline}_{metric}", -1):
-            logger.warning(f"by {metric} this model ranks no better than {baseline}; {advice}")

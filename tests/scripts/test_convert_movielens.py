@@ -1,10 +1,15 @@
 """The MovieLens converter, on a few lines in the layout of the public files."""
 
+import re
 import subprocess
 import sys
-from pathlib import Path
 
-SCRIPT = Path(__file__).resolve().parents[2] / "data" / "convert_movielens.py"
+from conftest import ROOT, run_ok
+
+import pytest
+
+SCRIPT = ROOT / "data" / "convert_movielens.py"
+DOCUMENT = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
 
 ITEM = "{}|{}|{}||http://example.org|{}"
 
@@ -20,6 +25,16 @@ def convert(source, target):
         capture_output=True,
         text=True,
     )
+
+
+def logs_of(tables):
+    """{name: text} of the logs that convert_events.py makes of the tables, as documented."""
+    pytest.importorskip("polars")
+    command = re.search(r"python data/convert_events.py.*?gender_age", DOCUMENT, re.DOTALL)[0]
+    command = command.replace("data/", f"{SCRIPT.parent}/", 1).replace("\\\n", " ")
+    command = command.replace("ml-100k/tables", "tables").replace("data/ml-100k", "logs")
+    run_ok(command, tables.parent)
+    return {path.name: path.read_text("utf-8") for path in (tables.parent / "logs").iterdir()}
 
 
 def write(folder, **files):
@@ -42,44 +57,41 @@ def test_ml_100k(tmp_path):
         ],
         u__item=[
             ITEM.format(1, "Toy Story (1995)", "01-Jan-1995", flags(3, 4, 5)),
-            ITEM.format(2, "Les Misérables", "01-Jan-1939", flags(8)),
+            ITEM.format(2, 'Les "Misérables", 1939', "01-Jan-1939", flags(8)),
             ITEM.format(3, "unknown", "", flags(0)),
         ],
         u__user=["2|53|F|other|94043", "10|7|M|student|V3N4P"],
     )
-    assert convert(tmp_path / "in", tmp_path / "out").returncode == 0
+    assert convert(tmp_path / "in", tmp_path / "tables").returncode == 0
     toy, miserables, unknown = (
         "MOVIE_1:Y1990s:Animation_Children's_Comedy",
         "MOVIE_2:Y1930s:Drama",
         "MOVIE_3:NULL:unknown",
     )
-    read = {
-        name: (tmp_path / "out" / name).read_text(encoding="utf-8")
-        for name in ("train.txt", "valid.txt", "test.txt", "truth.txt")
-    }
+    read = logs_of(tmp_path / "tables")
     assert read["test.txt"] == (
         f"USER_2\tother\tZIP940\t{miserables};{unknown};{toy}\tF50s\n"
         f"USER_10\tstudent\tZIPV3N\t{toy};{miserables};{unknown}\tM0s\n"
     )
     assert read["valid.txt"].splitlines()[0].split("\t")[3] == f"{miserables};{unknown}"
     assert read["train.txt"].splitlines()[0].split("\t")[3] == miserables
-    assert read["truth.txt"] == "USER_2\tMOVIE_1\nUSER_10\tMOVIE_3\n"
+    assert read["titles.tsv"] == (
+        'MOVIE_1\tToy Story (1995)\nMOVIE_2\tLes "Misérables", 1939\nMOVIE_3\tunknown\n'
+    )
 
 
 def test_ml_1m(tmp_path):
     write(
         tmp_path / "in",
-        ratings__dat=["1::7::5::20", "1::8::4::10"],
-        movies__dat=["7::Am\xe9lie (2001)::Comedy|Romance", "8::No Year::Drama"],
+        ratings__dat=["1::7::5::20", "1::8::4::10", "1::9::4::30"],
+        movies__dat=["7::Am\xe9lie (2001)::Comedy|Romance", "8::No Year::Drama", "9::X::War"],
         users__dat=["1::F::25::12::48067-1234"],
     )
-    assert convert(tmp_path / "in", tmp_path / "out").returncode == 0
-    assert (tmp_path / "out" / "test.txt").read_text() == (
-        "USER_1\tprogrammer\tZIP480\tMOVIE_8:NULL:Drama;MOVIE_7:Y2000s:Comedy_Romance\tF20s\n"
-    )
-    assert (
-        tmp_path / "out" / "train.txt"
-    ).read_text() == "USER_1\tprogrammer\tZIP480\tNULL\tF20s\n"
+    assert convert(tmp_path / "in", tmp_path / "tables").returncode == 0
+    first, rest = "MOVIE_8:NULL:Drama", "MOVIE_7:Y2000s:Comedy_Romance;MOVIE_9:NULL:War"
+    read = logs_of(tmp_path / "tables")
+    assert read["test.txt"] == f"USER_1\tprogrammer\tZIP480\t{first};{rest}\tF20s\n"
+    assert read["train.txt"] == f"USER_1\tprogrammer\tZIP480\t{first}\tF20s\n"
 
 
 def test_missing_and_damaged_input(tmp_path):
@@ -89,3 +101,4 @@ def test_missing_and_damaged_input(tmp_path):
         result = convert(tmp_path / folder, tmp_path / "out")
         assert result.returncode == 2
         assert result.stderr.count("\n") == 1 and folder in result.stderr
+        assert not (tmp_path / "out").exists()

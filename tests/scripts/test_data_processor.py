@@ -33,27 +33,20 @@ def test_by_hand(tmp_path):
         f"{COMMAND} --train_set_path=log.txt --output_dir=out --feat_appear_limit=2",
         tmp_path,
     )
-    counts = {
-        "user_id": (2, 3),
-        "province": (2, 3),
-        "city": (1, 2),
-        "phone": (2, 3),
-        "history_clicked_items": (3, 5),
-        "history_clicked_categories": (3, 3),
-        "history_clicked_tags": (3, 3),
-    }  # NULL and nothing are no values
-    assert result.stdout.splitlines() == [
+    assert result.stdout.splitlines() == [  # NULL and nothing are no values
         "3 lines, 6 clicks, 33.33% of them on videos too rare to keep",
-        *(
-            f"{name}: {kept} of {found} values, with <unk>"
-            for name, (kept, found) in counts.items()
-        ),
+        "user_id: 2 of 3 values, with <unk>; 1 left out, 0.00% of occurrences",
+        "province: 2 of 3 values, with <unk>; 1 left out, 33.33% of occurrences",
+        "city: 1 of 2 values, with <unk>; 1 left out, 100.00% of occurrences",
+        "phone: 2 of 3 values, with <unk>; 1 left out, 33.33% of occurrences",
+        "history_clicked_items: 3 of 5 values, with <unk>; 2 left out, 33.33% of occurrences",
+        "history_clicked_categories: 3 of 3 values, with <unk>",
+        "history_clicked_tags: 3 of 3 values, with <unk>",
     ]
     feature_dict = pickle.loads((tmp_path / "out" / "feature_dict.pkl").read_bytes())
-    assert (
-        result.stderr
-        == f"data_processor.py: dictionary {dictionary_fingerprint(feature_dict)[:16]}\n"
-    )
+    warning, last = result.stderr.splitlines()
+    assert "warning: log.txt: 33% of the clicks are on videos with fewer than " in warning
+    assert last == f"data_processor.py: dictionary {dictionary_fingerprint(feature_dict)[:16]}"
     assert feature_dict == {
         "user_id": {"<unk>": 0, "u1": 1},
         "province": {"<unk>": 0, "p1": 1},
@@ -76,6 +69,60 @@ def test_by_hand(tmp_path):
         "fingerprint.json",
         "item_freq.pkl",
     ]
+
+
+def log_of_clicks(clicks):
+    """A log of one click a line: {(user, video): lines}."""
+    return "".join(
+        f"{user}\t\t\t{video}:a:t\t\n" * lines for (user, video), lines in clicks.items()
+    )
+
+
+def test_the_default_limit(tmp_path):
+    """It is printed, gives what the same limit gives when typed, and follows merged counts too."""
+    clicks = log_of_clicks({("u", "v1"): 60, ("u", "v2"): 30, ("w", "v3"): 6, ("x", "v4"): 2})
+    (tmp_path / "log.txt").write_text(clicks, encoding="utf-8")
+    source = "--train_set_path=log.txt"
+    outputs = [run(f"{COMMAND} {source} --output_dir=chosen", tmp_path)]
+    assert "--feat_appear_limit=2, chosen by the clicks on videos\n" in outputs[0].stderr
+    outputs.append(run(f"{COMMAND} {source} --output_dir=typed --feat_appear_limit=2", tmp_path))
+    lines = clicks.splitlines(keepends=True)
+    for part in range(2):
+        (tmp_path / f"{part}.txt").write_text("".join(lines[part::2]), encoding="utf-8")
+        run_ok(f"{COMMAND} --train_set_path={part}.txt --output_dir={part} --counts_only", tmp_path)
+    command = f"{COMMAND} --merge_counts 0/counts.pkl 1/counts.pkl --output_dir=merged"
+    outputs.append(run(command, tmp_path))
+    assert "--feat_appear_limit=2, chosen by" in outputs[2].stderr
+    assert len({output.stdout for output in outputs}) == 1
+    for path in (tmp_path / "chosen").iterdir():
+        for other in ("typed", "merged"):
+            assert (tmp_path / other / path.name).read_bytes() == path.read_bytes()
+    command = f"{COMMAND} --train_set_path=- --output_dir=out --max_user_clicks=4"
+    limited = run(f"head -n 4 log.txt | {command}", tmp_path)  # or no user would be known
+    assert "--feat_appear_limit=3, chosen by the clicks on videos\n" in limited.stderr
+    assert "user_id: 2 of 2 values" in limited.stdout
+
+
+def test_values_of_the_base_survive_a_higher_default(tmp_path):
+    """As long as the log has them; a limit that is typed is applied to all values."""
+    few = {("u", "v1"): 4, ("w", "v2"): 1, ("x", "gone"): 1}
+    many = {("u", "v1"): 200, ("w", "v2"): 1, ("y", "v3"): 1}
+    for name, clicks in (("few", few), ("many", many)):
+        (tmp_path / f"{name}.txt").write_text(log_of_clicks(clicks), encoding="utf-8")
+    run_ok(f"{COMMAND} --train_set_path=few.txt --output_dir=base", tmp_path)
+    command = (
+        f"{COMMAND} --train_set_path=many.txt --base_feature_dict=base/feature_dict.pkl "
+        "--output_dir=out"
+    )
+    for flags, videos, users in (
+        ("", {"v1": 1, "v2": 2}, {"u": 1, "w": 2}),
+        ("--feat_appear_limit=20", {"v1": 1}, {"u": 1}),
+    ):
+        result = run(f"{command} {flags}", tmp_path)
+        assert ("--feat_appear_limit=20, chosen" in result.stderr) == (not flags)
+        feature_dict = pickle.loads((tmp_path / "out" / "feature_dict.pkl").read_bytes())
+        assert feature_dict["history_clicked_items"] == {"<unk>": 0, **videos}
+        assert feature_dict["user_id"] == {"<unk>": 0, **users}
 
 
 def test_the_files_are_plain_and_always_the_same(tmp_path):
@@ -235,6 +282,7 @@ def test_a_pipe_is_limited_where_one_reading_does(tmp_path):
         ("u\t\t\tNULL\t\n", "", "log.txt: no click in the whole log; "),
         ("", "", "log.txt: no click in the whole log; "),
         (LOG, "--feat_appear_limit=3", "log.txt: no video has 3 clicks; lower --feat_appear_limit"),
+        ("u\t\t\tNULL:a:t\t\n", "", "log.txt: no click has a video-id; write it in front of "),
         (LOG + "u\t\t\tv1:a\t\n", "", "log.txt:4: video-info 'v1:a' is not"),
         (
             LOG,

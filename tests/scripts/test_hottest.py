@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from conftest import clicked, lists_of, run, run_ok
+from conftest import ROOT, clicked, lists_of, run, run_ok
 
 import pytest
 
@@ -74,3 +74,15 @@ def test_hottest_of_merged_counts(small):
         refused.returncode == 2
         and "--hottest goes with the run that merges the counts" in refused.stderr
     )
+
+
+def test_hottest_ids_are_those_of_lists(tmp_path):
+    """Encoded at commas, and what the log has encoded once only."""
+    log = "u\tP\tC\ta%3Bb:NULL:NULL;a,b:NULL:NULL;a,b:NULL:NULL;50% off:NULL:NULL\tPH\n"
+    (tmp_path / "log.txt").write_text(log)
+    run_ok(
+        f"python {ROOT}/data_processor.py --train_set_path=log.txt --output_dir=. --hottest=3 "
+        "--feat_appear_limit=1",
+        tmp_path,
+    )
+    assert (tmp_path / "hottest.tsv").read_text() == "all\ta%2Cb:2,50%25 off:1,a%3Bb:1\n"

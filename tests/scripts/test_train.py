@@ -36,9 +36,11 @@ def test_a_validation_log_of_unknown_videos(small):
         ),
         small,
     )
-    assert result.stdout.count("\n") == 4
-    assert "best pass by valid_ndcg@10, saved as model_best.tar.gz: pass 00002 " in result.stdout
-    assert "warning: valid_ndcg@10 is 0 in every pass: the last one counts" in result.stderr
+    assert result.stdout.count("\n") == 3
+    assert (
+        "warning: model_best.tar.gz (the last pass, since valid_ndcg@10 is 0 in every pass): "
+        in result.stderr.splitlines()[-1]
+    )
     folder = small / "output" / "unknown"
     best = folder / "model_best.tar.gz"
     assert best.read_bytes() == (folder / "model_pass_00002.tar.gz").read_bytes()
@@ -49,9 +51,13 @@ def test_a_validation_log_of_unknown_videos(small):
     )
     result = run(train_command("output/unknown", f"{flags} --min_ratio=0.5"), small)
     assert result.returncode == 3 and not best.exists()
-    assert "ndcg@10 is 0, which --min_ratio cannot compare: not published" in result.stderr
-    run_ok(train_command("output/unknown", flags), small)
-    assert best.exists()
+    last = result.stderr.splitlines()[-1]  # the gate's
+    assert last == "train.py: ndcg@10 is 0, which --min_ratio cannot compare: not published"
+    result = run(train_command("output/unknown", flags), small)
+    verdict, last = result.stderr.splitlines()[-2:]
+    assert verdict.startswith("train.py: warning: model_pass_00000.tar.gz (the last pass): ")
+    assert last == "train.py: model_pass_00000.tar.gz is published as model_best.tar.gz"
+    assert result.returncode == 0 and best.exists()
 
 
 def test_settings_are_printed(small, one_pass):
@@ -123,40 +129,46 @@ def ring_log(users, videos, seed):
     return "".join(lines)
 
 
-def train_on(folder, name, log, flags):
-    """Count and train on a log in a folder of its own; returns the result and the last row."""
+def train_on(folder, name, log, test_log, flags):
+    """Train on a log in a folder of its own; returns the verdict, the last row and stdout."""
     (folder / f"{name}.txt").write_text(log)
+    (folder / f"{name}-test.txt").write_text(test_log)
     run_ok(
         f"python data_processor.py --train_set_path={name}.txt --output_dir={name} "
         "--feat_appear_limit=1",
         folder,
     )
+    flags += f" --test_set_path={name}-test.txt"
     command = train_command(f"{name}/model", flags, f"{name}.txt")
     result = run(command.replace("output/", f"{name}/"), folder)
     assert result.returncode == 0, result.stderr
-    return result, metrics_of(folder / name / "model")[-1]
+    verdict = result.stderr.splitlines()[-1]
+    return verdict, metrics_of(folder / name / "model")[-1], result.stdout
 
 
 def test_baselines_are_compared_by_the_metric_that_counts(small):
     """In a catalogue of 8 videos recall@10 is 1 for all rankings, ndcg@10 is not."""
-    warning = "this model ranks no better than popularity"
-    for metric, warned in (("", False), ("--select_metric=seen_kept_recall@10", True)):
-        flags = f"{metric} --no-rules"
-        result, row = train_on(small, "ring", ring_log(150, 8, 0), flags)
-        assert (warning in result.stderr) == warned
+    logs = ring_log(150, 8, 0), ring_log(150, 8, 1)
+    for metric, meaning in (
+        ("", ": better than popularity; to serve it: infer.py --model_path=ring/model/model_pass_"),
+        ("--select_metric=seen_kept_recall@10", ": no clear difference from popularity among 150 "),
+    ):
+        verdict, row, _ = train_on(small, "ring", *logs, f"{metric} --no-rules")
+        assert meaning in verdict
         assert row["seen_kept_recall@10"] == row["popularity_seen_kept_recall@10"] == 1
         assert row["seen_kept_ndcg@10"] > row["popularity_seen_kept_ndcg@10"] + 0.2
         assert row["recall@10"] == 0  # all last clicks are among the earlier ones
 
 
 def test_rules_are_a_baseline_too(small):
-    """In rows, pass lines and warnings; --no-rules leaves them out."""
+    """In rows, pass lines and the verdict; --no-rules leaves them out."""
+    logs = ring_log(100, 40, 0), ring_log(100, 40, 1)
     for switch, rules in (("", True), ("--no-rules", False)):
         flags = f"{switch} {SMALL_NETWORK} --learning_rate=1e-7 --batch_size=2048 --num_passes=1"
-        result, row = train_on(small, "chains", ring_log(100, 40, 0), flags)
-        assert ("ranks no better than rules; train it longer" in result.stderr) == rules
+        verdict, row, out = train_on(small, "chains", *logs, flags)
+        assert (": worse than rules, " in verdict) == (" times rules" in verdict) == rules
         assert all(("rules_" + name in row) == rules for name in METRICS)
-        [line] = result.stdout.splitlines()
+        [line] = out.splitlines()
         assert (", rules 0." in line or ", rules 1." in line) == rules
 
 
@@ -198,9 +210,10 @@ def test_the_best_pass(small):
     assert models_of(folder) == ["model_best.tar.gz", *passes]
     assert (folder / "model_best.tar.gz").read_bytes() == (folder / passes[best]).read_bytes()
     assert "no better valid_mrr@10 for 2 passes: stopped" in result.stderr
-    assert "ranks no better than popularity" not in result.stderr
-    *lines, last = result.stdout.splitlines()
-    assert last == f"best pass by valid_mrr@10, saved as model_best.tar.gz: {lines[best]}"
+    lines = result.stdout.splitlines()
+    assert [line[:10] for line in lines] == [f"pass {row['pass']:05d}" for row in rows]
+    chosen = f"pass {best:05d}, the best by valid_mrr@10 {values[best]:.4f}"
+    assert f"train.py: warning: model_best.tar.gz ({chosen}): mrr@10 " in result.stderr
     expected = {"valid_recall@10", "valid_seen_kept_ndcg@10", "valid_test_cost"}
     assert all(expected <= row.keys() for row in rows)
 
@@ -314,7 +327,19 @@ def test_a_held_out_log_that_is_trained_on(small, one_pass):
 
 
 def test_no_better_than_popularity(small):
-    flags = f"--num_passes=1 --initial_values=v0.10 --learning_rate=1e-7 {QUICK} {SMALL_NETWORK}"
+    """The verdict is the last line, a warning with the figures and what to do."""
+    (small / "strangers.txt").write_text(small_log(100, seed=2).replace("U", "W"))
+    flags = (
+        f"--num_passes=1 --initial_values=v0.10 --learning_rate=1e-7 {QUICK} {SMALL_NETWORK} "
+        "--test_set_path=strangers.txt"
+    )
     result = run(train_command("output/worse", flags), small)
     assert result.returncode == 0
-    assert "warning: by ndcg@10 this model ranks no better than popularity; " in result.stderr
+    [row] = metrics_of(small / "output" / "worse")
+    value, popularity = row["ndcg@10"], row["popularity_ndcg@10"]
+    assert result.stderr.splitlines()[-1] == (
+        f"train.py: warning: model_pass_00000.tar.gz (the last pass): ndcg@10 {value:.4f} on the "
+        f"test log, {value / popularity:.2f} times popularity: no clear difference from popularity "
+        "among 100 test users; classic is the network of the original example; try --preset=best, "
+        "or --resume --num_passes=2"
+    )

@@ -115,17 +115,19 @@ ODD = [
     "+",
     "视频7",
     "é",
+    "AC%3BDC",
 ]
 
 
 def test_lists_can_be_split_at_commas(tmp_path):
-    """A comma in an id is written as %2C, a percent sign as %25: any URL decoder restores ids."""
+    """They decode to what the ids of the log decode to, which a table has; so do files of ids."""
     folder = checkout(tmp_path / "clone")
     histories = [ODD, ODD[::-1], ODD[3:]]
+    users = ["用户0", "用户1", "用户%3A2"]
     (folder / "log.txt").write_text(
         "".join(
-            f"用户{number}\tP\tC\t{';'.join(f'{video}:NULL:NULL' for video in history)}\tPH\n"
-            for number, history in enumerate(histories)
+            f"{user}\tP\tC\t{';'.join(f'{video}:NULL:NULL' for video in history)}\tPH\n"
+            for user, history in zip(users, histories)
         ),
         encoding="utf-8",
     )
@@ -137,9 +139,25 @@ def test_lists_can_be_split_at_commas(tmp_path):
     run_ok(train_command("output/model", "--num_passes=1"), folder)
     flags = MODEL.replace("00001", "00000")
     out = run_ok(f"python infer.py --infer_set_path=log.txt {flags}", folder)
-    for lists in (out, run_ok(f"python infer_user.py {flags}", folder)):
-        assert sorted(user for user, _ in lists_of(lists)) == ["用户0", "用户1", "用户2"]
+    of_users = run_ok(f"python infer_user.py {flags}", folder)
+    for lists in (out, of_users):
+        assert sorted(user for user, _ in lists_of(lists)) == sorted(users)
         for _, pairs in lists_of(lists):
-            assert sorted(urllib.parse.unquote(video) for video, _ in pairs) == sorted(ODD)
+            found = sorted(urllib.parse.unquote(video) for video, _ in pairs)
+            assert found == sorted(map(urllib.parse.unquote, ODD))
             assert sum(share for _, share in pairs) == pytest.approx(1, abs=1e-4)
-    assert "http://x.com/a?b=1%2C2:" in out and "视频7:" in out
+    for entry in ("http://x.com/a?b=1%2C2:", "视频7:", "100%25:", "AC%3BDC:"):
+        assert entry in out
+    table = run_ok(f"python infer.py --infer_set_path=log.txt {flags} --format=long", folder)
+    rows = [line.split("\t") for line in table.split("\n")[1:-1]]
+    assert sorted(row[2] for row in rows) == sorted(3 * ODD)
+    for name, text in (("list", "AC%3BDC\n100%25\n"), ("own", "AC;DC\n100%\n")):
+        (folder / name).write_text(text)
+        out = run_ok(f"python infer_user.py {flags} --allow_items={name}", folder)
+        for _, pairs in lists_of(out):
+            assert sorted(video for video, _ in pairs) == ["100%25", "AC%3BDC"]
+    (folder / "users").write_text("用户:2\n用户%3A2\n%E7%94%A8户1\n用户2\n", encoding="utf-8")
+    found = lists_of(run_ok(f"python infer_user.py {flags} --user_ids=users", folder))
+    assert [user for user, _ in found] == ["用户%3A2", "用户%3A2", "用户1", "用户2"]
+    known = dict(lists_of(of_users))
+    assert all(pairs == known[user] for user, pairs in found[:3])

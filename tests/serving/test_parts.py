@@ -3,7 +3,7 @@
 import os
 
 from candgen.console import InputError
-from candgen.serving.parts import PartWriter, can_be_read_again, largest_batch
+from candgen.serving.parts import PartWriter, StdoutWriter, can_be_read_again, largest_batch
 
 import pytest
 
@@ -59,3 +59,23 @@ def test_can_be_read_again(tmp_path):
     found = {name: can_be_read_again(str(tmp_path / name)) for name in ("pipe", "file", "missing")}
     assert found == {"pipe": False, "file": True, "missing": True}
     assert not can_be_read_again("-")
+
+
+def test_each_part_begins_with_the_header(tmp_path):
+    with PartWriter(str(tmp_path), RUN, "user\n") as writer:
+        for start in (0, 128, 256):
+            writer.write(start, f"{start}\n")
+    assert content(tmp_path) == {"part-00000": "user\n0\n128\n", "part-00001": "user\n256\n"}
+
+
+def test_the_header_on_stdout(capsys):
+    """Once; also if there are no lists, but not if there is an error before the first one."""
+    with StdoutWriter("user\n") as writer:
+        writer.write(0, "a\n")
+        writer.write(128, "b\n")
+    with StdoutWriter("user\n"):
+        pass
+    assert capsys.readouterr().out == "user\na\nb\nuser\n"
+    with pytest.raises(ZeroDivisionError), StdoutWriter("user\n"):
+        raise ZeroDivisionError
+    assert capsys.readouterr().out == ""

@@ -1,8 +1,10 @@
 """docs/serve.py: it gives the lists of infer.py, and answers malformed requests."""
 
+import importlib.util
 import shutil
 import sys
 
+from candgen.data.percent_encoding import encode_list_id
 from conftest import ROOT, lists_of, run, run_ok, train_command
 
 import numpy as np
@@ -81,6 +83,15 @@ def test_lists_are_those_of_infer(served):
         ]
     )
     assert same > 0.99  # the index computes in single precision
+
+
+def test_video_ids_are_those_of_lists():
+    """The program is one file, and so repeats how lists encode them."""
+    spec = importlib.util.spec_from_file_location("serve", ROOT / "docs" / "serve.py")
+    serve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve)
+    names = ["a", "a,b", "50% off,", "a%3Bb", "%", "%2C", "%%41", "视频"]
+    assert serve.list_ids(names).tolist() == [encode_list_id(name) for name in names]
 
 
 def test_videos_of_another_model(served):

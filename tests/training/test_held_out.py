@@ -95,7 +95,8 @@ def test_warnings(logs, capsys, names, block_lines, warnings):
     training = TrainingLog(Reader(feature_dict), train_paths, block_lines or 1000, cut)
     [log] = Reader(feature_dict).encode(paths)
     capsys.readouterr()
-    warn_of_held_out("test", paths, log, train_paths, training)
+    trained_on = warn_of_held_out("test", paths, log, train_paths, training)
     lines = [line for line in capsys.readouterr().err.splitlines() if "warning: " in line]
     assert len(lines) == len(warnings), lines
     assert all(text.format(logs) in line for text, line in zip(warnings, lines)), lines
+    assert trained_on == any("in the training log" in line for line in lines)

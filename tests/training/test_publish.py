@@ -45,6 +45,8 @@ def test_publish(tmp_path, capsys):
     model, best = tmp_path / "model_pass_00003.tar.gz", tmp_path / "model_best.tar.gz"
     model.write_bytes(b"model")
     assert publish(str(model), None) == 0 and best.read_bytes() == b"model"
+    published = "model_pass_00003.tar.gz is published as model_best.tar.gz\n"
+    assert capsys.readouterr().err.endswith(published)
     for _ in range(2):
         assert publish(str(model), "ndcg@10 is low") == NOT_PUBLISHED and not best.exists()
         assert "ndcg@10 is low: not published\n" in capsys.readouterr().err

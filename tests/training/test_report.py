@@ -1,14 +1,7 @@
-"""Pass lines, the best pass, patience, warnings about the result."""
+"""Pass lines, the best pass, patience, the warning about a collapsed network."""
 
-from candgen.serving.baselines import BASELINES
 from candgen.serving.collapse import warn_if_network_collapses
-from candgen.training.report import (
-    best_row,
-    out_of_patience,
-    pass_line,
-    report_best_pass,
-    warn_if_not_better,
-)
+from candgen.training.report import best_row, out_of_patience, pass_line
 
 import pytest
 
@@ -61,37 +54,6 @@ def test_pass_line():
     assert pass_line({**older, "test_cost": None}) == (
         "pass 00003  cost 1.5000  test_cost none  2.0 s  250 instances/s"
     )
-
-
-def test_report_of_the_best_pass(capsys):
-    rows = [{**ROW, "pass": number, "valid_ndcg@10": 0.0} for number in range(2)]
-    report_best_pass(rows, "ndcg@10", saved=True)
-    printed = capsys.readouterr()
-    assert printed.out.startswith(
-        "best pass by valid_ndcg@10, saved as model_best.tar.gz: pass 00001 "
-    )
-    assert "warning: valid_ndcg@10 is 0 in every pass: the last one counts as the" in printed.err
-    rows[0]["valid_ndcg@10"] = 0.5
-    report_best_pass(rows, "ndcg@10", saved=False)
-    printed = capsys.readouterr()
-    assert printed.out.startswith("best pass by valid_ndcg@10: pass 00000 ") and not printed.err
-    report_best_pass(rows, "mrr@10", saved=False)  # no validation log
-    assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    "metric, value, warned",
-    [("ndcg@10", 0.125, []), ("ndcg@10", 0.05, ["popularity"]), ("ndcg@10", 0.01, list(BASELINES))],
-)
-def test_warning_about_baselines(capsys, metric, value, warned):
-    baselines = {name: ROW[name] for name in ("popularity_ndcg@10", "rules_ndcg@10")}
-    for preset, advice in (("classic", "longer, or with --preset=best\n"), ("best", "longer\n")):
-        warn_if_not_better({**ROW, metric: value}, baselines, metric, preset)
-        lines = capsys.readouterr().err.splitlines(keepends=True)
-        assert len(lines) == len(warned)
-        for line, baseline in zip(lines, warned):
-            assert f"by ndcg@10 this model ranks no better than {baseline}; train it " in line
-            assert line.endswith(advice)
 
 
 @pytest.mark.parametrize(

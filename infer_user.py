@@ -103,15 +103,14 @@ def parse_args(argv=None):
     return args
 
 
-def read_user_ids(path, known_ids, progress):
-    """Yield the ids of a file with one a line, as the log has them; empty lines are ignored."""
-    find = NameLookup(known_ids)
+def read_user_ids(path, progress):
+    """Yield the ids of a file with one a line; empty lines are ignored."""
     for file, number, user in text_lines(path, progress):
         if "\t" in user:
             raise InputError(
                 file, "more than one column", line=number, hint="write one user id a line"
             )
-        yield find(user) or user
+        yield user
 
 
 def main(argv=None):
@@ -169,7 +168,8 @@ def main(argv=None):
             )
         else:
             if args.user_ids:
-                users = read_user_ids(args.user_ids, model.feature_dict["user_id"], progress)
+                find = NameLookup(model.feature_dict["user_id"])
+                users = (find(user) or user for user in read_user_ids(args.user_ids, progress))
             else:
                 users = itertools.islice(model.feature_dict["user_id"], 1, None)
                 num_users = num_known_users

@@ -37,7 +37,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) 
 from candgen.console import InputError, logger, run_script
 from candgen.data.dictionary import PROFILE_FEATURES
 from candgen.data.log_files import log_files, log_name
-from candgen.data.splits import split_clicks, thin_out
+from candgen.data.splits import held_out_users, split_clicks, thin_out
 from candgen.files import atomic_write_set
 from candgen.options import PATHS, argument_parser, folder_type, number_type, refuse_unused
 from candgen.output_folder import output_folder
@@ -120,6 +120,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "last two. DATE, such as 2026-11-20: the targets are the first click from then on and the "
         "last one before. none: no valid.txt and test.txt (default: %(default)s)",
     )
+    add(
+        "--test_users",
+        type=number_type(float, 0, 0.5),
+        default=0.0,
+        metavar="SHARE",
+        help="with --split=none: test.txt has all clicks of this share of the users, and train.txt "
+        "none of them; the same users in every run (default: %(default)s)",
+    )
     add("--output_dir", type=folder_type, required=True, metavar="DIR", help="output folder")
     args = parser.parse_args(argv)
     check_combinations(parser, args)
@@ -139,6 +147,8 @@ def check_combinations(parser: argparse.ArgumentParser, args: argparse.Namespace
         refuse_unused(parser, args, ["users_id_column", "profile_columns"], "needs --users")
     elif not 1 <= len(args.profile_columns) <= len(PROFILE):
         parser.error(f"--users needs one to {len(PROFILE)} --profile_columns")
+    if args.split != "none":
+        refuse_unused(parser, args, ["test_users"], "needs --split=none")
     if len(args.min_clicks) > 2:
         parser.error("--min_clicks takes one number, or two")
 
@@ -212,7 +222,8 @@ def main(argv: list[str] | None = None) -> None:
                 f"none of {events.num_read} events is left ({counts or 'an empty table'})",
                 hint="check --keep, --min_value and --min_clicks",
             )
-        lengths = split_clicks(clicks, len(events.users), args.split)
+        held_out = held_out_users(events.users, args.test_users)
+        lengths = split_clicks(clicks, len(events.users), args.split, held_out)
         infos, has_info = infos_of(events.items, items)
         profiles, has_profile = profiles_of(events.users, users)
 

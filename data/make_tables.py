@@ -26,6 +26,7 @@ from make_data import SERIES_LENGTH, VIDEOS, Catalogue, make_user
 SEED = 20261101
 FIRST_DAY = datetime.datetime(2026, 11, 1)
 DAYS = 30
+FIRST_USER = 8  # the one before has a history of thousands of clicks
 SECONDS_A_DAY = 24 * 60 * 60
 LIKED, SHOWN = 0.1, 0.1  # shares of clicks followed by a like, and by an impression
 FIRST_WORDS = """
@@ -53,6 +54,12 @@ def item_row(catalogue: Catalogue, video: int) -> list[str]:
     item, _, tags = catalogue.info[video].rsplit(":", 2)
     tags = "" if tags == "NULL" else tags.lower().replace("_", "|")
     return [item, title_of(video), GENRES.split()[catalogue.category[video]], tags]
+
+
+def user_row(user: tuple) -> list[str]:
+    """A row of users.csv; unknown values are empty."""
+    user_id, *profile = user[0], user[1], user[2], user[4]
+    return [user_id, *("" if value == "NULL" else value for value in profile)]
 
 
 def event_rows(
@@ -94,7 +101,8 @@ def main(argv: list[str] | None = None) -> None:
 
     rng = random.Random(SEED)
     catalogue = Catalogue(rng)
-    users = [make_user(rng, catalogue, number) for number in range(args.users)]
+    numbers = range(FIRST_USER, FIRST_USER + args.users)
+    users = [make_user(rng, catalogue, number) for number in numbers]
     events = []
     for user, _, _, history, _ in users:
         events += event_rows(rng, catalogue, user, history)
@@ -116,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     write_table(
         os.path.join(args.output_dir, "users.csv"),
         ["user", "country", "city", "device"],
-        [[user, country, city, device] for user, country, city, _, device in users],
+        [user_row(user) for user in users],
     )
 
 

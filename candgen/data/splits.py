@@ -5,6 +5,8 @@ Each log has, of each user, the first clicks up to some number: a split is given
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -85,7 +87,15 @@ def thin_out(
     return clicks, dropped
 
 
-def split_clicks(clicks: Clicks, num_users: int, split: str | datetime) -> dict[str, np.ndarray]:
+def held_out_users(users: Iterable[str], share: float) -> np.ndarray:
+    """A share of the users, decided by their id alone: the same ones in every run, bool [U]."""
+    limit = share * 2**32
+    return np.array([zlib.crc32(user.encode()) < limit for user in users], bool)
+
+
+def split_clicks(
+    clicks: Clicks, num_users: int, split: str | datetime, held_out: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Split clicks into logs.
 
     Parameters
@@ -93,7 +103,9 @@ def split_clicks(clicks: Clicks, num_users: int, split: str | datetime) -> dict[
     clicks : Clicks
     num_users : int
     split : str or datetime
-        `last`: see `split_last`; a time: see `split_at`; `none`: all clicks are for training.
+        `last`: see `split_last`; a time: see `split_at`; `none`: see `split_users`.
+    held_out : bool array [num_users], optional
+        Users who are not trained on, for `none`; nobody if None.
 
     Returns
     -------
@@ -108,7 +120,7 @@ def split_clicks(clicks: Clicks, num_users: int, split: str | datetime) -> dict[
     counts = np.bincount(clicks.users, minlength=num_users)
     flag = f"--split={split.isoformat() if isinstance(split, datetime) else split}"
     if split == "none":
-        lengths = {"train.txt": counts}
+        lengths = split_users(counts, held_out)
     elif split == "last":
         lengths = split_last(counts)
     else:
@@ -123,6 +135,24 @@ def split_clicks(clicks: Clicks, num_users: int, split: str | datetime) -> dict[
             problem = f"{name} would have no line: no user has enough clicks"
             raise InputError(flag, problem, hint="give another time, or --split=none")
     return {**lengths, "infer.txt": counts}
+
+
+def split_users(counts: np.ndarray, held_out: np.ndarray | None) -> dict[str, np.ndarray]:
+    """All clicks are for training but those of some users, whose last clicks are the targets of the
+    test. Held-out users with one click are in no log: they have no history.
+
+    Parameters
+    ----------
+    counts : int array [U]
+        Clicks of each user.
+    held_out : bool array [U], optional
+    """
+    if held_out is None or not held_out.any():
+        return {"train.txt": counts}
+    return {
+        "train.txt": np.where(held_out, 0, counts),
+        "test.txt": np.where(held_out & (counts >= 2), counts, 0),
+    }
 
 
 def split_last(counts: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from candgen.data.dictionary import ITEMS
-from candgen.data.percent_encoding import encode, encode_list_id
+from candgen.data.percent_encoding import encode_list_id
 
 import numpy as np
 
@@ -123,8 +123,9 @@ class ListFormatter:
         if self._format.encoded:
             separators = "," if len(self._columns) == 3 else ",:"
             self.names = [encode_list_id(name, separators) for name in self.names]
-            if titles is not None:
-                self._titles = [encode(title, "%" + separators) for title in titles]
+            if titles is not None:  # plain text, unlike ids
+                plain = [title.replace("%", "%25") for title in titles]
+                self._titles = [encode_list_id(title, separators) for title in plain]
         self.header = self._format.header(self._columns)
 
     def text(self, lists: VideoLists) -> str:

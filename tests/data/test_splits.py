@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta, timezone
 
 from candgen.console import InputError
-from candgen.data.splits import Clicks, split_clicks, thin_out
+from candgen.data.splits import Clicks, held_out_users, split_clicks, thin_out
 
 import numpy as np
 import pytest
@@ -107,3 +107,19 @@ def test_a_date_outside(second):
 def test_no_user_has_enough_clicks(split):
     with pytest.raises(InputError, match=r"valid.txt would have no line"):
         split_clicks(clicks_of([1, 2], [1, 2]), 2, split)
+
+
+def test_held_out_users():
+    """Decided by the id alone; who has one click has no history, and is in no log but infer.txt."""
+    names = [f"U{number}" for number in range(1000)]
+    held_out = held_out_users(names, 0.1)
+    assert 70 < held_out.sum() < 130
+    assert (held_out_users(names[500:], 0.1) == held_out[500:]).all()
+    assert not held_out_users(names, 0).any() and len(held_out_users([], 0.5)) == 0
+    clicks = clicks_of([1, 2, 3], [1, 2], [1], [2])
+    held_out = np.array([False, True, True, False])
+    assert lists_of(split_clicks(clicks, 4, "none", held_out)) == {
+        "train.txt": [3, 0, 0, 1],
+        "test.txt": [0, 2, 0, 0],
+        "infer.txt": [3, 2, 1, 1],
+    }

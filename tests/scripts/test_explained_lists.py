@@ -102,6 +102,21 @@ def test_against_logs_without_the_click(best, preset, tmp_path):
     assert causes > len(rows) / 2
 
 
+def test_causes_among_earlier_clicks(best, tmp_path):
+    """As of histories in one piece: the click that moves into the window may be an earlier one."""
+    whole, earlier, last = (tmp_path / name for name in ("whole.txt", "earlier.txt", "last.txt"))
+    users = list(enumerate(histories()))
+    whole.write_text(log_text(users))
+    # of every second user, among them one of 35 clicks, the last log has none
+    cuts = [len(infos) if user % 2 else len(infos) // 2 for user, infos in users]
+    earlier.write_text(log_text((user, infos[: cuts[user]]) for user, infos in users))
+    last.write_text(log_text((user, infos[cuts[user] :]) for user, infos in users))
+    command = f"python infer.py {model_of('best')} --explain --format=long --infer_set_path="
+    expected = run_ok(f"{command}{whole}", best)
+    assert run_ok(f"{command}{last} --context_set_path={earlier}", best) == expected
+    assert len(table_of(expected)) == 30 * len(users)
+
+
 def test_a_planted_cause(best):
     """V(k + 1) follows Vk: in a history of two leaps, each successor is owed to its own click."""
     pairs = [(a, (a + gap) % 40) for a in range(40) for gap in (12, 20)]

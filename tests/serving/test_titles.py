@@ -1,5 +1,6 @@
 """The file of --names."""
 
+import gzip
 import re
 
 from candgen.console import InputError
@@ -51,3 +52,11 @@ def test_files_that_are_refused(write, text, what):
     path = write(text)
     with pytest.raises(InputError, match=re.escape(path + what)):
         read_titles(path, VIDEOS)
+
+
+def test_packed_and_damaged_files(write):
+    packed = gzip.compress(b"V1\tOne\n")
+    assert read_titles(write(packed), VIDEOS) == ["", "One", "", ""]
+    for content in (packed[:-9], b"V1\t\xff\n"):
+        with pytest.raises(InputError, match=r"log.txt:\d: (damaged gzip data|not UTF-8)"):
+            read_titles(write(content), VIDEOS)

@@ -1,25 +1,33 @@
 """make demo: the commands that it runs, and the titles that it shows."""
 
+import importlib
 import re
 import shlex
 import shutil
 import subprocess
 import tarfile
 
-from conftest import COMMANDS, ROOT, clicked, run_ok
+from conftest import COMMANDS, ROOT, SCRIPTS, clicked, run_ok
 
 import pytest
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-def test_the_demo_runs_the_documented_commands():
-    """With two passes, and with their output in files; others follow."""
+def test_commands_of_the_demo(capsys):
+    """The documented ones, with two passes and their output in files; further ones follow."""
     printed = subprocess.run(
         ["make", "-n", "demo", "VENV=venv"], cwd=ROOT, capture_output=True, text=True
     )
     assert printed.returncode == 0, printed.stderr
     lines = printed.stdout.replace("\\\n", " ").replace("venv/bin/python", "python").splitlines()
-    commands = [shlex.split(re.sub(" > .*", "", line)) for line in lines]
+    commands = [shlex.split(re.sub(" > .*", "", line)) for line in lines if "python" in line]
+    for name in SCRIPTS:
+        with pytest.raises(SystemExit):
+            importlib.import_module(name).main(["--help"])
+        known = set(re.findall("--[a-z_]+", capsys.readouterr().out))
+        of_script = [words for words in commands if words[1] == f"{name}.py"]
+        flags = {word.partition("=")[0] for words in of_script for word in words[2:]}
+        assert of_script and flags <= known, name
     for command in COMMANDS:
         if command.startswith("python"):
             words = shlex.split(command)

@@ -41,6 +41,7 @@ def days(small):
     [
         "infer.py",
         "infer.py --remove_seen --top_n=40",
+        "infer.py --explain",
         "infer.py --evaluate",
         "user_vector.py",
         "infer_user.py",

@@ -1,5 +1,7 @@
 """Logs of several days, served as one history a user."""
 
+import itertools
+
 from candgen.data.dictionary import ITEMS, NO_VALUE
 from candgen.serving.evaluation import evaluate_model
 from candgen.serving.recommend import Recommender
@@ -72,9 +74,13 @@ def test_days_are_one_history(tmp_path_factory, ranking, days, block):
     found = [user_vectors(network, log) for log in blocks(block, WINDOW_SIZE)]
     np.testing.assert_array_equal(np.vstack([np.empty((0, 31)), *found]), wanted_vectors)
     # with all clicks
-    recommend = Recommender(network, top_n, 3, SMALL_DICT, remove_seen=True)
-    text = "".join(recommend(log).text for log in blocks(block))
-    assert text == (recommend(joined).text if joined.users else "")
+    recommend = Recommender(network, top_n, 3, remove_seen=True)
+    joined_blocks = Reader(SMALL_DICT).encode(str(folder / "log.txt"), block)
+    for log, joined_log in itertools.zip_longest(blocks(block), joined_blocks):
+        found, wanted = recommend(log).lists, recommend(joined_log).lists
+        assert found.owners == wanted.owners
+        np.testing.assert_array_equal(found.ids, wanted.ids)
+        np.testing.assert_array_equal(found.values, wanted.values)
     [log] = blocks(None)
     np.testing.assert_array_equal(log.last_item, joined.last_item)
     if (joined.last_item >= 0).any():

@@ -102,7 +102,7 @@ class Sequential:
         return [results[number] for number in sorted(results)]
 
 
-class Unused(network_conf.DNNmodel):
+class IgnoresTags(network_conf.DNNmodel):
     """Looks up the city and the tags, and does nothing with them."""
 
     def hidden_layer(self, embeddings, batch, rng=None):
@@ -113,12 +113,12 @@ class Unused(network_conf.DNNmodel):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_features_that_a_network_does_not_use(inputs, capsys, threads):
     """Named in a warning at the first step, and only then."""
-    for kind, warnings in ((network_conf.DNNmodel, 0), (Unused, 1)):
+    for kind, warnings in ((network_conf.DNNmodel, 0), (IgnoresTags, 1)):
         trainer = trainer_of(inputs, kind=kind, threads=threads)
         train_steps(trainer, inputs.log, steps=2)
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == warnings
-    assert f"Unused looks up the embeddings of city, {TAGS} and does not use them" in lines[0]
+    assert f"IgnoresTags looks up the embeddings of city, {TAGS} and does not use them" in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ number of --threads write identical models.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import time
 from typing import Any, Callable
@@ -219,18 +220,15 @@ def main(argv: list[str] | None = None) -> int:
         ):
             pass_number = len(rows)
             rng = np.random.default_rng(np.random.SeedSequence(args.seed, spawn_key=(pass_number,)))
-            instances = 0
-            finished_batches = checkpoint.batches  # of this pass, before the run was stopped
+            batches = training.batches(args.batch_size, rng)
+            finished = itertools.islice(batches, checkpoint.batches)  # before the run was stopped
+            instances = sum(int(segments.targets.sum()) for _, segments, _ in finished)
             checkpoint.restart_clock()
             with Progress(f"pass {pass_number:05d}", training.clicks, not ranks.rank) as progress:
-                batches = training.batches(args.batch_size, rng)
-                for number, (log, segments, batch_rng) in enumerate(batches):
-                    instances += int(segments.targets.sum())
-                    if number < finished_batches:
-                        checkpoint.restart_clock()
-                        continue
-                    batch = trainer.prepare(log, segments, batch_rng)
+                prepared = trainer.prepare_ahead(batches)
+                for number, batch in enumerate(prepared, checkpoint.batches):
                     batch_loss = trainer.step(batch)
+                    instances += batch.num_targets
                     checkpoint.after_step(trainer, batch_loss, batch.num_targets)
                     progress.at(instances, f"cost {checkpoint.total_loss / instances:.4f}")
                     learning_rate = trainer.lr_scheduler.get_lr()

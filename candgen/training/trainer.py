@@ -27,6 +27,7 @@ Why a result does not depend on the number of threads and ranks
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
@@ -35,6 +36,7 @@ from candgen.console import InputError
 from candgen.data.items import ItemAttributes
 from candgen.model.layers import VIDEO_TABLE, to_tensors
 from candgen.model.network import EmbeddingNetwork
+from candgen.serving.blocks import ordered_map
 from candgen.training.network_warnings import warn_of_unused_tables
 from candgen.training.preparation import BatchPreparation, PreparedBatch
 from candgen.training.ranks import Ranks
@@ -139,6 +141,11 @@ class Trainer:
             )
             for group in (others, video_table)
         ]
+
+    def prepare_ahead(self, batches: Iterable[tuple]) -> Iterator[PreparedBatch]:
+        """Prepare batches, the arguments of `prepare`, each while the one before it is computed."""
+        with ThreadPoolExecutor(1) as preparing:
+            yield from ordered_map(preparing, lambda batch: self.prepare(*batch), batches, 1)
 
     # ------------------------------------------------------------ a step
     def step(self, batch: PreparedBatch) -> float:

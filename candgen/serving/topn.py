@@ -91,10 +91,6 @@ class TopN:
 
         float64 [B, u + 1] -> [B, groups], [B].
         """
-        num_users = len(users)
-        # Matrices of one height are rounded alike: no user's result depends on the others.
-        nobody = np.eye(1, users.shape[1], users.shape[1] - 1)  # [0, ..., 0, 1]
-        users = np.vstack([users, *[nobody] * (USER_BLOCK - num_users)])
         rows = self._single_rows
         if self._error(users).max() > TOLERATED_ERROR:
             rows = self._rows
@@ -110,8 +106,7 @@ class TopN:
             scores -= higher
             total = total * np.exp(highest - higher) + np.exp(scores, out=scores).sum(0)
             highest = higher
-        log_sums = highest + np.log(total)
-        return np.ascontiguousarray(group_best.T[:num_users]), log_sums[:num_users]
+        return np.ascontiguousarray(group_best.T), highest + np.log(total)
 
     def _best_of(
         self,

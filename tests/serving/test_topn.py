@@ -32,18 +32,6 @@ def test_top_n_by_hand():
     assert ids.shape == scores.shape == shares.shape == (0, 3)
 
 
-def test_a_list_does_not_depend_on_other_users():
-    """Nor do their printed probabilities: the sum of the softmax is in single precision."""
-    rng = np.random.default_rng(0)
-    nce_w, nce_b = (rng.normal(size=shape).astype(np.float32) for shape in ((5000, 31), (1, 5000)))
-    users = rng.normal(size=(150, 31)).astype(np.float32)
-    top_n = TopN(nce_w, nce_b)
-    together = top_n(users, 20)
-    for rows in (slice(0, 1), slice(3, 10), slice(130, 150)):
-        for alone, all_of_them in zip(top_n(users[rows], 20), together):
-            np.testing.assert_allclose(alone, all_of_them[rows], rtol=1e-14)
-
-
 def test_scores_too_large_for_exp():
     users, nce_w = np.full((1, 1), 50, np.float32), np.array([[0], [40], [40], [-40]], np.float32)
     ids, _, shares = TopN(nce_w, np.zeros((1, 4), np.float32))(users, 3)

@@ -1,7 +1,7 @@
 """Ours against PyTorch, polars, faiss and numpy on the same work: `make bench`, or parts by name.
 
     python benchmarks/bench.py [train_best preprocess train_window train_sequence infer user_vector
-                                tower item_vector archive start flat ranks exchange]
+                                tower item_vector archive start flat ranks preparation exchange]
 
 Generates its own logs (benchmarks/make_log.py), checks that both sides compute the same, runs ours
 and the peer in turn, and prints a Markdown row for each comparison: medians, the smallest and the
@@ -24,6 +24,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from candgen.archives import read_archive, write_archive
@@ -329,7 +330,7 @@ class FixedNoise:
         return np.broadcast_to(self._noise, shape)
 
 
-def trainer_of(log, folder, negatives, shared, fixed=False):
+def trainer_of(log, folder, negatives, shared, fixed=False, ranks=None, **settings):
     """A Trainer of a folder's model, and the encoded log; `fixed` noise is that of the peer."""
     import network_conf
     from candgen.training.trainer import Trainer, TrainerSettings
@@ -346,9 +347,10 @@ def trainer_of(log, folder, negatives, shared, fixed=False):
         shared_negatives=shared,
         user_dropout=0.0,
         history_dropout=0.0,
+        **settings,
     )
     [encoded] = Reader(model.feature_dict).encode(str(log))
-    return Trainer(network, sampler, settings, total_steps=1), encoded
+    return Trainer(network, sampler, settings, 1, ranks), encoded
 
 
 def first_cost(log, folder, mode, batch_size, negatives, shared):
@@ -368,6 +370,11 @@ def train_sequence(args):
     """Training by sequences, against PyTorch."""
     train_against_torch(args, "sequence", 2048, 64, "shared")
     train_against_torch(args, "sequence", 512, 64, "shared")
+
+
+def best_log(args):
+    """The log of the comparisons of the preset `best`: many short histories."""
+    return args.log or make_log(args, 20_000, 12_000, 8)
 
 
 def best_network(log, folder):
@@ -419,7 +426,7 @@ def first_cost_of_best(log, folder):
 
 def train_best(args):
     """The preset `best`, against PyTorch with dense and with sparse Adam, of which the better."""
-    log = args.log or make_log(args, 20_000, 12_000, 8)
+    log = best_log(args)
     folder = folder_of(args, log)
     our_cost = first_cost_of_best(log, folder)
 
@@ -603,26 +610,45 @@ def ranks(args):
         "--nproc_per_node=2",
         f"--log_dir={args.work_dir}/ranks",
     )
-    runs = [
-        ("window", 4096, []),
-        ("window", 512, []),
-        ("sequence", 4096, ["--loss=ranking_nce", "--shared_negatives", "--num_negatives=512"]),
-    ]
-    for mode, batch_size, loss_flags in runs:
-        settings = [
-            "--threads=1",
-            "--device=cpu",
-            "--num_passes=2",
-            f"--instances={mode}",
-            f"--batch_size={batch_size}",
-            *loss_flags,
-        ]
+    sampled = ["--loss=ranking_nce", "--shared_negatives", "--num_negatives=512"]
+    runs = {
+        "window, batches of 4096": ["--instances=window", "--batch_size=4096"],
+        "window, batches of 512": ["--instances=window", "--batch_size=512"],
+        "sequence, batches of 4096": ["--instances=sequence", "--batch_size=4096", *sampled],
+        "preset best": ["--preset=best", f"--batch_size={BEST_BATCH}"],
+    }
+    for name, flags_of_run in runs.items():
+        log = best_log(args) if name == "preset best" else None
+        settings = ["--threads=1", "--device=cpu", "--num_passes=2", *flags_of_run]
         compare_training(
             args,
-            f"training, {mode}, batches of {batch_size}, two ranks, instances/s, {{}} (one rank)",
-            lambda settings=settings: train(args, *settings, launcher=launcher),
-            lambda settings=settings: train(args, *settings),
+            f"training, {name}, two ranks, instances/s, {{}} (one rank)",
+            lambda settings=settings, log=log: train(args, *settings, launcher=launcher, log=log),
+            lambda settings=settings, log=log: train(args, *settings, log=log),
         )
+
+
+def preparation(args):
+    """CPU time of a rank for the arrays of its own micro-batches, of a pass, at 1 to 8 ranks."""
+    log, folder = make_log(args, 5000), folder_of(args, make_log(args, 50_000))
+    for mode, negatives, shared in (("window", 5, False), ("sequence", 2048, True)):
+        for batch_size in (512, 4096):
+            microseconds = []
+            for world in (1, 2, 4, 8):
+                ranks = SimpleNamespace(world=world, rank=0)
+                trainer, encoded = trainer_of(
+                    log, folder, negatives, shared, ranks=ranks, threads=1
+                )
+                segments = list(segments_of(encoded, mode, batch_size))
+                started = time.process_time()
+                for batch in segments:
+                    trainer.prepare(encoded, batch, np.random.default_rng(0))
+                taken = time.process_time() - started
+                microseconds.append(1e6 * taken / len(encoded.clicks))
+            cells = " | ".join(f"{value:.2f}" for value in microseconds)
+            print(
+                f"| {mode}, batches of {batch_size}, us of CPU an instance | {cells} |", flush=True
+            )
 
 
 def exchange(args):
@@ -656,6 +682,7 @@ COMPARISONS = {
         start,
         flat,
         ranks,
+        preparation,
         exchange,
     )
 }

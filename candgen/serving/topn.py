@@ -153,7 +153,6 @@ class TopN:
         scores = (vectors @ users[:, :, None])[:, :, 0]
         if removed:
             scores[listed(ids, removed)] = -np.inf
-        n = min(n, shape[1])
         candidates = columns_from(scores, np.partition(scores, -n, axis=1)[:, -n])  # with ties
         ids = np.take_along_axis(ids, candidates, 1)
         scores = np.take_along_axis(scores, candidates, 1)

@@ -177,7 +177,7 @@ def main(argv=None):
         with writer, Progress("users", num_users, progress) as bar:
             batches = zip(itertools.count(0, batch_size), logs)
             num_unknown = write_lists(recommend, batches, formatter, writer, args.threads, bar)
-    if args.user_ids:
+    if args.user_ids and num_unknown:
         logger.info(f"{args.user_ids}: {num_unknown} of its users are not known to the model")
 
 

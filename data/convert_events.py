@@ -28,9 +28,10 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
+from pathlib import PurePath
 from typing import IO
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # has candgen
@@ -192,7 +193,8 @@ def main(argv: list[str] | None = None) -> None:
     from candgen.data.log_writer import write_lines, write_log
     from candgen.data.metadata import infos_of, profiles_of, read_items, read_users, title_lines
 
-    check_inputs(args.output_dir, [args.events, args.items or [], args.users or []])
+    tables = {"--events": args.events, "--items": args.items, "--users": args.users}
+    check_inputs(args.output_dir, {flag: paths for flag, paths in tables.items() if paths})
     with output_folder(args.output_dir, "|".join(OUTPUT_FILES)):
         item_columns = {
             "id": args.items_id_column or args.item_column,
@@ -258,14 +260,28 @@ def require_polars() -> None:
         raise InputError(None, str(error), hint=hint) from error
 
 
-def check_inputs(folder: str, tables: list[list[str]]) -> None:
-    """Raise the error for a table that this run would replace or remove."""
-    outputs = {os.path.realpath(os.path.join(folder, name)) for name in OUTPUT_FILES}
-    for paths in tables:
+def check_inputs(folder: str, tables: Mapping[str, list[str]]) -> None:
+    """Raise the error for a table, {flag: paths}, that this run would replace, remove or add to."""
+    folder = os.path.realpath(folder)
+    outputs = [os.path.join(folder, name) for name in OUTPUT_FILES]
+    for flag, paths in tables.items():
         for path in log_files(paths):
-            if os.path.realpath(path) in outputs:
+            if os.path.realpath(path) in map(os.path.realpath, outputs):
                 hint = "give another --output_dir"
                 raise InputError(path, "a table where a file is to be written", hint=hint)
+        for path in paths:
+            if adds_to_table([folder, *outputs], path):
+                problem = f"--output_dir is a folder of {flag}"
+                raise InputError(None, problem, hint="give another")
+
+
+def adds_to_table(written: Sequence[str], path: str) -> bool:
+    """Whether one of some files and folders would be a part of a table, a folder or a pattern."""
+    if os.path.isdir(path):
+        return os.path.realpath(path) in (written[0], *map(os.path.dirname, written))
+    folder, name = os.path.split(path)
+    pattern = os.path.join(os.path.realpath(folder), name)
+    return any(PurePath(file).match(pattern) for file in written)
 
 
 def write_files(folder: str, writers: Mapping[str, Callable[[IO[bytes]], int]]) -> dict[str, int]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from candgen.console import InputError
-from candgen.data.log_files import Paths, log_files
+from candgen.console import InputError, logger
+from candgen.data.log_files import Paths, log_files, log_name
 from candgen.data.splits import Clicks
 from candgen.data.tables import collect, scan_table, text_of, without_decimals
 
@@ -15,6 +15,9 @@ import polars as pl
 
 REASONS = ("--keep", "--min_value", "no user", "no item", "no time")  # to drop a row
 UNREADABLE_TIME = "unreadable time"  # which is an error
+SECOND = 1_000_000  # microseconds
+FIRST_DATE, LAST_DATE = 19900101, 21001231  # numbers that are dates rather than seconds since 1970
+FIRST_PLAUSIBLE = 631_152_000 * SECOND  # 1990
 TIME_FORMATS = (
     "%Y-%m-%d",
     *(
@@ -83,8 +86,8 @@ def read_events(paths: Paths, columns: EventColumns) -> Events:
     Raises
     ------
     InputError
-        If a file cannot be read or lacks a column, or if a time cannot be read, in a row that is
-        not dropped for another reason.
+        If a file cannot be read or lacks a column, or if a time cannot be read, or is a date
+        without hyphens, in a row that is not dropped for another reason.
     """
     parts = {path: _events_of(path, columns) for path in log_files(paths)}
     table = pl.concat(parts.values())
@@ -97,7 +100,9 @@ def read_events(paths: Paths, columns: EventColumns) -> Events:
     )
     counts = dict(reasons.rows())
     if UNREADABLE_TIME in counts:
-        _raise_unreadable_time(parts)
+        hint = "write 2026-11-20T08:30:00+01:00, or seconds, ms, us or ns since 1970"
+        _raise_first(parts, pl.col("reason") == UNREADABLE_TIME, "is not a time", hint)
+    _check_times(rows["time"], parts, log_name(paths))
     users, user_numbers = _numbered(without_decimals(rows["user"]))
     items, item_numbers = _numbered(without_decimals(rows["item"]))
     ordered = pl.DataFrame([user_numbers, item_numbers, rows["time"]])
@@ -117,8 +122,14 @@ def _numbered(values: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 def _events_of(path: str, columns: EventColumns) -> pl.LazyFrame:
     """The table of one file: user, item, time, and the reason why a row is dropped."""
-    used = [columns.user, columns.item, columns.time]
-    table = scan_table(path, [*used, *dict(columns.keep), *dict(columns.min_value)])
+    flags = {
+        **dict.fromkeys(dict(columns.min_value), "--min_value"),
+        **dict.fromkeys(dict(columns.keep), "--keep"),
+        columns.time: "--time_column",
+        columns.item: "--item_column",
+        columns.user: "--user_column",
+    }
+    table = scan_table(path, dict(reversed(flags.items())))
     is_temporal = table.collect_schema()[columns.time].is_temporal()
     table = table.select(
         user=text_of(table, columns.user),
@@ -158,18 +169,35 @@ def _reason_to_drop(table: pl.LazyFrame, columns: EventColumns) -> pl.Expr:
     return pl.coalesce(pl.when(drop).then(pl.lit(name)) for name, drop in zip(REASONS, is_dropped))
 
 
-def _raise_unreadable_time(parts: Mapping[str, pl.LazyFrame]) -> NoReturn:
-    """Raise the error for the first row whose time is none."""
+def _check_times(times: pl.Series, parts: Mapping[str, pl.LazyFrame], name: str) -> None:
+    """Raise the error for dates such as 20260129 as numbers; warn if all times are long ago.
+
+    As seconds since 1970 these numbers are times of one fortnight of 1970. There only one number in
+    27 is a date; so they are taken for dates if all of them are.
+    """
+    in_range = times.filter(times.is_between(FIRST_DATE * SECOND, LAST_DATE * SECOND))
+    seconds = in_range // SECOND
+    dates = seconds.cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    if len(in_range) and dates.is_not_null().all() and (in_range % SECOND == 0).all():
+        example = f"{dates[0]}"
+        is_first = pl.col("time") == in_range[0]
+        _raise_first(parts, is_first, "looks like a date", f"write {example}")
+    if len(times) and times.max() < FIRST_PLAUSIBLE:
+        logger.warning(
+            f"{name}: all clicks are before 1990: are the times seconds, ms, us or ns since 1970?"
+        )
+
+
+def _raise_first(
+    parts: Mapping[str, pl.LazyFrame], condition: pl.Expr, problem: str, hint: str
+) -> NoReturn:
+    """Raise the error for the first row with a condition, on its time."""
     for path, part in parts.items():
-        rows = part.select("given", "reason").with_row_index("row", 1)
-        [rows] = collect([rows.filter(pl.col("reason") == UNREADABLE_TIME).head(1)], {path: part})
-        for row, given, _ in rows.rows():
-            raise InputError(
-                path,
-                f"row {row}: {given[:80]!r} is not a time",
-                hint="write 2026-11-20T08:30:00+01:00, or seconds, ms, us or ns since 1970",
-            )
-    raise AssertionError("all times are readable")
+        rows = part.select("given", "reason", "time").with_row_index("row", 1).filter(condition)
+        [rows] = collect([rows.head(1)], {path: part})
+        for row, given, *_ in rows.rows():
+            raise InputError(path, f"row {row}: {given[:80]!r} {problem}", hint=hint)
+    raise AssertionError("no such row")
 
 
 def microseconds(times: pl.Series) -> pl.Series:

@@ -19,6 +19,13 @@ from candgen.data.tables import read_table
 import polars as pl
 
 UNKNOWN_VALUE = "NULL"
+ITEM_FLAGS = {
+    "id": "--items_id_column",
+    "category": "--category_column",
+    "tags": "--tags_column",
+    "title": "--title_column",
+}
+USER_FLAGS = {"id": "--users_id_column", **dict.fromkeys(PROFILE_FEATURES[1:], "--profile_columns")}
 TAGS_SEPARATOR = "|"
 
 
@@ -66,7 +73,7 @@ def read_items(
     if not paths:
         return pl.DataFrame(schema={"id": pl.String, "info": pl.String})
     given = {name: column for name, column in columns.items() if column}
-    items = read_table(paths, given, lists=[given.get("tags")])
+    items = read_table(paths, given, lists=[given.get("tags")], flags=ITEM_FLAGS)
     category = tags = pl.lit(UNKNOWN_VALUE)
     if "category" in items.columns:
         category = or_unknown(encoded(pl.col("category")))
@@ -102,7 +109,7 @@ def read_users(paths: Paths | None, id_column: str, profile_columns: Sequence[st
     if not paths:
         return pl.DataFrame(schema=dict.fromkeys(["id", *features], pl.String))
     columns = dict(zip(features, profile_columns))
-    users = read_table(paths, {"id": id_column, **columns})
+    users = read_table(paths, {"id": id_column, **columns}, flags=USER_FLAGS)
     values = {
         feature: or_unknown(encoded(pl.col(feature))) if feature in columns else pl.lit(None)
         for feature in features

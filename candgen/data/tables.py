@@ -9,7 +9,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 from candgen.console import InputError, describe_error, logger
 from candgen.data.log_files import Paths, log_files, log_name
@@ -18,11 +19,15 @@ import polars as pl
 
 POLARS_ERRORS = (pl.exceptions.PolarsError, OSError)
 MAX_NAMES = 1000  # characters of column names in a message
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 JSON_ROWS = 10_000  # that tell the columns of a file of JSON lines, if they have all that is needed
 
 
 def read_table(
-    paths: Paths, columns: Mapping[str, str], lists: Collection[str] = ()
+    paths: Paths,
+    columns: Mapping[str, str],
+    lists: Collection[str] = (),
+    flags: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """Read some columns of a table with an id, which is in one row only.
 
@@ -34,6 +39,8 @@ def read_table(
         {name: column of the table}; `id` is among the names.
     lists : collection of str
         Columns of the table that may be lists.
+    flags : dict of str to str, optional
+        {name: flag that names its column}, for error messages.
 
     Returns
     -------
@@ -46,9 +53,12 @@ def read_table(
     InputError
         If a file cannot be read or has no such column, or if rows with one id differ.
     """
+    named: dict[str, str] = {}
+    for name, column in columns.items():
+        named.setdefault(column, (flags or {}).get(name, "its flag, see --help"))
     parts = {}
     for path in log_files(paths):
-        table = scan_table(path, columns.values(), lists)
+        table = scan_table(path, named, lists)
         texts = {name: text_of(table, column) for name, column in columns.items()}
         parts[path] = table.select(**texts)
     [table] = collect([pl.concat(parts.values())], parts)
@@ -67,24 +77,35 @@ def read_table(
     return table
 
 
-def scan_table(path: str, columns: Iterable[str], lists: Collection[str] = ()) -> pl.LazyFrame:
+def scan_table(path: str, columns: Mapping[str, str], lists: Collection[str] = ()) -> pl.LazyFrame:
     """The table of one file, which must have some columns; those in `lists` may be lists.
+
+    Parameters
+    ----------
+    path : str
+    columns : dict of str to str
+        {column: flag that names it, for error messages}
+    lists : collection of str
 
     Raises
     ------
     InputError
-        If the file is of an unknown kind or cannot be read, lacks a column, or has a nested one.
+        If the file is standard input, of an unknown kind, or cannot be read, or if it lacks a
+        column, or has two of one name, or a nested one.
     """
+    if path == "-":
+        raise InputError(None, "standard input cannot be read as a table", hint="give a file")
     os.stat(path)  # the error of Python names the file
-    columns = list(columns)
     pattern = glob.escape(os.path.abspath(path))  # polars takes names for patterns
     kind = re.sub(r"\.(gz|zst)$", "", path.lower()).rpartition(".")[2]
     try:
         if kind in ("csv", "tsv"):
             separator = "," if kind == "csv" else "\t"
-            table = pl.scan_csv(pattern, separator=separator, infer_schema=False)
+            read = partial(pl.scan_csv, pattern, separator=separator, infer_schema=False)
+            table = read()
+            _check_header(path, read, separator, columns)
         elif kind in ("jsonl", "ndjson"):
-            table = pl.scan_ndjson(pattern, schema=_json_schema(pattern, columns))
+            table = pl.scan_ndjson(pattern, schema=_json_schema(path, pattern, columns))
         elif kind == "parquet":
             table = pl.scan_parquet(pattern, hive_partitioning=False)
         else:
@@ -93,10 +114,10 @@ def scan_table(path: str, columns: Iterable[str], lists: Collection[str] = ()) -
         schema = table.collect_schema()
     except POLARS_ERRORS as error:
         raise _unreadable(path, error) from error
-    for column in columns:
+    for column, flag in columns.items():
         if column not in schema:
             problem = f"no column {column!r}; there are {', '.join(schema)[:MAX_NAMES]}"
-            raise InputError(path, problem, hint="name the column by its flag, see --help")
+            raise InputError(path, problem, hint=f"name one of them by {flag}")
         is_list = isinstance(schema[column], pl.List)
         if schema[column].is_nested() and not (is_list and column in lists):
             problem = f"column {column!r} has values of several parts ({schema[column]})"
@@ -104,10 +125,34 @@ def scan_table(path: str, columns: Iterable[str], lists: Collection[str] = ()) -
     return table
 
 
-def _json_schema(path: str, columns: Sequence[str]) -> dict[str, pl.DataType]:
+def _check_header(
+    path: str, read: Callable[..., pl.LazyFrame], separator: str, columns: Collection[str]
+) -> None:
+    """Raise the error for a CSV with another separator, or with two columns of one name."""
+    names = list(read().collect_schema())
+    if len(names) == 1 and names[0] not in columns:
+        for other, its_name in SEPARATORS.items():
+            if other in names[0]:
+                problem = f"it seems to be separated by {its_name}, not by {SEPARATORS[separator]}"
+                hint = "write a .csv with commas, a .tsv with tabs"
+                raise InputError(path, problem, hint=hint)
+    # polars renames the second one, and it may have done so for whoever has written the table.
+    renamed = [column for column in columns if f"{column}_duplicated_0" in names]
+    if renamed:
+        header = read(has_header=False).head(1).collect().row(0)
+        for column in renamed:
+            if header.count(column) > 1:
+                hint = "rename one of them"
+                raise InputError(path, f"several columns {column!r}", hint=hint)
+
+
+def _json_schema(path: str, pattern: str, columns: Collection[str]) -> dict[str, pl.DataType]:
     """Columns of JSON lines: lists, whatever they hold, are lists of text, all else is text."""
+    with open(path, "rb") as stream:
+        if not any(map(bytes.strip, stream)):
+            raise InputError(path, "no row in it", hint="give a table of one row or more")
     for rows in (JSON_ROWS, None):
-        schema = pl.scan_ndjson(path, infer_schema_length=rows).collect_schema()
+        schema = pl.scan_ndjson(pattern, infer_schema_length=rows).collect_schema()
         # A column of nulls alone may hold lists further on.
         if all(schema.get(column, pl.Null()) != pl.Null() for column in columns):
             break

@@ -94,7 +94,8 @@ def find_videos(
     ids = np.array([videos.get(find(name), 0) for name in names], np.int64)
     if names and not ids.any():
         raise _unknown_error(path, names, ids, layout)
-    logger.info(f"{path}: {np.count_nonzero(ids)} of its {len(ids)} videos are known")
+    if names:
+        logger.info(f"{path}: {np.count_nonzero(ids)} of its {len(ids)} videos are known")
     return ids
 
 

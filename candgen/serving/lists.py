@@ -63,8 +63,8 @@ class ListFormat:
     ----------
     description : str, for --help.
     text : function of (columns; owner; entries) that returns the text of a list.
-        The columns are the name of what an owner is, and those of the fields of an entry. Numbers
-        have six digits.
+        The columns are the name of what an owner is, and those of the fields of an entry. All
+        fields are text, numbers too (of six digits): a format that needs numbers converts them.
     header : function of the columns that returns the text before all lists.
     encoded : bool
         Whether ids and titles are percent-encoded, so that a list can be split at its commas, and,

@@ -99,9 +99,9 @@ class PartWriter(contextlib.AbstractContextManager):
                 "has parts of another model, of other settings or of other users or files",
                 hint=hint,
             )
-        with atomic_write(path) as stream:
-            stream.write(json.dumps(run).encode())
-        logger.info(f"{folder}: {len(self._finished)} parts are there already")
+        if self._finished:
+            logger.info(f"{folder}: {len(self._finished)} parts are there already")
+        self._run = run
         self._folder = folder
         self._header = header
         self._part_users = run["part_users"]
@@ -123,7 +123,7 @@ class PartWriter(contextlib.AbstractContextManager):
         """
         name = self._part_name(user)
         if name != self._name:
-            self._open_file.close()  # completes the part before
+            self._complete()
             path = os.path.join(self._folder, name)
             self._stream = self._open_file.enter_context(atomic_write(path))
             self._stream.write(self._header.encode())
@@ -131,7 +131,19 @@ class PartWriter(contextlib.AbstractContextManager):
         self._stream.write(text.encode())
 
     def __exit__(self, *error):
+        if error == (None, None, None):
+            self._complete()
         return self._open_file.__exit__(*error)  # removes an unfinished part if there is an error
+
+    def _complete(self):
+        """Complete the part that is being written, if any; before the first one, write run.json."""
+        if self._name and not self._finished:
+            with atomic_write(os.path.join(self._folder, RUN_FILE)) as stream:
+                stream.write(json.dumps(self._run).encode())
+        if self._name:
+            self._open_file.close()
+            self._finished.add(self._name)
+            self._name = None
 
     def _part_name(self, user):
         return f"part-{user // self._part_users:05d}"

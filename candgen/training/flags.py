@@ -78,7 +78,7 @@ def add_important_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) ->
     group.add_argument(
         "--num_passes",
         type=POSITIVE_INT,
-        default=10,
+        default=PRESETS["classic"]["num_passes"],
         metavar="N",
         help="passes over the log (default: %(default)s)",
     )

@@ -1,7 +1,9 @@
 """Presets of train.py: named defaults of its flags."""
 
 PRESETS = {
-    "classic": {},
+    "classic": {
+        "num_passes": 10,
+    },
     "best": {
         "network": "DirectModel",
         "dnn_layer_dims": (512, 64),

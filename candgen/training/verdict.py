@@ -9,6 +9,7 @@ import os
 from candgen.serving.baselines import BASELINES
 from candgen.serving.metrics import MIN_USERS
 from candgen.training.checkpoint import BEST_MODEL, model_name
+from candgen.training.presets import PRESETS
 from candgen.training.report import best_row
 
 CLEAR = 2  # standard errors between two figures that differ clearly
@@ -69,7 +70,7 @@ def verdict(
     if problem:
         return logging.WARNING, f"{shown}; {problem}"
 
-    more = _more_passes(rows, metric)
+    more = _more_passes(rows, metric, preset)
     worse, unclear = _not_beaten(chosen[metric], compared, num_users)
     if worse or unclear:
         parts = [f"worse than {' and '.join(worse)}"] if worse else []
@@ -114,7 +115,10 @@ def _problem(best, metric, num_users, trained_on):
     if trained_on:
         return "the clicks of the test log were trained on: give one with new clicks"
     if num_users < MIN_USERS:
-        return f"figures of {num_users} users are uncertain: give a test log of {MIN_USERS} or more"
+        return (
+            f"figures of {num_users} users are uncertain: "
+            f"give a test log of {MIN_USERS} or more users"
+        )
     return None
 
 
@@ -137,13 +141,17 @@ def _not_beaten(value, compared, num_users):
     return worse, unclear
 
 
-def _more_passes(rows, metric):
-    """The flags of a run of twice as many passes; None if the last pass is hardly the best one."""
+def _more_passes(rows, metric, preset):
+    """The flags of a run of more passes; None if the last pass is hardly the best one.
+
+    Twice as many, and at least as many as the preset has.
+    """
     name = f"valid_{metric}" if f"valid_{metric}" in rows[-1] else metric
     earlier = max((row.get(name, 0) for row in rows[:-1]), default=0)
     if rows[-1][name] <= GROWTH * earlier:
         return None
-    return f"--resume --num_passes={2 * len(rows)}"
+    num_passes = max(PRESETS[preset]["num_passes"], 2 * len(rows))
+    return f"--resume --num_passes={num_passes}"
 
 
 def _advice(preset, more, worse):

@@ -131,3 +131,33 @@ def test_a_time_of_day_is_no_time(tmp_path, kind):
     pl.DataFrame({"user": "u", "item": "i", "time": times}).write_parquet(path)
     with pytest.raises(InputError, match=r"events.parquet: cannot be read \("):
         read_events(path, EventColumns("user", "item", "time"))
+
+
+@pytest.mark.parametrize("times", [["20260129"], ["1", "20260129.0", "19900101", "2026-11-20"]])
+def test_dates_without_hyphens(write, times):
+    """Are not taken for seconds; the first one by row is named."""
+    good = write("user,item,time\nu,i,2026-11-20\n", "good.csv")
+    bad = write("user,item,time\n" + "".join(f"u,i,{time}\n" for time in times), "bad.csv")
+    row = 1 + ("1" in times)
+    problem = f"bad.csv: row {row}: {times[row - 1]!r} looks like a date; write 2026-01-29"
+    with pytest.raises(InputError, match=problem):
+        read_events([good, bad], EventColumns("user", "item", "time"))
+
+
+@pytest.mark.parametrize(
+    "times", [["20260129", "20260130", "20260199"], ["20260129.5"], ["19891231"], ["20261301"]]
+)
+def test_seconds_since_the_beginning_of_a_log(write, capfd, times):
+    """Some of them look like dates, and not all; a warning, since no time is after 1990."""
+    path = write("user,item,time\n" + "".join(f"u,i,{time}\n" for time in times), "t.csv")
+    clicks = read_events(path, EventColumns("user", "item", "time")).clicks
+    assert clicks.times.tolist() == [int(float(time) * 10**6) for time in times]
+    assert "t.csv: all clicks are before 1990: are the times seconds, ms" in capfd.readouterr().err
+
+
+def test_no_warning_of_times(write, capfd):
+    """One click after 1990 is enough, and an empty table has none before."""
+    for rows in ("", "u,i,1\nu,i,2026-01-29\n"):
+        path = write("user,item,time\n" + rows, "t.csv")
+        assert len(read_events(path, EventColumns("user", "item", "time")).clicks) == 2 * bool(rows)
+    assert "warning" not in capfd.readouterr().err

@@ -73,3 +73,16 @@ def test_ids_of_the_users_tables(texts):
     """Texts without percent signs, whatever a log had to encode of them."""
     ids = {name: id_ for id_, name in enumerate(["<unk>", *map(encode, texts)])}
     assert [NameLookup(ids)(text) for text in texts] == [encode(text) for text in texts]
+
+
+def test_an_id_with_two_readings(capsys):
+    """One warning, of the first one; none where only one reading is known."""
+    find = NameLookup({"<unk>": 0, "50%25": 1, "50%2525": 2, "a%25": 3, "a%2525": 4, "b%25": 5})
+    assert [find(text) for text in ("b%25", "50%2525", "b%")] == ["b%25", "50%2525", "b%25"]
+    assert capsys.readouterr().err == ""
+    assert [find(text) for text in ("50%25", "a%25", "50%25")] == ["50%25", "a%25", "50%25"]
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        "warning: '50%25' is read as the log's id '50%25'; the log also has '50%2525', which is "
+        "'50%25' in a table: write ids as in the log"
+    )

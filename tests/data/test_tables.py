@@ -99,6 +99,12 @@ def test_equal_rows_count_once_and_rows_without_an_id_are_left_out(write, capfd)
     [
         ("t.csv", "id,name\n1,a\n1,b\n", "several rows with id '1' that differ"),
         ("t.csv", "id,nom,x\n1,a,b\n", "no column 'name'; there are id, nom, x; "),
+        ("t.csv", "id;name\n1;a\n", "seems to be separated by semicolons, not by commas; write"),
+        ("t.csv", "id\tname\n1\ta\n", "seems to be separated by tabs, not by commas; write a"),
+        ("t.tsv", "id,name\n1,a\n", "seems to be separated by commas, not by tabs; write a .csv"),
+        ("t.csv", "id,name,id\n1,a,2\n", "several columns 'id'; rename one of them"),
+        ("t.jsonl", "", "no row in it; give a table of one row or more"),
+        ("t.jsonl", " \n\n", "no row in it; give a table of one row or more"),
         ("t.csv", "", "cannot be read (empty CSV)"),
         ("t.csv", "id,name\n1,a,b\n", "cannot be read (found more fields"),
         ("t.csv", "id,name\n1,\xe9\n".encode("latin-1"), "cannot be read (invalid utf-8"),
@@ -116,3 +122,18 @@ def test_errors_name_the_file(write, name, content, problem):
         rows_of(good, bad)
     assert str(raised.value).startswith(bad if "differ" not in problem else f"{good} {bad}")
     assert problem in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_names_that_look_like_other_separators_and_repeats(write):
+    """One column may be named so, and a column that is not used may be repeated."""
+    assert rows_of(write("a;b\n1\n", "t.csv"), id="a;b") == [("1",)]
+    path = write("id,id_duplicated_0,x,x\n1,2,3,4\n", "t.csv")
+    assert rows_of(path, id="id", other="id_duplicated_0") == [("1", "2")]
+
+
+def test_a_missing_column_names_its_flag(write):
+    path, columns = write("id,name\n1,a\n", "t.csv"), {"id": "id", "name": "nom"}
+    with pytest.raises(InputError, match="there are id, name; name one of them by --title_column"):
+        read_table(path, columns, flags={"name": "--title_column"})
+    with pytest.raises(InputError, match="name one of them by its flag, see --help"):
+        read_table(path, columns)

@@ -415,12 +415,17 @@ def write_rows(path, kind, columns):
         ("--keep event=buy", "none of 8 events is left (--keep 8); check --keep"),
         ("--min_value stars=6", "none of 8 events is left (--min_value 8)"),
         ("--min_clicks 9", "none of 8 events is left (consecutive repeats 1, --min_clicks 7)"),
-        ("--keep nothing=1", "no column 'nothing'"),
+        ("--keep nothing=1", "event, stars; name one of them by --keep"),
         ("--split=2026-11-18", "--split=2026-11-18T00:00:00+00:00: not within the clicks, which"),
         ("--split=2026-11-23", "are from 2026-11-18T10:00:00 to 2026-11-22T00:00:00; give"),
         ("--split=2026-11-18T10:30:00", "valid.txt would have no line"),
         ("--keep user=bob,cid", "--split=last: valid.txt would have no line"),
         ("--items items.csv --category_column=genre", "items.csv: no column 'genre'"),
+        ("--items items.csv --items_id_column=sku", "name one of them by --items_id_column"),
+        ("--users users.tsv --users_id_column=u --profile_columns plan", "by --users_id_column"),
+        ("--users users.tsv --profile_columns gold", "name one of them by --profile_columns"),
+        ("--min_value nothing=1", "event, stars; name one of them by --min_value"),
+        ("--items - --title_column=name", "standard input cannot be read as a table; give a file"),
         ("--items nowhere.csv", "nowhere.csv: No such file or directory"),
         ("--items twice.csv --category_column=kind", "twice.csv: several rows with item 'a' that"),
         ("--items json.jsonl --tags_column=t --tags_separator=,", "--tags_separator: the tags in"),
@@ -462,7 +467,7 @@ def test_an_error_as_typed(tables):
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
         "convert_events.py: events.csv: no column 'sku'; there are user, item, time, event, stars; "
-        "name the column by its flag, see --help\n"
+        "name one of them by --item_column\n"
     )
     assert written(tables) == before
 
@@ -484,6 +489,38 @@ def test_a_table_that_would_be_replaced(tables, monkeypatch):
         with pytest.raises(InputError, match="a table where a file is to be written"):
             convert(tables, events=f"out/{name}")
     assert written(tables) == before
+
+
+@pytest.mark.parametrize(
+    "events, output_dir, refused",
+    [
+        ("clicks", "clicks", True),
+        ("clicks", "clicks/log", True),  # a folder among part files, the next time
+        ("clicks/", "clicks/../clicks", True),
+        ("clicks/*", "clicks/log", True),
+        ("cl*", "clicks", True),
+        ("clicks/*.csv", "clicks", False),
+        ("clicks/*.csv", "clicks/log", False),
+        ("clicks/part-1.csv", "clicks", False),
+        ("clicks", "clicks-log", False),
+    ],
+)
+def test_an_output_folder_that_would_be_part_of_a_table(
+    tables, monkeypatch, events, output_dir, refused
+):
+    """Is refused the first time; otherwise a second run reads and writes the same."""
+    (tables / "clicks").mkdir()
+    (tables / "clicks" / "part-1.csv").write_text(EVENTS)
+    monkeypatch.chdir(tables)
+    before = sorted(tables.rglob("*"))
+    flags = ("--events", events, "--output_dir", output_dir)
+    if refused:
+        problem = "--output_dir is a folder of --events; give another"
+        with pytest.raises(InputError, match=problem):
+            convert_events.main([*flags])
+        assert sorted(tables.rglob("*")) == before
+    else:
+        assert output_of(convert_events.main, *flags) == output_of(convert_events.main, *flags)
 
 
 def test_no_polars(tables, monkeypatch):

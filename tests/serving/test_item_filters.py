@@ -46,8 +46,10 @@ def test_files_of_videos(tmp_path, capsys, allow, deny, what):
             allowed_videos(**paths, feature_dict=dictionary)
         return
     allowed = allowed_videos(**paths, feature_dict=dictionary)
+    err = capsys.readouterr().err
+    assert ("videos are known" in err) == any([*(allow or []), *(deny or [])])
     assert {name for name, kept in zip(names, allowed) if kept} == what
-    warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    warned = [line for line in err.splitlines() if "warning" in line]
     assert len(warned) == ("new" in str(deny)) and all(
         f"1 of its 3 videos {UNKNOWN_IDS} ' new'" in line for line in warned
     )

@@ -79,3 +79,19 @@ def test_the_header_on_stdout(capsys):
     with pytest.raises(ZeroDivisionError), StdoutWriter("user\n"):
         raise ZeroDivisionError
     assert capsys.readouterr().out == ""
+
+
+def test_a_start_without_parts_leaves_nothing(tmp_path, capsys):
+    """No run.json, and no word of parts; the description comes with the first part."""
+    with pytest.raises(ZeroDivisionError), PartWriter(str(tmp_path), RUN) as writer:
+        writer.write(0, "a\n")
+        raise ZeroDivisionError
+    with PartWriter(str(tmp_path), RUN):
+        pass
+    assert os.listdir(tmp_path) == [] and capsys.readouterr().err == ""
+    with PartWriter(str(tmp_path), RUN) as writer:
+        writer.write(0, "a\n")
+        writer.write(256, "b\n")
+        assert sorted(os.listdir(tmp_path))[::2] == ["part-00000", "run.json"]
+    PartWriter(str(tmp_path), RUN)
+    assert capsys.readouterr().err.endswith(f"{tmp_path}: 2 parts are there already\n")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ def test_the_first_hour(tmp_path):
     assert INSTALL in commands  # what the environment of the tests has already
     folder = tmp_path / "clone"
     checkout(folder)
+    for script in (ROOT / "data").glob("*.py"):
+        shutil.copy(script, folder / "data")
     with_python = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["sh", "-ec", commands.replace(INSTALL, "")],

@@ -168,7 +168,7 @@ def test_models_of_an_older_version(model, log):
     [
         ({"last_click": True}, "trained with --last_click, which is gone"),
         ({"last_state": True}, "trained with --last_state, which is gone"),
-        ({"network": "Mine"}, "no network is called 'Mine': network_conf.py has DNNmodel"),
+        ({"network": "Mine"}, "no network is called 'Mine': network_conf.py has "),
         ({"window_size": 0}, "a size that no network has"),
         ({"lstm_dim": 8}, "in place of"),
         ({"lstm_dim": 1 << 40}, "a size that no network has"),

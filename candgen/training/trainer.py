@@ -117,6 +117,7 @@ class Trainer:
         )
         self.prepare = self._preparation.prepare
         self._replicas = [network]  # one for each micro-batch; the first is the network itself
+        self._dense = [network.dense_parameters()]  # of each replica
         self._is_checked = False  # whether the network uses all its tables
         self._optimizers = self._make_optimizers()
 
@@ -222,15 +223,16 @@ class Trainer:
         """
         while len(self._replicas) < count:
             self._replicas.append(self.network.replica())
+            self._dense.append(self._replicas[-1].dense_parameters())
         replicas = self._replicas[: max(1, count)]
         for replica in replicas:
             if training:
                 replica.train()
             else:
                 replica.eval()
-        originals = self.network.dense_parameters()
-        for replica in replicas[1:]:
-            for original, parameter in zip(originals, replica.dense_parameters()):
+        originals, *copies = self._dense[: len(replicas)]
+        for parameters in copies:
+            for original, parameter in zip(originals, parameters):
                 parameter.copy_(original, True)  # blocking
         return replicas
 
@@ -247,8 +249,7 @@ class Trainer:
         """
         names = list(leaves[0])
         row_gradients = [sum_gradients([leaf[name] for leaf in leaves]) for name in names]
-        replicas = self._replicas[: len(leaves)]
-        dense = list(zip(*(replica.dense_parameters() for replica in replicas)))
+        dense = list(zip(*self._dense[: len(leaves)]))
         dense_gradients = [sum_gradients(parameters) for parameters in dense]
         for _, *copies in dense:
             for copy in copies:
@@ -270,7 +271,7 @@ class Trainer:
         row_gradients, dense_gradients : from `reduce_gradients`.
         """
         paddle.autograd.backward(list(rows.values()), [row_gradients[name] for name in rows])
-        for parameter, gradient in zip(self.network.dense_parameters(), dense_gradients):
+        for parameter, gradient in zip(self._dense[0], dense_gradients):
             parameter.grad = gradient
         list(self.pool.map(lambda each: each.step(), self._optimizers))
         for each in self._optimizers:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -28,6 +29,7 @@ from reader import Reader
 
 import numpy as np
 
+PEERS = r"\(.*(PyTorch|torch|polars|faiss|numpy)"  # no comparison with ourselves or with the disk
 FACTORS = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5)  # of --popularity
 MAX_VIDEOS = 1000
 MAX_CATEGORIES = 8  # with a color of their own
@@ -106,11 +108,11 @@ def videos(args):
 
 
 def throughput(args):
-    """Bars of the last column of a Markdown table."""
+    """Bars of the last column of a Markdown table, of the rows that name a peer."""
     lines = Path(args.rows).read_text(encoding="utf-8").splitlines()
     table = [line.strip("| ").split("|") for line in lines if line.startswith("|")]
     rows = [[cell.strip() for cell in row] for row in table if len(row) == 4]
-    rows = [row for row in rows if row[3].replace(".", "").isdigit()]
+    rows = [row for row in rows if re.search(PEERS, row[0]) and row[3].replace(".", "").isdigit()]
     names = [textwrap.fill(row[0], 80) for row in rows]
     ratios = np.array([row[3] for row in rows], float)
 

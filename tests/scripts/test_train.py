@@ -341,5 +341,5 @@ def test_no_better_than_popularity(small):
         f"train.py: warning: model_pass_00000.tar.gz (the last pass): ndcg@10 {value:.4f} on the "
         f"test log, {value / popularity:.2f} times popularity: no clear difference from popularity "
         "among 100 test users; classic is the network of the original example; try --preset=best, "
-        "or --resume --num_passes=2"
+        "or --resume --num_passes=10"
     )

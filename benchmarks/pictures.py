@@ -29,7 +29,7 @@ from reader import Reader
 
 import numpy as np
 
-PEERS = r"\(.*(PyTorch|torch|polars|faiss|numpy)"  # no comparison with ourselves or with the disk
+PEERS = "PyTorch|torch|polars|faiss|numpy"  # no comparison with ourselves or with the disk
 FACTORS = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5)  # of --popularity
 MAX_VIDEOS = 1000
 MAX_CATEGORIES = 8  # with a color of their own

@@ -9,10 +9,6 @@ MODEL = ./output/model/model_pass_00000.tar.gz
 BEST = ./output/best/model_best.tar.gz
 DICT = ./output/feature_dict.pkl
 RUNS = 50000
-# id, tab, title; then a log: the last five clicks of each user, with titles
-LAST_CLICKS = awk 'BEGIN {FS = OFS = "\t"} NR == FNR {title[$$1] = $$2; next} \
-	{n = split($$4, clicks, ";"); for (i = n - 4; i <= n; i++) \
-	{sub(/:[^:]*:[^:]*$$/, "", clicks[i]); print $$1, i, clicks[i], title[clicks[i]]}}'
 
 .PHONY: demo test lint fuzz bench clean
 
@@ -34,12 +30,10 @@ demo: $(VENV)/.demo data/train.txt
 		--test_set_path='./output/test.txt' --model_output_dir='./output/best/' --feature_dict='$(DICT)' \
 		--item_freq='./output/item_freq.pkl' --num_passes=2
 	$(RUN) data/make_titles.py > output/titles.tsv
-	awk -F '\t' 'split($$4, clicks, ";") >= 5 && n++ < 2' data/infer.txt > output/two.txt
-	@echo "== The last clicks of two users: user, number, video, title"
-	@$(LAST_CLICKS) output/titles.tsv output/two.txt
-	@echo "== What they may click next"
+	grep -m 2 ';' data/infer.txt > output/two.txt
+	@echo "== What two users may click next, and which of their clicks it follows from (because_title)"
 	$(RUN) infer.py --infer_set_path='./output/two.txt' --model_path='$(BEST)' --feature_dict='$(DICT)' \
-		--remove_seen --top_n=5 --format=long --names=output/titles.tsv
+		--remove_seen --top_n=5 --format=long --names=output/titles.tsv --explain
 	@echo "== The example's lists and vectors: output/lists.txt, lists_by_id.txt, user_vectors.txt, item_vectors.txt"
 	@echo "   Their commands are above; docs/serving.md describes them."
 

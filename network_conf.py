@@ -168,15 +168,15 @@ class DNNmodel(EmbeddingNetwork):
 
     def output_layer(self, users: Tensor, rows: dict, batch: dict, loss: Callable) -> Tensor:
         """Losses [N] of user vectors [N, user_dim] by a function of `LOSSES`."""
-        return loss(
+        target_odds, noise_odds = log_odds(
             users,
             batch["target"],
             batch["negatives"],
             rows[self.output_table()],
             rows["nce_b"],
             batch["log_noise"],
-            batch["hits"],
         )
+        return loss(target_odds, noise_odds, batch["hits"])
 
 
 class DirectModel(DNNmodel):
@@ -279,15 +279,7 @@ def log_odds(
     return target_odds, (noise * user.unsqueeze(1)).sum(2)
 
 
-def nce_loss(
-    user: Tensor,
-    target: Tensor,
-    negatives: Tensor,
-    nce_w: Tensor,
-    nce_b: Tensor,
-    log_noise: Tensor,
-    hits: Tensor,
-) -> Tensor:
+def nce_loss(target_odds: Tensor, noise_odds: Tensor, hits: Tensor) -> Tensor:
     """Noise-contrastive estimation with K noise samples for each target.
 
     Each target is K + 1 binary questions, "data or noise?", decided by the log-odds
@@ -298,27 +290,19 @@ def nce_loss(
     At the optimum s(v) = log P(v | u): the scores are normalized, so that their softmax can be
     served. Gutmann & Hyvarinen 2010, eq. 8; Mnih & Teh 2012, eq. 8.
 
-    Parameters are those of `log_odds`, and
-
-    hits : bool [N, K], where noise is the target; not used: noise may hit the target.
+    Parameters
+    ----------
+    target_odds, noise_odds : float32 [N, 1] and [N, K], from `log_odds`.
+    hits : bool [N, K], where the noise is the target; NCE lets noise be any video.
 
     Returns
     -------
     float32 [N]
     """
-    target_odds, noise_odds = log_odds(user, target, negatives, nce_w, nce_b, log_noise)
     return F.softplus(-target_odds).squeeze(1) + F.softplus(noise_odds).sum(1)
 
 
-def ranking_nce_loss(
-    user: Tensor,
-    target: Tensor,
-    negatives: Tensor,
-    nce_w: Tensor,
-    nce_b: Tensor,
-    log_noise: Tensor,
-    hits: Tensor,
-) -> Tensor:
+def ranking_nce_loss(target_odds: Tensor, noise_odds: Tensor, hits: Tensor) -> Tensor:
     """Ranking NCE: softmax over target and noise, corrected for the sampling.
 
         loss = -log( exp x(target) / (exp x(target) + sum over noise n != target of exp x(n)) )
@@ -327,18 +311,18 @@ def ranking_nce_loss(
     Consistent for the softmax of the scores (Jean et al. 2015, eq. 8; Ma & Collins 2018, eq. 6),
     and the importance weighting that Covington et al. 2016 describe.
 
-    Parameters are those of `log_odds`, and
-
-    hits : bool [N, K], where noise is the target.
+    Parameters
+    ----------
+    target_odds, noise_odds : float32 [N, 1] and [N, K], from `log_odds`.
+    hits : bool [N, K], where the noise is the target.
 
     Returns
     -------
     float32 [N]
     """
-    target_odds, noise_odds = log_odds(user, target, negatives, nce_w, nce_b, log_noise)
     noise_odds = paddle.where(hits, paddle.full([1], LEFT_OUT, noise_odds.dtype), noise_odds)
     odds = paddle.concat([target_odds, noise_odds], 1)  # [N, 1 + K]
-    is_first = paddle.zeros([user.shape[0], 1], "int64")  # the class of each row: the target
+    is_first = paddle.zeros([odds.shape[0], 1], "int64")  # the class of each row: the target
     return F.cross_entropy(odds, is_first, reduction="none").squeeze(1)
 
 

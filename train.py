@@ -65,7 +65,8 @@ def main(argv: list[str] | None = None) -> int:
         from candgen.model.warm_start import warm_start
         from candgen.serving.evaluation import evaluate_baselines, evaluate_model
         from candgen.training.evaluate import evaluate
-        from candgen.training.trainer import Trainer, TrainerSettings
+        from candgen.training.settings import TrainerSettings
+        from candgen.training.trainer import Trainer
 
         import paddle
 

@@ -333,7 +333,8 @@ class FixedNoise:
 def trainer_of(log, folder, negatives, shared, fixed=False, ranks=None, **settings):
     """A Trainer of a folder's model, and the encoded log; `fixed` noise is that of the peer."""
     import network_conf
-    from candgen.training.trainer import Trainer, TrainerSettings
+    from candgen.training.settings import TrainerSettings
+    from candgen.training.trainer import Trainer
 
     model = load(folder)
     network = network_conf.DNNmodel(network_conf.ModelConfig(**model.metadata))
@@ -411,7 +412,8 @@ def best_network(log, folder):
 def first_cost_of_best(log, folder):
     """Cost of the first batch with the noise of the peer, without dropout."""
     import network_conf
-    from candgen.training.trainer import Trainer, TrainerSettings
+    from candgen.training.settings import TrainerSettings
+    from candgen.training.trainer import Trainer
 
     network, encoded, item_freq = best_network(log, folder)
     sampler = FixedNoise(network_conf.NoiseSampler(item_freq), BEST_NEGATIVES, len(item_freq))

@@ -129,7 +129,6 @@ def torch_train(args):
         batches = [torch_model.window_batch(batch, WINDOW_SIZE) for batch in batches]
     else:
         batches = [torch_model.sequence_batch(batch) for batch in batches]
-    optimizers = network.optimizers(0.002)
 
     def shape(batch):
         return (args.negatives,) if args.shared else (len(batch["target"]), args.negatives)
@@ -138,14 +137,24 @@ def torch_train(args):
     noise = noise.expand(shape(batches[0]))
     first_cost = float(network.cost(batches[0], noise).detach())
 
-    def step(batch):
+    def draw(batch):
         count = math.prod(shape(batch))
-        drawn = torch.multinomial(network.noise, count, replacement=True)
-        cost = network.cost(batch, drawn.view(shape(batch)))
+        return torch.multinomial(network.noise, count, replacement=True).view(shape(batch))
+
+    seconds = seconds_of_a_pass(network, batches, draw)
+    return seconds, training_facts(log, seconds, first_cost)
+
+
+def seconds_of_a_pass(network, batches, draw):
+    """Wall time of a step on each batch, after three; `draw` draws the noise of a batch."""
+    optimizers = network.optimizers(0.002)
+
+    def step(batch):
+        cost = network.cost(batch, draw(batch))
         cost.backward()
         for optimizer in optimizers:
             optimizer.step()
-            optimizer.zero_grad()
+            optimizer.zero_grad(set_to_none=True)
         return float(cost.detach())  # as in a loop that reports its cost
 
     for batch in batches[:3]:
@@ -153,12 +162,15 @@ def torch_train(args):
     started = time.perf_counter()
     for batch in batches:
         step(batch)
-    seconds = time.perf_counter() - started
-    return seconds, {
-        "rate": len(log.clicks) / seconds,
-        "first_cost": first_cost,
-        "threads": torch.get_num_threads(),
-    }
+    return time.perf_counter() - started
+
+
+def training_facts(log, seconds, first_cost):
+    """What a peer that trains prints besides its seconds."""
+    import torch
+
+    rate = len(log.clicks) / seconds
+    return {"rate": rate, "first_cost": first_cost, "threads": torch.get_num_threads()}
 
 
 def torch_best(args):
@@ -184,29 +196,15 @@ def torch_best(args):
     noise = torch.from_numpy(fixed_noise(args.negatives, len(model.item_freq)))
     first_cost = float(network.cost(batches[0], noise).detach())
     network.dropout = DROPOUT
-    optimizers = network.optimizers(0.002)
     cumulated = torch.cumsum(network.noise, 0)
+    cumulated /= cumulated[-1].clone()  # ends at exactly 1
 
-    def step(batch):
-        drawn = torch.searchsorted(cumulated, torch.rand(args.negatives, dtype=torch.float64))
-        cost = network.cost(batch, drawn)
-        cost.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        return float(cost.detach())
+    def draw(batch):
+        numbers = torch.rand(args.negatives, dtype=torch.float64)
+        return torch.searchsorted(cumulated, numbers, right=True)
 
-    for batch in batches[:3]:
-        step(batch)
-    started = time.perf_counter()
-    for batch in batches:
-        step(batch)
-    seconds = time.perf_counter() - started
-    return seconds, {
-        "rate": len(log.clicks) / seconds,
-        "first_cost": first_cost,
-        "threads": torch.get_num_threads(),
-    }
+    seconds = seconds_of_a_pass(network, batches, draw)
+    return seconds, training_facts(log, seconds, first_cost)
 
 
 def torch_infer(args):

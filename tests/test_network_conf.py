@@ -64,15 +64,15 @@ def test_loss_and_its_gradient(kind, shared):
     targets, negatives = rng.integers(1, 5, 8), rng.integers(1, 5, 6 if shared else (8, 6))
     log_noise = np.log(np.array(FREQ) / (1 - FREQ[0]))[:, None]
     users, w, b = (paddle.to_tensor(value, stop_gradient=False) for value in values)
-    losses = network_conf.LOSSES[kind](
+    odds = network_conf.log_odds(
         users,
         paddle.to_tensor(targets),
         paddle.to_tensor(negatives),
         w,
         b,
         paddle.to_tensor(log_noise),
-        paddle.to_tensor(negatives == targets[:, None]),
     )
+    losses = network_conf.LOSSES[kind](*odds, paddle.to_tensor(negatives == targets[:, None]))
     expected = plain_losses(kind, values[0], targets, negatives, values[1], values[2][:, 0], FREQ)
     np.testing.assert_allclose(losses.numpy(), expected, rtol=0, atol=1e-9)
 
@@ -98,13 +98,15 @@ def test_a_loss_worked_out_by_hand():
     w = paddle.ones([4, 2])
     log_q = paddle.to_tensor(np.log(q))
     no_hits = paddle.zeros([1, 3], "bool")
-    nce = network_conf.nce_loss(users, target, negatives, w, log_q, log_q, no_hits)
+    odds = network_conf.log_odds(users, target, negatives, w, log_q, log_q)
+    nce = network_conf.nce_loss(*odds, no_hits)
     assert nce.item() == pytest.approx(np.log(4) + 3 * np.log(4 / 3), rel=1e-6)
-    ranking = network_conf.ranking_nce_loss(users, target, negatives, w, log_q, log_q, no_hits)
+    ranking = network_conf.ranking_nce_loss(*odds, no_hits)
     assert ranking.item() == pytest.approx(np.log(4), rel=1e-6)  # one in four
     # noise that hits the target does not count
     negatives, hits = paddle.to_tensor([1, 2]), paddle.to_tensor([[True, False]])
-    hit = network_conf.ranking_nce_loss(users, target, negatives, w, log_q, log_q, hits)
+    odds = network_conf.log_odds(users, target, negatives, w, log_q, log_q)
+    hit = network_conf.ranking_nce_loss(*odds, hits)
     assert hit.item() == pytest.approx(np.log(2), rel=1e-6)
 
 

@@ -241,11 +241,9 @@ def share_rows(
     """
     distinct_ids = {}
     for table, names in tables.items():
-        arrays = [part[name] for part in parts for name in names]
-        distinct, indices = np.unique(
-            np.concatenate([np.zeros(0, np.int64), *(ids.ravel() for ids in arrays)]),
-            return_inverse=True,
-        )
+        arrays = [part[name].ravel() for part in parts for name in names]
+        arrays.append(np.zeros(0, np.int64))  # there may be no part
+        distinct, indices = np.unique(np.concatenate(arrays), return_inverse=True)
         distinct_ids[table] = distinct
         begin = 0
         for part in parts:

@@ -93,9 +93,10 @@ class UserClicks:
 
 
 class RepeatedUsers:
-    """Warns of the first user with several lines in a log that is served, in 8 bytes a user.
+    """Warns of the first user with several lines in a log that is served.
 
-    User ids are kept as 64-bit hashes. Each line without a user id is a user of its own.
+    User ids are kept as 64-bit hashes, some 80 bytes a user. Each line without a user id is a user
+    of its own.
 
     Parameters
     ----------
@@ -105,33 +106,20 @@ class RepeatedUsers:
 
     def __init__(self, path: str):
         self._path = path
-        self._runs: list[np.ndarray] = []  # distinct hashes, int64; each in order and not repeated
-        self._is_found = False
+        self._seen: set[int] | None = set()  # None after the warning
 
     def add(self, users: Sequence[str]) -> None:
         """Add lines by their user ids."""
-        if self._is_found:
-            return
-        users = [user for user in users if user not in NO_VALUE]
-        hashes = np.fromiter(map(hash, users), np.int64, len(users))
-        run, first = np.unique(hashes, return_index=True)
-        is_new = np.zeros(len(users), bool)
-        is_new[first] = True
-        for earlier in self._runs:
-            place = np.searchsorted(earlier, run)
-            is_new[first[earlier[np.minimum(place, len(earlier) - 1)] == run]] = False
-        if not is_new.all():
-            self._is_found = True
-            self._runs.clear()
-            self._warn(users[is_new.argmin()])
-        elif len(run):
-            self._keep(run)
-
-    def _keep(self, run: np.ndarray) -> None:
-        """Add a run, and merge runs of similar length: there are never more than a few."""
-        while self._runs and len(self._runs[-1]) <= 2 * len(run):
-            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
-        self._runs.append(run)
+        for user in users:
+            if self._seen is None:
+                return
+            if user in NO_VALUE:
+                continue
+            if hash(user) in self._seen:
+                self._seen = None
+                self._warn(user)
+            else:
+                self._seen.add(hash(user))
 
     def _warn(self, user: str) -> None:
         logger.warning(

@@ -122,7 +122,8 @@ def decayed_mean_at_targets(
     """
     if "is_click" in batch:
         times = paddle.arange(values.shape[0], dtype="float32").reshape([-1, 1, 1])
-        weights = batch["is_click"] * decay ** (batch["clicks"] - 1 - times)  # [T, S, 1]
+        age = paddle.clip(batch["clicks"] - 1 - times, min=0)  # [T, S, 1]; padding has no age
+        weights = batch["is_click"] * decay**age
         return (values * weights).sum(0) / weights.sum(0)
     return at_targets(decayed_mean(values, decay, positions), batch)
 

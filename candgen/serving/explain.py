@@ -49,8 +49,8 @@ class Explainer:
         Returns
         -------
         causes : int64 [L, n]
-            Video of the click; of several with an equal effect the latest. 0 if the score is lower
-            without none of the clicks.
+            Video of the click; of several with an equal effect the latest. 0 if leaving out a click
+            never lowers the score.
         drops : float64 [L, n]
             By how much the score is lower without the click; 0 if there is none.
         """

@@ -10,6 +10,7 @@ from typing import Any
 from candgen.data.batches import Segments, balanced_parts, make_batch, share_rows
 from candgen.data.encoding import EncodedLog
 from candgen.training.ranks import Ranks
+from candgen.training.settings import TrainerSettings
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class BatchPreparation:
     def __init__(
         self,
         sampler: Any,
-        settings: Any,
+        settings: TrainerSettings,
         table_ids: Mapping[str, Sequence[str]],
         output_table: str,
         ranks: Ranks,

@@ -26,10 +26,9 @@ Why a result does not depend on the number of threads and ranks
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable
+from typing import Any
 
 from candgen.archives import fingerprint
 from candgen.console import InputError
@@ -41,42 +40,11 @@ from candgen.training.network_warnings import warn_of_unused_tables
 from candgen.training.preparation import BatchPreparation, PreparedBatch
 from candgen.training.ranks import Ranks
 from candgen.training.report import EXPLODED
+from candgen.training.settings import FINAL_RATE, TrainerSettings
 
 import numpy as np
 import paddle
 from paddle import optimizer
-
-FINAL_RATE = 0.1  # the learning rate at the end of a run, as a share of that at its start
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainerSettings:
-    """How a network is trained; the flags of train.py of the same names.
-
-    Attributes
-    ----------
-    loss : function of network_conf.LOSSES.
-    optimizer : "adam" or "adagrad".
-    learning_rate : at the start; it falls to `FINAL_RATE` of it along a cosine.
-    table_rate : learning rate of the tables relative to the other layers.
-    l2_rate : L2 regularization of all parameters, with adagrad.
-    num_negatives : noise samples for each target.
-    shared_negatives : whether all targets of a batch share them.
-    user_dropout : share of training segments whose user id is hidden.
-    history_dropout : share of training segments of which all but the user id is hidden.
-    threads : worker threads.
-    """
-
-    loss: Callable
-    optimizer: str = "adam"
-    learning_rate: float = 0.002
-    table_rate: float = 1.0
-    l2_rate: float = 0.0
-    num_negatives: int = 5
-    shared_negatives: bool = False
-    user_dropout: float = 0.5
-    history_dropout: float = 0.05
-    threads: int = 2
 
 
 class Trainer:
@@ -117,7 +85,7 @@ class Trainer:
         )
         self.prepare = self._preparation.prepare
         self._replicas = [network]  # one for each micro-batch; the first is the network itself
-        self._dense = [network.dense_parameters()]  # of each replica
+        self._dense = [network.dense_parameters()]  # of each; finding them takes a millisecond
         self._is_checked = False  # whether the network uses all its tables
         self._optimizers = self._make_optimizers()
 

@@ -20,7 +20,8 @@ from candgen.data.dictionary import (
 )
 from candgen.data.items import ItemAttributes
 from candgen.model.layers import to_tensors
-from candgen.training.trainer import Trainer, TrainerSettings
+from candgen.training.settings import TrainerSettings
+from candgen.training.trainer import Trainer
 from conftest import SMALL_DICT, log_text
 from network_conf import ModelConfig
 from reader import Reader

@@ -78,6 +78,16 @@ def test_pooling_of_an_exported_network():
         np.testing.assert_allclose(pooled(exported).numpy(), pooled(batch).numpy(), rtol=1e-5)
 
 
+def test_a_small_decay_and_much_padding():
+    """Powers of the positions behind the window do not overflow: the mean is the last click."""
+    values = paddle.arange(40, dtype="float32").reshape([40, 1, 1])
+    batch = {
+        "clicks": paddle.to_tensor([[2.0]]),
+        "is_click": (paddle.arange(40).reshape([40, 1, 1]) < 2).astype("float32"),
+    }
+    assert decayed_mean_at_targets(values, 0.01, 40, batch).item() == pytest.approx(1, abs=0.02)
+
+
 def test_counts_become_floats():
     """They are divided by; ids stay integers."""
     tensors = to_tensors({"clicks": np.array([[2]]), "target": np.array([2])})

@@ -23,7 +23,8 @@ import network_conf
 from candgen.archives import fingerprint
 from candgen.data.batches import sequence_segments, shuffled_batches, sliding_windows
 from candgen.model.initialization import build_network
-from candgen.training.trainer import Trainer, TrainerSettings
+from candgen.training.settings import TrainerSettings
+from candgen.training.trainer import Trainer
 from conftest import feature_dict_of, log_text
 from reader import Reader
 

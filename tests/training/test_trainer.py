@@ -19,7 +19,8 @@ from candgen.model.layers import to_tensors
 from candgen.serving.user_vectors import user_vectors
 from candgen.training import preparation
 from candgen.training.preparation import MICRO_BATCH_SEGMENTS
-from candgen.training.trainer import Trainer, TrainerSettings
+from candgen.training.settings import TrainerSettings
+from candgen.training.trainer import Trainer
 from reader import Reader
 
 import numpy as np

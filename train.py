@@ -246,10 +246,10 @@ def main(argv: list[str] | None = None) -> int:
                 "seconds": seconds,
                 "instances_per_second": training.clicks / seconds,
                 **baselines,
-                **evaluate(trainer, test, args.batch_size, args.seed),
+                **evaluate(trainer, test, args.seed),
             }
             if valid is not None:
-                values = evaluate(trainer, valid, args.batch_size, args.seed)
+                values = evaluate(trainer, valid, args.seed)
                 row.update({"valid_" + name: value for name, value in values.items()})
             rows.append(row)
             if not ranks.rank:

@@ -358,8 +358,8 @@ def first_cost(log, folder, mode, batch_size, negatives, shared):
     """Cost of the batch, the parameters and the noise of `peers.torch_train`."""
     trainer, encoded = trainer_of(log, folder, negatives, shared, fixed=True)
     segments = next(segments_of(encoded, mode, batch_size))
-    batch = trainer.prepare(encoded, segments, np.random.default_rng(0), training=False)
-    return trainer.evaluate_loss(batch)
+    batch = trainer.prepare(encoded, segments, np.random.default_rng(0))
+    return trainer.step(batch)
 
 
 def train_window(args):
@@ -418,12 +418,16 @@ def first_cost_of_best(log, folder):
     network, encoded, item_freq = best_network(log, folder)
     sampler = FixedNoise(network_conf.NoiseSampler(item_freq), BEST_NEGATIVES, len(item_freq))
     settings = TrainerSettings(
-        loss=network_conf.ranking_nce_loss, num_negatives=BEST_NEGATIVES, shared_negatives=True
+        loss=network_conf.ranking_nce_loss,
+        num_negatives=BEST_NEGATIVES,
+        shared_negatives=True,
+        user_dropout=0.0,
+        history_dropout=0.0,
     )
     trainer = Trainer(network, sampler, settings, total_steps=1)
     segments = next(segments_of(encoded, "sequence", BEST_BATCH))
-    batch = trainer.prepare(encoded, segments, np.random.default_rng(0), training=False)
-    return trainer.evaluate_loss(batch)
+    batch = trainer.prepare(encoded, segments, np.random.default_rng(0))
+    return trainer.step(batch)
 
 
 def train_best(args):

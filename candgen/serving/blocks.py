@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 # Users in every forward pass, whatever --batch_size is. Matrices of one height are rounded alike,
 # so the result of a user does not depend on the others.
-USER_BLOCK = 128
+USER_BLOCK = 256
 
 
 def round_up_to_blocks(users: int) -> int:

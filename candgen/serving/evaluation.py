@@ -116,12 +116,20 @@ def _in_original_order(blocks, order):
 def evaluate_model(
     network, top_n: TopN, log: EncodedLog, run: Callable = map
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Metrics of a network on the last clicks of a log.
+    """`evaluate_vectors` of the vectors that a network, an EmbeddingNetwork, gives the users."""
+    vectors = user_vectors(network, log, log.before_last(), run)
+    return evaluate_vectors(vectors, top_n, log, run)
+
+
+def evaluate_vectors(
+    vectors: np.ndarray, top_n: TopN, log: EncodedLog, run: Callable = map
+) -> tuple[dict[str, float], np.ndarray]:
+    """Metrics of user vectors on the last clicks of a log.
 
     Parameters
     ----------
-    network : EmbeddingNetwork
-    top_n : TopN of its parameters.
+    vectors : float32 [L, u], of the users before their last clicks.
+    top_n : TopN of the videos.
     log, run : as in `evaluate_ranking`.
 
     Returns
@@ -131,7 +139,6 @@ def evaluate_model(
     ids : int64 [lines with a click, TOP]
         The best videos of each line, earlier clicks removed.
     """
-    vectors = user_vectors(network, log, log.before_last(), run)
 
     def ranked(lines, n):
         ids, scores, _ = top_n(vectors[lines], n)

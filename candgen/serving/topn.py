@@ -9,8 +9,10 @@ from candgen.serving.blocks import USER_BLOCK
 
 import numpy as np
 
-VIDEO_BLOCK = 1024  # videos whose scores for USER_BLOCK users, half a MB, stay in the cache
-GROUP = 16  # videos of which only the best score is kept
+VIDEO_BLOCK = 1024  # videos whose scores for USER_BLOCK users, a MB, stay in the cache
+SMALL_GROUP = 8  # videos of which only the best score is kept
+LARGE_GROUP = 16  # where there are MANY_VIDEOS, fewer groups to choose from are faster
+MANY_VIDEOS = 1 << 15
 CANDIDATE_GROUPS = 1024  # groups, of all users together, that are scored again at a time
 TOLERATED_ERROR = 1e-3  # of a score, and so of the logarithm of a probability
 
@@ -18,7 +20,7 @@ TOLERATED_ERROR = 1e-3  # of a score, and so of the logarithm of a probability
 class TopN:
     """Top-N of the softmax over the videos that may be recommended; equal scores are ordered by id.
 
-    All scores are computed in single precision, block by block. Of each group of `GROUP` videos the
+    All scores are computed in single precision, block by block. Of each group of 8 or 16 videos the
     best score is kept. A video of the N best is in a group whose best score is among the N highest:
     the videos of these groups are scored again in double precision, and so are those of further
     groups that the rounding of single precision may have ranked too low. The exported vectors, in
@@ -43,7 +45,9 @@ class TopN:
         videos = np.hstack([nce_w, nce_b.T])  # [V, u + 1], for users [u, 1]
         is_allowed = np.ones(len(videos), bool) if allowed is None else allowed.copy()
         is_allowed[0] = False
-        rows = np.zeros((math.ceil(len(videos) / GROUP) * GROUP, videos.shape[1]))
+        self._group = LARGE_GROUP if len(videos) >= MANY_VIDEOS else SMALL_GROUP
+        padded = math.ceil(len(videos) / self._group) * self._group
+        rows = np.zeros((padded, videos.shape[1]))
         rows[:, -1] = -np.inf  # the score of what may not be recommended, and of padding
         rows[: len(videos)][is_allowed] = videos[is_allowed]
         self.videos = int(is_allowed.sum())
@@ -95,13 +99,14 @@ class TopN:
         if self._error(users).max() > TOLERATED_ERROR:
             rows = self._rows
         users = users.astype(rows.dtype)
-        group_best = np.empty((len(rows) // GROUP, len(users)), users.dtype)
+        group = self._group
+        group_best = np.empty((len(rows) // group, len(users)), users.dtype)
         highest = np.full(len(users), -np.inf, users.dtype)  # of the scores so far
         total = np.zeros(len(users))  # sum of exp(score - highest)
         for start in range(0, len(rows), VIDEO_BLOCK):
             scores = rows[start : start + VIDEO_BLOCK] @ users.T  # [videos, B]
-            best = scores.reshape(-1, GROUP, len(users)).max(1)  # [groups, B]
-            group_best[start // GROUP : start // GROUP + len(best)] = best
+            best = scores.reshape(-1, group, len(users)).max(1)  # [groups, B]
+            group_best[start // group : start // group + len(best)] = best
             higher = np.maximum(highest, best.max(0))
             scores -= higher
             total = total * np.exp(highest - higher) + np.exp(scores, out=scores).sum(0)
@@ -146,9 +151,10 @@ class TopN:
 
         float64 [B, u + 1], int64 [B, groups], int, B arrays -> int64 [B, n], float64 [B, n].
         """
-        shape = len(users), groups.shape[1] * GROUP
-        ids = (groups[:, :, None] * GROUP + np.arange(GROUP)).reshape(shape)
-        vectors = self._rows.reshape(-1, GROUP, users.shape[1])[groups]
+        group = self._group
+        shape = len(users), groups.shape[1] * group
+        ids = (groups[:, :, None] * group + np.arange(group)).reshape(shape)
+        vectors = self._rows.reshape(-1, group, users.shape[1])[groups]
         vectors = vectors.reshape(*shape, users.shape[1])
         scores = (vectors @ users[:, :, None])[:, :, 0]
         if removed:

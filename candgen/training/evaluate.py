@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from candgen.data.batches import next_click_windows
+from collections.abc import Callable
+
 from candgen.data.encoding import EncodedLog
-from candgen.serving.evaluation import evaluate_model
+from candgen.serving.evaluation import evaluate_vectors
 from candgen.serving.topn import TopN
+from candgen.serving.user_vectors import user_vectors
 from candgen.training.trainer import Trainer
 
 import numpy as np
 
+LOSS_BLOCK = 512  # targets whose losses are computed together
 
-def evaluate(trainer: Trainer, log: EncodedLog, batch_size: int, seed: int) -> dict:
+
+def evaluate(trainer: Trainer, log: EncodedLog, seed: int) -> dict:
     """Loss, ranking metrics, and signs of a collapsed network.
 
     Parameters
     ----------
     trainer : whose network is evaluated.
     log : test or validation log.
-    batch_size : targets whose losses are computed together.
     seed : of the noise, which is the same in each pass, so that their losses can be compared.
 
     Returns
@@ -27,22 +30,31 @@ def evaluate(trainer: Trainer, log: EncodedLog, batch_size: int, seed: int) -> d
     """
     arrays = trainer.network.folded()
     trainer.network.eval()
-    top_n = TopN(arrays["nce_w"], arrays["nce_b"])
     run = trainer.ranks.distributed_map(trainer.pool)
-    metrics, _ = evaluate_model(trainer.network, top_n, log, run)
-    return {"test_cost": last_click_loss(trainer, log, batch_size, seed), **metrics}
+    vectors = user_vectors(trainer.network, log, log.before_last(), run)
+    metrics, _ = evaluate_vectors(vectors, TopN(arrays["nce_w"], arrays["nce_b"]), log, run)
+    return {"test_cost": last_click_loss(trainer, vectors, log, seed, run), **metrics}
 
 
-def last_click_loss(trainer: Trainer, log: EncodedLog, batch_size: int, seed: int) -> float | None:
-    """Mean loss of the last clicks on known videos; None if there is none."""
+def last_click_loss(
+    trainer: Trainer, vectors: np.ndarray, log: EncodedLog, seed: int, run: Callable = map
+) -> float | None:
+    """Mean loss of the last clicks on known videos; None if there is none.
+
+    Parameters
+    ----------
+    vectors : float32 [L, u], of the users before their last clicks.
+    trainer, log, seed : as in `evaluate`.
+    run : as in `evaluate_vectors`.
+    """
     lines = np.flatnonzero(log.last_item > 0)
     if not len(lines):
         return None
-    rng = np.random.default_rng(seed)
-    windows = next_click_windows(log.before_last(), trainer.network.config.window_size)
-    total = 0.0
-    for start in range(0, len(lines), batch_size):
-        segments = windows.take(lines[start : start + batch_size])
-        batch = trainer.prepare(log, segments, rng, training=False)
-        total += trainer.evaluate_loss(batch) * batch.num_targets
-    return total / len(lines)
+    blocks = np.split(lines, range(LOSS_BLOCK, len(lines), LOSS_BLOCK))
+    rngs = np.random.default_rng(seed).spawn(len(blocks))
+
+    def loss_of_block(block_and_rng):
+        block, rng = block_and_rng
+        return trainer.evaluate_loss(vectors[block], log.last_item[block], rng)
+
+    return sum(run(loss_of_block, zip(blocks, rngs))) / len(lines)

@@ -16,6 +16,8 @@ import numpy as np
 
 MICRO_BATCH_SEGMENTS = 512  # on average at most: more do not fit into the processor's cache
 
+SPAN = 1 << 40  # number of a table * SPAN + id: the ids of all tables in one array
+
 
 @dataclasses.dataclass(frozen=True)
 class PreparedBatch:
@@ -61,11 +63,12 @@ class BatchPreparation:
         self._sampler = sampler
         self._settings = settings
         self._table_ids = table_ids
+        self._numbered_tables = list(enumerate(table_ids))
         self._output_table = output_table
         self._ranks = ranks
 
     def prepare(
-        self, log: EncodedLog, segments: Segments, rng: np.random.Generator, training: bool = True
+        self, log: EncodedLog, segments: Segments, rng: np.random.Generator
     ) -> PreparedBatch:
         """Arrays of a batch of S segments: hides ids and histories, draws negatives, splits.
 
@@ -73,16 +76,13 @@ class BatchPreparation:
         ----------
         log, segments : as in `make_batch`.
         rng : generator of everything that is random in this batch.
-        training : False hides nothing.
         """
         settings = self._settings
         num_segments = len(segments)
         # Hiding all but the user id trains the ids alone, by which infer_user.py mines. Hiding the
         # user id trains `<unk>`, for new users, and keeps the network from relying on the id.
-        history_dropout = settings.history_dropout if training else 0.0
-        user_dropout = settings.user_dropout if training else 0.0
-        history_mask = rng.random(num_segments) < history_dropout
-        user_mask = (rng.random(num_segments) < user_dropout) & ~history_mask
+        history_mask = rng.random(num_segments) < settings.history_dropout
+        user_mask = (rng.random(num_segments) < settings.user_dropout) & ~history_mask
         negatives = self._draw_negatives(int(segments.targets.sum()), rng)  # [K] or [N, K]
 
         parts = balanced_parts(segments, self._num_micro_batches(num_segments))
@@ -103,6 +103,22 @@ class BatchPreparation:
             micro_batches,
             [rngs[number] for number in of_this_rank],
         )
+
+    def prepare_targets(
+        self, targets: np.ndarray, rng: np.random.Generator
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Arrays of some targets, int64 [N], for the output layer alone.
+
+        Returns
+        -------
+        distinct : {table: int64 [distinct]}, ids to look up.
+        arrays : {name: array}, those of a batch that the output layer needs.
+        """
+        arrays = {"target": targets, "negatives": self._draw_negatives(len(targets), rng)}
+        distinct = share_rows([arrays], {self._output_table: list(arrays)})
+        videos = distinct[self._output_table]
+        arrays["log_noise"] = self._sampler.log_probability[videos, None]
+        return {**distinct, "nce_b": videos}, with_hits(arrays)
 
     def _num_micro_batches(self, num_segments: int) -> int:
         """A multiple of threads * ranks, or one for each segment if there are fewer."""
@@ -128,14 +144,22 @@ class BatchPreparation:
         """The batch with the distinct ids of all ranks, which look up and update the same rows."""
         if self._ranks.world == 1:
             return batch
-        of_ranks = self._ranks.gather({name: batch.distinct[name] for name in self._table_ids})
-        distinct = {}
+        own_keys = [
+            number * SPAN + batch.distinct[table] for number, table in self._numbered_tables
+        ]
+        keys = np.unique(np.concatenate(self._ranks.gather_ids(np.concatenate(own_keys))))
+        table_number, ids = np.divmod(keys, SPAN)
+        distinct = {table: ids[table_number == number] for number, table in self._numbered_tables}
         micro_batches = [dict(each) for each in batch.micro_batches]
         for table, names in self._table_ids.items():
-            distinct[table] = np.unique(np.concatenate([each[table] for each in of_ranks]))
             # where the ids of this rank are among those of all
             index = np.searchsorted(distinct[table], batch.distinct[table])
             for micro_batch in micro_batches:
                 for name in names:
                     micro_batch[name] = index[micro_batch[name]]
         return self._with_noise(batch.num_targets, distinct, micro_batches, batch.rngs)
+
+
+def with_hits(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays, and "hits", bool [N, K]: which negatives are the target of their row."""
+    return {**arrays, "hits": arrays["negatives"] == arrays["target"][:, None]}

@@ -17,6 +17,8 @@ from candgen.console import InputError, describe_error, logger, user_error
 from candgen.environment import launched
 from candgen.training.rank_links import FAREWELL_SECONDS, RankLinks
 
+import numpy as np
+
 
 class Ranks(contextlib.AbstractContextManager):
     """The ranks that ``python -m paddle.distributed.launch`` started, or this process alone.
@@ -34,6 +36,7 @@ class Ranks(contextlib.AbstractContextManager):
         self.world, self.rank = launched()
         self.stop_requested = False
         self._stop_agreed = False
+        self._room = 1 << 12  # for the ids of `gather_ids`
         self._links = RankLinks(self.rank, self.world)
         self._resources = contextlib.ExitStack()
 
@@ -141,6 +144,24 @@ class Ranks(contextlib.AbstractContextManager):
         values: list = []
         self._call(self._distributed.all_gather_object, values, value)
         return values
+
+    def gather_ids(self, ids: np.ndarray) -> list[np.ndarray]:
+        """The int64 arrays of all ranks, each of any length, in one collective if they have room.
+
+        Each array is padded to the room, with its length in front. If one is longer, all ranks
+        learn so from the lengths, enlarge the room, and repeat.
+        """
+        while True:
+            padded = np.zeros(1 + self._room, np.int64)
+            padded[0] = len(ids)
+            padded[1 : 1 + len(ids)] = ids[: self._room]
+            gathered: list = []
+            self._call(self._distributed.all_gather, gathered, self._paddle.to_tensor(padded))
+            gathered = [each.numpy() for each in gathered]
+            longest = max(each[0] for each in gathered)
+            if longest <= self._room:
+                return [each[1 : 1 + each[0]] for each in gathered]
+            self._room = 2 * longest
 
     def broadcast_object(self, make: Callable[[], Any]) -> Any:
         """What ``make()`` returns on the first rank, on all ranks."""

@@ -37,7 +37,7 @@ from candgen.model.layers import VIDEO_TABLE, to_tensors
 from candgen.model.network import EmbeddingNetwork
 from candgen.serving.blocks import ordered_map
 from candgen.training.network_warnings import warn_of_unused_tables
-from candgen.training.preparation import BatchPreparation, PreparedBatch
+from candgen.training.preparation import BatchPreparation, PreparedBatch, with_hits
 from candgen.training.ranks import Ranks
 from candgen.training.report import EXPLODED
 from candgen.training.settings import FINAL_RATE, TrainerSettings
@@ -138,25 +138,33 @@ class Trainer:
         ]
         warn_of_unused_tables(type(self.network).__name__, features)
 
-    def evaluate_loss(self, batch: PreparedBatch) -> float:
-        """Mean loss of the targets of a batch, without training."""
-        batch = self._preparation.share_distinct(batch)
+    def evaluate_loss(
+        self, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
+    ) -> float:
+        """Sum of the losses of some targets, without training.
+
+        Parameters
+        ----------
+        users : float32 [N, user_dim], vectors before the targets.
+        targets : int64 [N], ids of videos.
+        rng : generator of the negatives.
+        """
+        distinct, arrays = self._preparation.prepare_targets(targets, rng)
         with paddle.no_grad():
-            rows = self.network.look_up(batch.distinct)
-        loss, _ = self.forward_backward(batch, rows, training=False)
-        loss, _ = self.ranks.all_reduce(loss, [])
-        return loss
+            rows = self.network.look_up(distinct)
+            tensors = to_tensors(arrays)
+            users = paddle.to_tensor(users)
+            return float(self.network.output_layer(users, rows, tensors, self.settings.loss).sum())
 
     def forward_backward(
-        self, batch: PreparedBatch, rows: dict[str, paddle.Tensor], training: bool = True
+        self, batch: PreparedBatch, rows: dict[str, paddle.Tensor]
     ) -> tuple[float, list[dict[str, paddle.Tensor]]]:
-        """Losses, and in training gradients, of this rank's micro-batches, on the threads.
+        """Losses and gradients of this rank's micro-batches, on the threads.
 
         Parameters
         ----------
         batch : PreparedBatch
         rows : {table: float32 [distinct, width]}, what `look_up` returned.
-        training : False computes neither dropout nor gradients.
 
         Returns
         -------
@@ -164,27 +172,24 @@ class Trainer:
         leaves : [{table: float32 [distinct, width]}], the rows as each micro-batch saw them, with
             their gradients. Gradients of the dense layers are left in the replicas.
         """
-        networks = self._replicas_for(len(batch.micro_batches), training)
+        networks = self._replicas_for(len(batch.micro_batches))
         leaves = [{name: value.detach() for name, value in rows.items()} for _ in networks]
 
         def run_micro_batch(network, leaf, micro_batch, rng):
-            """Loss of a micro-batch; in training its gradients are left in `leaf` and `network`."""
+            """Loss of a micro-batch, whose gradients are left in `leaf` and `network`."""
             for value in leaf.values():
-                value.stop_gradient = not training
-            with paddle.set_grad_enabled(training):
-                hits = micro_batch["negatives"] == micro_batch["target"][:, None]  # [N, K]
-                tensors = to_tensors({**micro_batch, "log_noise": batch.log_noise, "hits": hits})
-                users = network(leaf, tensors, rng if training else None)
-                losses = network.output_layer(users, leaf, tensors, self.settings.loss)
-                loss = losses.sum() / batch.num_targets
-                if training:
-                    loss.backward()
+                value.stop_gradient = False
+            tensors = to_tensors(with_hits({**micro_batch, "log_noise": batch.log_noise}))
+            users = network(leaf, tensors, rng)
+            losses = network.output_layer(users, leaf, tensors, self.settings.loss)
+            loss = losses.sum() / batch.num_targets
+            loss.backward()
             return float(loss)
 
         losses = self.pool.map(run_micro_batch, networks, leaves, batch.micro_batches, batch.rngs)
         return sum(losses), leaves
 
-    def _replicas_for(self, count, training):
+    def _replicas_for(self, count):
         """Replicas of the network for `count` micro-batches, with its present dense parameters.
 
         One at least: a rank may have no micro-batch of the last batch.
@@ -194,10 +199,7 @@ class Trainer:
             self._dense.append(self._replicas[-1].dense_parameters())
         replicas = self._replicas[: max(1, count)]
         for replica in replicas:
-            if training:
-                replica.train()
-            else:
-                replica.eval()
+            replica.train()
         originals, *copies = self._dense[: len(replicas)]
         for parameters in copies:
             for original, parameter in zip(originals, parameters):

@@ -70,7 +70,7 @@ def test_parts_have_no_holes(small):
     parts = sorted(path for path in (small / "small-parts").glob("part-*"))
     assert [path.name for path in parts] == [
         f"part-{number:05d}" for number in range(len(parts))
-    ] and len(parts) == 3
+    ] and len(parts) == 2
 
 
 def test_users_with_a_history(small):

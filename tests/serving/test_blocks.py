@@ -42,4 +42,4 @@ def test_batched():
 
 
 def test_round_up_to_blocks():
-    assert [round_up_to_blocks(users) for users in (1, 128, 129, 2048)] == [128, 128, 256, 2048]
+    assert [round_up_to_blocks(users) for users in (1, 256, 257, 2048)] == [256, 256, 512, 2048]

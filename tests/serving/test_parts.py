@@ -47,7 +47,7 @@ def test_parts_of_another_run_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "batch_size, part_users, expected",
-    [(2048, 128, 128), (2048, 781 * 128, 11 * 128), (256, 512, 256), (384, 512, 256)],
+    [(2048, 256, 256), (4096, 781 * 256, 11 * 256), (512, 1024, 512), (768, 1024, 512)],
 )
 def test_largest_batch(batch_size, part_users, expected):
     assert largest_batch(batch_size, part_users) == expected

@@ -83,7 +83,7 @@ def test_top_n_equals_a_full_sort(videos, count, n, seed, spread, blocks):
         if seed % 2
         else None
     )
-    with mock.patch.multiple(topn, VIDEO_BLOCK=blocks[0], GROUP=blocks[1]):
+    with mock.patch.multiple(topn, VIDEO_BLOCK=blocks[0], SMALL_GROUP=blocks[1]):
         found = TopN(nce_w, nce_b)(users, n, removed)
     assert found[0].shape == (count, min(n, videos - 1))
     assert_top_n(found, plain_top_n(users, nce_w, nce_b, n, removed), 1e-4)
@@ -98,7 +98,7 @@ def test_top_n_equals_a_full_sort(videos, count, n, seed, spread, blocks):
 def test_equal_scores_are_ordered_by_id(scores, n):
     """Long lists that consist of ties."""
     nce_w = np.vstack([np.zeros(3), scores.T]).astype(np.float32)
-    with mock.patch.multiple(topn, VIDEO_BLOCK=16, GROUP=8):
+    with mock.patch.multiple(topn, VIDEO_BLOCK=16, SMALL_GROUP=8):
         ids, found, _ = TopN(nce_w, np.zeros((1, len(nce_w)), np.float32))(
             np.eye(3, dtype=np.float32), n
         )

@@ -2,6 +2,8 @@
 
 from candgen.data.batches import next_click_windows, sliding_windows
 from candgen.serving.metrics import METRICS
+from candgen.serving.user_vectors import user_vectors
+from candgen.training import evaluate as evaluate_module
 from candgen.training.evaluate import evaluate, last_click_loss
 from conftest import SMALL_DICT, log_text
 from reader import Reader
@@ -26,9 +28,10 @@ def log(tmp_path):
     return reference_log(tmp_path)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 100])
-def test_last_click_loss(log, batch_size):
+@pytest.mark.parametrize("block", [1, 2, 100])
+def test_last_click_loss(log, block, monkeypatch):
     """Mean loss of the last clicks, by the reference, with noise that is always video 2."""
+    monkeypatch.setattr(evaluate_module, "LOSS_BLOCK", block)
     network = random_network(CONFIG)
     trainer = trainer_of(network, threads=2)
     trainer._preparation._sampler.draw = lambda shape, rng: np.full(shape, 2)
@@ -42,7 +45,10 @@ def test_last_click_loss(log, batch_size):
     users = [plain_user_vector(p, instance) for instance in instances]
     noise = np.full((3, 3), 2)
     losses = plain_losses("nce", users, targets, noise, p["nce_w"], p["nce_b"][0], FREQ)
-    assert last_click_loss(trainer, log, batch_size, seed=0) == pytest.approx(np.mean(losses))
+    vectors = user_vectors(network, log, log.before_last())
+    loss = last_click_loss(trainer, vectors, log, seed=0)
+    assert loss == pytest.approx(np.mean(losses))
+    assert loss == pytest.approx(last_click_loss(trainer, vectors, log, 0, trainer.pool.map))
 
 
 def test_no_known_last_click(tmp_path):
@@ -50,22 +56,21 @@ def test_no_known_last_click(tmp_path):
     (tmp_path / "log.txt").write_text(log_text([("u1", "", "", ["v1:a:s", "new:a:s"], "")]))
     [log] = Reader(SMALL_DICT).encode([str(tmp_path / "log.txt")])
     trainer = trainer_of(random_network(CONFIG), threads=1)
-    assert last_click_loss(trainer, log, 10, seed=0) is None
-    assert evaluate(trainer, log, 10, seed=0)["test_cost"] is None
+    assert evaluate(trainer, log, seed=0)["test_cost"] is None
 
 
 @pytest.mark.parametrize("config", [CONFIG, BEST], ids=["classic", "best"])
 def test_evaluate(log, config):
-    """Loss and metrics, the same each time; all layers of all replicas are in evaluation mode."""
+    """Loss and metrics, the same each time, by a network in evaluation mode."""
     trainer = trainer_of(random_network(config, dropout=0.5), threads=2)
     segments = sliding_windows(log.lengths, 4)
     trainer.step(trainer.prepare(log, segments, np.random.default_rng(0)))
     assert len(trainer._replicas) == 2 and all(each.training for each in all_layers(trainer))
-    values = evaluate(trainer, log, batch_size=64, seed=0)
-    assert not any(each.training for each in all_layers(trainer))
+    values = evaluate(trainer, log, seed=0)
+    assert not any(each.training for each in trainer.network.sublayers(include_self=True))
     assert next(iter(values)) == "test_cost" and set(METRICS) < values.keys()
     assert all(0 <= values[name] <= 1 for name in METRICS)
-    assert values == evaluate(trainer, log, batch_size=64, seed=0)
+    assert values == evaluate(trainer, log, seed=0)
 
 
 def all_layers(trainer):

@@ -5,10 +5,10 @@ r"""Offline mining: users -> top-N videos, from the user id alone, or from id an
 
 Serves every user of the dictionary, or those of --user_ids (one id a line), or those of a log,
 --infer_set_path. Without a log a user has no clicks, and an unknown province, city and phone; an id
-that the model does not know gets the most clicked videos, and is named on stderr. A model of
---preset=best learns almost nothing from the id alone: give it a log, or train classic. Prints as
-infer.py does, or writes files of --part_users users to --output_dir. Each of these appears whole or
-not at all, and a second start continues after those that are complete.
+that the model does not know gets the most clicked videos, and is named on stderr. By the id a model
+of --preset=best knows the history that the user had in the training log. Prints as infer.py does,
+or writes files of --part_users users to --output_dir. Each of these appears whole or not at all,
+and a second start continues after those that are complete.
 """
 
 import contextlib

@@ -26,6 +26,7 @@ from candgen.model.layers import (
     decayed_mean_at_targets,
     max_at_targets,
     mean_at_targets,
+    with_remembered,
 )
 from candgen.model.model_file import Model, restore_network
 from candgen.model.network import EmbeddingNetwork
@@ -83,6 +84,7 @@ class DNNmodel(EmbeddingNetwork):
     embedding_dims : {feature: width of its table}, of the class.
     has_direct_path : of the class, whether the clicks reach the user vector without passing the
         ReLU layers, as the settings of ``--preset=best`` expect.
+    remembers_users : of the class, see `EmbeddingNetwork`.
     """
 
     has_direct_path = False
@@ -100,7 +102,8 @@ class DNNmodel(EmbeddingNetwork):
         super().__init__(config, dropout)
         dims = config.embedding_dims
         hidden_dim, user_dim = config.dnn_layer_dims
-        concat_dim = config.lstm_dim + sum(dims.values()) - dims[ITEMS]
+        pooled = [CATEGORIES, TAGS, *self.profile_features()]
+        concat_dim = config.lstm_dim + sum(dims[feature] for feature in pooled)
         self.add_feature_tables()
         self.lstm = nn.LSTM(dims[ITEMS], config.lstm_dim, time_major=True)
         self.relu1_w = self.create_parameter([concat_dim, hidden_dim])
@@ -125,12 +128,16 @@ class DNNmodel(EmbeddingNetwork):
         """
         return self.hidden_layer(self.embedding_layer(rows, batch), batch, rng)
 
+    def profile_features(self) -> list[str]:
+        """Features of the profile that are inputs of the first ReLU layer."""
+        return [name for name in PROFILE_FEATURES if name in self.config.embedding_dims]
+
     def embedding_layer(self, rows: dict, batch: dict) -> dict[str, Tensor]:
-        """Embeddings by feature: [S, width] of the profile, [T, S, width] of clicks."""
+        """Embeddings of the features that `rows` has: [S, width] of the profile, [T, S, width]."""
         embeddings = {
             feature: F.embedding(batch[feature], rows[f"_proj_{feature}"])
             for feature in self.config.embedding_dims
-            if feature != TAGS
+            if feature != TAGS and f"_proj_{feature}" in rows
         }
         tags = F.embedding(batch[TAGS], rows[f"_proj_{TAGS}"])  # [all tags of the U videos, 64]
         num_videos = int(batch["tag_video"][-1]) + 1
@@ -154,15 +161,15 @@ class DNNmodel(EmbeddingNetwork):
             mean_at_targets(embeddings[TAGS], batch["tag_counts"], batch),
         ]
         window = self.drop(paddle.concat(window, 1), rng)  # [N, 136]
-        profile = [embeddings[name] for name in PROFILE_FEATURES if name in embeddings]
-        profile = self.drop(paddle.concat(profile, 1), rng)  # [S, 104]
-
         # ReLU 256 of [window, profile]; the product of the profile is the same for all targets of
         # a segment, so it is computed once.
-        widths = [window.shape[1], profile.shape[1]]
-        window_w, profile_w = paddle.split(self.relu1_w, widths)
-        hidden = F.linear(window, window_w, self.relu1_b)  # [N, 256]
-        hidden += paddle.gather(paddle.matmul(profile, profile_w), batch["segment"])
+        window_width = window.shape[1]
+        hidden = F.linear(window, self.relu1_w[:window_width], self.relu1_b)  # [N, 256]
+        profile = [embeddings[name] for name in self.profile_features()]
+        if len(profile) > 0:
+            profile = self.drop(paddle.concat(profile, 1), rng)  # [S, 104]
+            of_profile = paddle.matmul(profile, self.relu1_w[window_width:])
+            hidden += paddle.gather(of_profile, batch["segment"])
         hidden = self.drop(F.relu(hidden), rng)
         return F.relu(F.linear(hidden, self.relu2_w, self.relu2_b))  # [N, 31]
 
@@ -185,9 +192,13 @@ class DirectModel(DNNmodel):
     ``last`` is the vector of the last click, ``mean`` that of all clicks of the window, each
     weighing `decay` times the one after it. The user vector may then be negative, and it starts
     near the videos of the last clicks.
+
+    The user id is no input of the ReLU layer. Its row is the user's vector at the end of the
+    training log, and is served where a user comes without a click (infer_user.py).
     """
 
     has_direct_path = True
+    remembers_users = True
     decay = 0.7  # weight of a click relative to the one after it
 
     def __init__(self, config: ModelConfig, is_infer: bool = False, dropout: float = 0.0):
@@ -195,6 +206,10 @@ class DirectModel(DNNmodel):
         shape = [config.embedding_dims[ITEMS], config.dnn_layer_dims[1]]
         self.direct_last_w = self.create_parameter(shape)
         self.direct_mean_w = self.create_parameter(shape)
+
+    def profile_features(self) -> list[str]:
+        """All features of the profile but the user id."""
+        return [name for name in super().profile_features() if name != "user_id"]
 
     def hidden_layer(
         self, embeddings: dict, batch: dict, rng: np.random.Generator | None = None
@@ -209,7 +224,10 @@ class DirectModel(DNNmodel):
         last = self.drop(at_targets(clicks, batch), rng)  # [N, 64]
         users += paddle.matmul(last, self.direct_last_w)
         users += paddle.matmul(self.drop(mean, rng), self.direct_mean_w)
-        return users
+        if "user_id" not in embeddings:  # in training
+            return users
+        remembered = paddle.gather(embeddings["user_id"], batch["segment"])  # [N, 64], 0 if none
+        return with_remembered(users, remembered, batch["clicks"], self.config.window_size)
 
 
 def network_classes() -> dict[str, type[DNNmodel]]:

@@ -43,7 +43,7 @@ from candgen.serving.collapse import warn_if_network_collapses
 from candgen.training import publish, report
 from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, save_pass
 from candgen.training.dashboard import Dashboard
-from candgen.training.defaults import default_batch_size, default_metric
+from candgen.training.defaults import default_batch_size, default_metric, default_num_passes
 from candgen.training.held_out import warn_of_held_out
 from candgen.training.network_warnings import warn_of_preset, warn_of_unused_columns
 from candgen.training.options import parse_args
@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         from candgen.model.warm_start import warm_start
         from candgen.serving.evaluation import evaluate_baselines, evaluate_model
         from candgen.training.evaluate import evaluate
+        from candgen.training.remembered_users import remember_users
         from candgen.training.settings import TrainerSettings
         from candgen.training.trainer import Trainer
 
@@ -112,6 +113,9 @@ def main(argv: list[str] | None = None) -> int:
             )
         args.select_metric = args.select_metric or default_metric(valid or test)
         args.batch_size = args.batch_size or default_batch_size(training.clicks)
+        steps_per_pass = sum(training.steps(args.batch_size))
+        usual_passes = default_num_passes(args.preset, steps_per_pass)
+        args.num_passes = args.num_passes or usual_passes
 
         def evaluate_saved(model_path, feature_dict_path):
             """What a model file does on the test log."""
@@ -162,7 +166,6 @@ def main(argv: list[str] | None = None) -> int:
             history_dropout=args.history_dropout,
             threads=args.threads,
         )
-        steps_per_pass = sum(training.steps(args.batch_size))
         total_steps = args.num_passes * steps_per_pass
         sampler = network_conf.NoiseSampler(item_freq)
         trainer = Trainer(network, sampler, settings, total_steps, ranks)
@@ -237,6 +240,7 @@ def main(argv: list[str] | None = None) -> int:
                         pass_number * steps_per_pass + number, batch_loss, learning_rate
                     )
             trainer.check_parameters()
+            remember_users(network, training.blocks(), run)
 
             seconds = checkpoint.seconds + (0 if rows else reading_seconds)
             row = {
@@ -271,6 +275,7 @@ def main(argv: list[str] | None = None) -> int:
             baselines,
             metric,
             args.preset,
+            usual_passes,
             num_users,
             args.model_output_dir,
             trained_on=trained_on,

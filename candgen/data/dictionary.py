@@ -19,6 +19,7 @@ import numpy as np
 # The columns of the log, in their order. Every column but the history is a feature of the profile.
 LOG_COLUMNS = ("user_id", "province", "city", "history", "phone")
 PROFILE_FEATURES = tuple(column for column in LOG_COLUMNS if column != "history")
+USER_COLUMN = PROFILE_FEATURES.index("user_id")
 # The features of a click
 ITEMS = "history_clicked_items"
 CATEGORIES = "history_clicked_categories"

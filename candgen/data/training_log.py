@@ -122,7 +122,7 @@ class TrainingLog:
     def _segments(self, log: EncodedLog) -> Segments:
         return without_context_targets(self._cut(log.lengths), log.context)
 
-    def _blocks(self) -> Iterator[EncodedLog]:
+    def blocks(self) -> Iterator[EncodedLog]:
         """Yield the blocks of a pass; InputError if they are not those that were read first."""
         if len(self._summaries) == 1:
             yield self.first
@@ -158,7 +158,7 @@ class TrainingLog:
         rng : numpy.random.Generator
             A random generator for this batch.
         """
-        for log, steps in zip(self._blocks(), self.steps(batch_size)):
+        for log, steps in zip(self.blocks(), self.steps(batch_size)):
             if steps:
                 batches = shuffled_batches(self._segments(log), steps, rng)
                 for segments, batch_rng in zip(batches, rng.spawn(steps)):

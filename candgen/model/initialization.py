@@ -6,6 +6,7 @@ from typing import Any
 
 from candgen.console import InputError
 from candgen.data.dictionary import CLICK_FEATURES, FEATURES, ITEMS, log_frequencies
+from candgen.model.layers import USER_TABLE
 from candgen.model.network import EmbeddingNetwork
 from candgen.options import MAX_WIDTH
 
@@ -14,7 +15,7 @@ import paddle
 from paddle.nn import initializer
 
 TABLE_STD = 0.1
-SMALL_TABLE_STD = {"_proj_user_id": 0.01, "nce_w": 0.01}
+SMALL_TABLE_STD = {USER_TABLE: 0.01, "nce_w": 0.01}
 # Gain of the ReLU layers' weights. Their inputs are small; with a gain of 1 the units of the user
 # vector start so near to 0 that Adam's first steps, of one size whatever the gradient, close a
 # third of them for good. Tied embeddings keep a gain of 1: their videos start ten times as large
@@ -25,6 +26,8 @@ RELU_GAIN = 5
 def embedding_dims(network_class: type, user_dim: int, tie_embeddings: bool) -> dict[str, int]:
     """Widths of the tables of a network; tied videos are as wide as the user vector.
 
+    So are the remembered vectors of users.
+
     Raises
     ------
     InputError
@@ -33,6 +36,8 @@ def embedding_dims(network_class: type, user_dim: int, tie_embeddings: bool) -> 
     dims = dict(network_class.embedding_dims)
     if tie_embeddings:
         dims[ITEMS] = user_dim
+    if network_class.remembers_users and "user_id" in dims:
+        dims["user_id"] = user_dim
     has_features = set(CLICK_FEATURES) < dims.keys() <= set(FEATURES)
     if not has_features or max(dims.values()) > MAX_WIDTH:
         raise InputError(
@@ -68,7 +73,7 @@ def build_network(
     """
     paddle.seed(seed)
     network = network_class(config, dropout=dropout)
-    known_tables = network.table_ids().keys() | {"nce_b", "content"}
+    known_tables = network.table_ids().keys() | {USER_TABLE, "nce_b", "content"}
     own_tables = network.tables().keys() - known_tables
     if own_tables:  # two threads would accumulate into their gradients
         raise InputError(
@@ -106,7 +111,9 @@ def initialize(
 
 
 def _set_popularity(network, name, parameter, is_table):
-    if is_table:
+    if name == USER_TABLE and network.remembers_users:
+        initializer.Constant(0.0)(parameter)  # nothing yet
+    elif is_table:
         initializer.Normal(0, SMALL_TABLE_STD.get(name, TABLE_STD))(parameter)
     elif len(parameter.shape) == 1:
         _set_bias(network, name, parameter, forget_gate=1)
@@ -124,7 +131,9 @@ def _set_popularity(network, name, parameter, is_table):
 
 
 def _set_v0_10(network, name, parameter, is_table):
-    if is_table:
+    if name == USER_TABLE and network.remembers_users:
+        initializer.Constant(0.0)(parameter)
+    elif is_table:
         initializer.Normal(0, 0.001)(parameter)
     elif len(parameter.shape) == 1:
         _set_bias(network, name, parameter, forget_gate=0)

@@ -12,6 +12,7 @@ import paddle
 from paddle import nn
 
 VIDEO_TABLE = f"_proj_{ITEMS}"  # of the clicked videos
+USER_TABLE = "_proj_user_id"
 HIDDEN = 1e9  # what is subtracted from a position that takes no part in a maximum
 
 
@@ -126,6 +127,24 @@ def decayed_mean_at_targets(
         weights = batch["is_click"] * decay**age
         return (values * weights).sum(0) / weights.sum(0)
     return at_targets(decayed_mean(values, decay, positions), batch)
+
+
+def with_remembered(
+    users: paddle.Tensor, remembered: paddle.Tensor, clicks: paddle.Tensor, window_size: int
+) -> paddle.Tensor:
+    """User vectors, of users without a click the remembered ones.
+
+    Parameters
+    ----------
+    users, remembered : float [N, user_dim]; a row of zeros remembers nothing.
+    clicks : float [N, 1], positions that each target sees, ``<unk>`` in front of the first click
+        included.
+    window_size : positions of a window; a window of one is never empty.
+    """
+    if window_size == 1:
+        return users
+    is_remembered = (remembered != 0).any(1, keepdim=True) & (clicks < 2)
+    return paddle.where(is_remembered, remembered, users)
 
 
 def to_tensors(arrays: dict[str, np.ndarray]) -> dict[str, paddle.Tensor]:

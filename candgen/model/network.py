@@ -17,7 +17,7 @@ import copy
 from candgen.data.dictionary import CATEGORIES, ITEMS, TAGS
 from candgen.data.ragged import ragged_indices
 from candgen.model.cold_items import place_cold_items
-from candgen.model.layers import VIDEO_TABLE, embedding_table
+from candgen.model.layers import USER_TABLE, VIDEO_TABLE, embedding_table
 
 import numpy as np
 import paddle
@@ -38,11 +38,16 @@ class EmbeddingNetwork(nn.Layer):
 
     Attributes
     ----------
+    remembers_users : bool, of the class
+        Whether a row of the user ids' table is not trained, but is the vector that the user had at
+        the end of the training log (`candgen.training.remembered_users`).
     attributes : candgen.data.items.ItemAttributes or None
         Tags and category of each video, which ``config.content`` needs.
     cold_items : bool array [videos] or None
         Which videos of a catalogue have no click.
     """
+
+    remembers_users = False
 
     def __init__(self, config, dropout: float = 0.0):
         super().__init__()
@@ -131,6 +136,8 @@ class EmbeddingNetwork(nn.Layer):
         """
         arrays = {f"_proj_{feature}": [feature] for feature in self.config.embedding_dims}
         if training:
+            if self.remembers_users:
+                arrays.pop(USER_TABLE, None)
             arrays.setdefault(self.output_table(), []).extend(["target", "negatives"])
         return arrays
 

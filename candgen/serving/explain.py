@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from candgen.data.dictionary import USER_COLUMN
 from candgen.data.encoding import EncodedLog, offsets_of
 from candgen.data.ragged import positions_within
 from candgen.serving.user_vectors import user_vectors
@@ -61,6 +62,8 @@ class Explainer:
             shorter, line_of, removed = without_each_click(
                 log, lines, self._network.config.window_size
             )
+            if self._network.remembers_users:  # one without a click would have all of them back
+                shorter.profile[:, USER_COLUMN] = 0
             others = user_vectors(self._network, shorter)
             begins, ends = np.searchsorted(line_of, [lines, lines + 1])
             for line, begin, end in zip(lines, begins, ends):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from candgen.data.encoding import EncodedLog
+from candgen.training.presets import PRESETS
 
 import numpy as np
+
+MIN_STEPS = 2400  # of a run of the preset best
+FEWEST_PASSES = 8
+MOST_PASSES = 24
 
 
 def default_metric(held_out: EncodedLog) -> str:
@@ -13,6 +20,14 @@ def default_metric(held_out: EncodedLog) -> str:
     before = held_out.before_last()
     repeats = [held_out.last_item[line] in held_out.items(line, before[line]) for line in lines]
     return "seen_kept_ndcg@10" if np.mean(repeats) > 0.5 else "ndcg@10"
+
+
+def default_num_passes(preset: str, steps_per_pass: int) -> int:
+    """Passes of a preset; of ``best`` as many as make `MIN_STEPS`: a small log needs more."""
+    passes = PRESETS[preset]["num_passes"]
+    if passes is None:
+        passes = min(MOST_PASSES, max(FEWEST_PASSES, math.ceil(MIN_STEPS / steps_per_pass)))
+    return passes
 
 
 def default_batch_size(num_clicks: int) -> int:

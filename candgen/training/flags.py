@@ -18,6 +18,7 @@ from candgen.options import (
 )
 from candgen.serving.metrics import METRICS
 from candgen.training.dashboard import MAX_VIDEOS
+from candgen.training.defaults import FEWEST_PASSES, MIN_STEPS, MOST_PASSES
 from candgen.training.presets import PRESETS
 
 SWITCH = argparse.BooleanOptionalAction
@@ -80,7 +81,8 @@ def add_important_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) ->
         type=POSITIVE_INT,
         default=PRESETS["classic"]["num_passes"],
         metavar="N",
-        help="passes over the log (default: %(default)s)",
+        help="passes over the log (default: 10; v0.10: 1; best: as many as make "
+        f"{MIN_STEPS:,} steps, from {FEWEST_PASSES} to {MOST_PASSES})",
     )
 
 
@@ -198,7 +200,7 @@ def add_network_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> N
         type=POSITIVE_INT,
         default=20,
         metavar="N",
-        help="positions that a target looks back on at most (default: %(default)s)",
+        help="positions that a target looks back on at most (default: 20; best: 50)",
     )
     fixed.add(
         group,
@@ -321,7 +323,8 @@ def add_optimization_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags)
         type=SHARE,
         default=0.5,
         metavar="SHARE",
-        help="share of training segments whose user id is hidden (default: %(default)s)",
+        help="share of training segments whose user id is hidden; best does not train ids "
+        "(default: %(default)s)",
     )
     fixed.add(
         group,

@@ -14,9 +14,11 @@ PRESETS = {
         "num_negatives": 2048,
         "shared_negatives": True,
         "table_rate": 3.0,
-        "user_dropout": 0.9,
+        "user_dropout": 1.0,
+        "history_dropout": 0.0,
         "dropout": 0.5,
-        "num_passes": 8,
+        "window_size": 50,
+        "num_passes": None,  # `default_num_passes`
     },
     "v0.10": {
         "initial_values": "v0.10",

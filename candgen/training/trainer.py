@@ -33,7 +33,7 @@ from typing import Any
 from candgen.archives import fingerprint
 from candgen.console import InputError
 from candgen.data.items import ItemAttributes
-from candgen.model.layers import VIDEO_TABLE, to_tensors
+from candgen.model.layers import USER_TABLE, VIDEO_TABLE, to_tensors
 from candgen.model.network import EmbeddingNetwork
 from candgen.serving.blocks import ordered_map
 from candgen.training.network_warnings import warn_of_unused_tables
@@ -96,6 +96,8 @@ class Trainer:
         tables = self.network.tables()
         for name, parameter in self.network.named().items():
             parameter.name = name  # by which an optimizer's state is saved
+            if name == USER_TABLE and self.network.remembers_users:
+                continue
             rate = settings.table_rate if name in tables else 1.0
             parameter.optimize_attr["learning_rate"] = rate
             (video_table if name == VIDEO_TABLE else others).append(parameter)
@@ -131,10 +133,11 @@ class Trainer:
 
     def _warn_of_unused_tables(self, leaves):
         """A table whose looked-up rows get no gradient has no part in the forward pass."""
+        unused = [table for table in leaves[0] if all(leaf[table].grad is None for leaf in leaves)]
         features = [
             feature
             for feature in self.network.config.embedding_dims
-            if all(leaf[f"_proj_{feature}"].grad is None for leaf in leaves)
+            if f"_proj_{feature}" in unused
         ]
         warn_of_unused_tables(type(self.network).__name__, features)
 

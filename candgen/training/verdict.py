@@ -9,7 +9,6 @@ import os
 from candgen.serving.baselines import BASELINES
 from candgen.serving.metrics import MIN_USERS
 from candgen.training.checkpoint import BEST_MODEL, model_name
-from candgen.training.presets import PRESETS
 from candgen.training.report import best_row
 
 CLEAR = 2  # standard errors between two figures that differ clearly
@@ -25,6 +24,7 @@ def verdict(
     baselines: dict[str, float],
     metric: str,
     preset: str,
+    usual_passes: int,
     num_users: int,
     folder: str,
     trained_on: bool = False,
@@ -44,6 +44,8 @@ def verdict(
     metric : str
         --select_metric.
     preset : str
+    usual_passes : int
+        Passes that the preset makes by default.
     num_users : int
         Users of the test log with a click.
     folder : str
@@ -70,7 +72,7 @@ def verdict(
     if problem:
         return logging.WARNING, f"{shown}; {problem}"
 
-    more = _more_passes(rows, metric, preset)
+    more = _more_passes(rows, metric, usual_passes)
     worse, unclear = _not_beaten(chosen[metric], compared, num_users)
     if worse or unclear:
         parts = [f"worse than {' and '.join(worse)}"] if worse else []
@@ -141,16 +143,16 @@ def _not_beaten(value, compared, num_users):
     return worse, unclear
 
 
-def _more_passes(rows, metric, preset):
+def _more_passes(rows, metric, usual_passes):
     """The flags of a run of more passes; None if the last pass is hardly the best one.
 
-    Twice as many, and at least as many as the preset has.
+    Twice as many, and at least the usual ones.
     """
     name = f"valid_{metric}" if f"valid_{metric}" in rows[-1] else metric
     earlier = max((row.get(name, 0) for row in rows[:-1]), default=0)
     if rows[-1][name] <= GROWTH * earlier:
         return None
-    num_passes = max(PRESETS[preset]["num_passes"], 2 * len(rows))
+    num_passes = max(usual_passes, 2 * len(rows))
     return f"--resume --num_passes={num_passes}"
 
 

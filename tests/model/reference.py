@@ -47,7 +47,9 @@ CONFIG = ModelConfig(
 TIED = dataclasses.replace(CONFIG, tie_embeddings=True, dnn_layer_dims=(6, 4))
 
 
-BEST = dataclasses.replace(TIED, network="DirectModel", content=True)
+BEST = dataclasses.replace(
+    TIED, network="DirectModel", content=True, embedding_dims={**DIMS, "user_id": 4}
+)
 
 
 LINES = [
@@ -108,7 +110,9 @@ def shapes_of(config):
     """{name: shape} of the arrays of a model, as the README has them."""
     dims = config.embedding_dims
     hidden, user = config.dnn_layer_dims
-    concatenated = config.lstm_dim + sum(dims[name] for name in dims if name != ITEMS)
+    remembers = config.network == "DirectModel"
+    pooled = set(dims) - {ITEMS} - ({"user_id"} if remembers else set())
+    concatenated = config.lstm_dim + sum(dims[name] for name in pooled)
     videos = config.dictionary_sizes[ITEMS]
     tables = {
         f"_proj_{name}": (config.dictionary_sizes[name], width) for name, width in dims.items()
@@ -170,9 +174,18 @@ def plain_instances(segments):
 def plain_user_vector(p, instance, decay=0.7):
     """u of one instance, step by step in float64, from {name: array}.
 
+    With a direct path, a user without clicks has the remembered vector, unless that is 0.
+
     decay : weight of a click relative to the one after it, in the direct path.
     """
     profile, clicks, _ = instance
+    names = list(PROFILE_FEATURES)
+    if "direct_last_w" in p:
+        remembered = p["_proj_user_id"][profile[0]]
+        if len(clicks) == 1 and remembered.any():
+            return remembered
+        names.remove("user_id")
+        profile = profile[1:]
     h = c = np.zeros(p["lstm_weight_hh"].shape[1])
     states = []
     for item, _, _ in clicks:
@@ -190,7 +203,7 @@ def plain_user_vector(p, instance, decay=0.7):
         np.max(states, axis=0),
         np.mean([p[f"_proj_{CATEGORIES}"][category] for _, category, _ in clicks], axis=0),
         np.mean([p[f"_proj_{TAGS}"][tag] for _, _, tags in clicks for tag in tags], axis=0),
-        *(p[f"_proj_{name}"][id_] for name, id_ in zip(PROFILE_FEATURES, profile)),
+        *(p[f"_proj_{name}"][id_] for name, id_ in zip(names, profile)),
     ]
     hidden = np.maximum(0, np.concatenate(concatenated) @ p["relu1_w"] + p["relu1_b"])
     u = np.maximum(0, hidden @ p["relu2_w"] + p["relu2_b"])

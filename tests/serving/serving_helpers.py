@@ -1,6 +1,7 @@
 """Encoded logs, and networks with random parameters."""
 
 from candgen.data.dictionary import ITEMS
+from candgen.model.initialization import embedding_dims
 from conftest import SMALL_DICT, feature_dict_of, log_text
 from network_conf import DNNmodel, ModelConfig
 from reader import Reader
@@ -26,7 +27,7 @@ def random_network(lstm_dim=64, window_size=6, scale=0.3, kind=DNNmodel):
     rng = np.random.default_rng(0)
     config = ModelConfig(
         {name: len(values) for name, values in SMALL_DICT.items()},
-        DNNmodel.embedding_dims,
+        embedding_dims(kind, 31, tie_embeddings=False),
         window_size=window_size,
         lstm_dim=lstm_dim,
     )

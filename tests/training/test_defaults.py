@@ -1,6 +1,6 @@
 """Defaults that follow the logs."""
 
-from candgen.training.defaults import default_batch_size, default_metric
+from candgen.training.defaults import default_batch_size, default_metric, default_num_passes
 from conftest import feature_dict_of, log_text
 from reader import Reader
 
@@ -35,6 +35,24 @@ def log_of(folder, *histories):
 def test_default_batch_size(clicks, batch_size):
     """About a hundred steps a pass on small logs."""
     assert default_batch_size(clicks) == batch_size
+
+
+@pytest.mark.parametrize(
+    "preset, steps, passes",
+    [
+        ("classic", 10, 10),
+        ("v0.10", 10, 1),
+        ("best", 1, 24),
+        ("best", 100, 24),
+        ("best", 200, 12),
+        ("best", 299, 9),
+        ("best", 300, 8),
+        ("best", 10**6, 8),
+    ],
+)
+def test_default_num_passes(preset, steps, passes):
+    """Those of the preset; of `best` as many as make 2,400 steps, from 8 to 24."""
+    assert default_num_passes(preset, steps) == passes
 
 
 def test_default_metric(tmp_path):

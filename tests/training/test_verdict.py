@@ -11,6 +11,7 @@ FLAT, RISING = [0.16, 0.16], [0.1, 0.16]  # values of two passes
 RATIOS = "8.0 times popularity and 0.53 times rules"
 MORE = "--resume --num_passes=8"  # as many as the preset best has
 MORE_CLASSIC = "--resume --num_passes=10"
+USUAL = {"best": 8, "classic": 10, "v0.10": 1}  # passes
 CLASSIC = "classic is the network of the original example; try --preset=best"
 SERVE = "to serve it: infer.py --model_path=out/model_pass_00001.tar.gz"
 SMALL = "in a small log counts of co-occurrence are hard to beat: train on more clicks"
@@ -28,7 +29,7 @@ def verdict_of(values, valid=(), popularity=0.02, rules=None, users=2000, preset
     baselines = {"popularity_ndcg@10": popularity, "popularity_mrr@10": 0.9}
     if rules is not None:
         baselines.update({"rules_ndcg@10": rules, "rules_mrr@10": 0.9})
-    return verdict(rows, baselines, "ndcg@10", preset, users, "out", **options)
+    return verdict(rows, baselines, "ndcg@10", preset, USUAL[preset], users, "out", **options)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_rows_of_an_older_version():
     """They may lack a metric."""
     baselines = {"popularity_ndcg@10": 0.02}
     rows = [{"pass": 0}, {"pass": 1, "ndcg@10": 0.16}]
-    level, text = verdict(rows, baselines, "ndcg@10", "best", 2000, "out")
+    level, text = verdict(rows, baselines, "ndcg@10", "best", 8, 2000, "out")
     assert level == logging.INFO and "--num_passes=8 may improve it" in text
 
 

@@ -20,13 +20,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Callable
 
+from candgen.console import InputError
 from candgen.data.dictionary import CATEGORIES, ITEMS, PROFILE_FEATURES, TAGS, log_frequencies
 from candgen.model.layers import (
     at_targets,
     decayed_mean_at_targets,
     max_at_targets,
     mean_at_targets,
-    with_remembered,
+    product_of_parts,
 )
 from candgen.model.model_file import Model, restore_network
 from candgen.model.network import EmbeddingNetwork
@@ -126,7 +127,8 @@ class DNNmodel(EmbeddingNetwork):
         -------
         float32 [N, user_dim]
         """
-        return self.hidden_layer(self.embedding_layer(rows, batch), batch, rng)
+        embeddings = self.embedding_layer(rows, batch)
+        return self.or_remembered(self.hidden_layer(embeddings, batch, rng), embeddings, batch)
 
     def profile_features(self) -> list[str]:
         """Features of the profile that are inputs of the first ReLU layer."""
@@ -193,17 +195,35 @@ class DirectModel(DNNmodel):
     weighing `decay` times the one after it. The user vector may then be negative, and it starts
     near the videos of the last clicks.
 
+    The vectors of users and videos consist of two parts. Each part has its own A, B and loss, as if
+    it were all, and the videos are ranked by the mean of the scores: the parts err differently, and
+    their mean errs less.
+
     The user id is no input of the ReLU layer. Its row is the user's vector at the end of the
     training log, and is served where a user comes without a click (infer_user.py).
+
+    Raises
+    ------
+    InputError
+        If the width of a vector is not a multiple of `parts`.
     """
 
     has_direct_path = True
     remembers_users = True
     decay = 0.7  # weight of a click relative to the one after it
+    parts = 2
 
     def __init__(self, config: ModelConfig, is_infer: bool = False, dropout: float = 0.0):
         super().__init__(config, is_infer, dropout)
-        shape = [config.embedding_dims[ITEMS], config.dnn_layer_dims[1]]
+        widths = [config.embedding_dims[ITEMS], config.dnn_layer_dims[1]]
+        if any(width % self.parts for width in widths):
+            raise InputError(
+                "--dnn_layer_dims",
+                f"{config.network} divides vectors into {self.parts} parts, and {widths[1]} is no "
+                "multiple",
+                hint="give another width, such as 128",
+            )
+        shape = [self.parts, *(width // self.parts for width in widths)]
         self.direct_last_w = self.create_parameter(shape)
         self.direct_mean_w = self.create_parameter(shape)
 
@@ -214,20 +234,28 @@ class DirectModel(DNNmodel):
     def hidden_layer(
         self, embeddings: dict, batch: dict, rng: np.random.Generator | None = None
     ) -> Tensor:
-        """User vectors [N, user_dim]."""
+        """User vectors [N, user_dim], divided by the number of parts: w . u is the mean score."""
         users = super().hidden_layer(embeddings, batch, rng)
-        clicks = embeddings[ITEMS]  # [T, S, 64]
+        clicks = embeddings[ITEMS]  # [T, S, 128]
         # Served with matrices of one size: the rounding of a sum depends on its length, and a
         # user's vector must not depend on the longest window in its block.
         positions = clicks.shape[0] if self.training else self.config.window_size
-        mean = decayed_mean_at_targets(clicks, self.decay, positions, batch)  # [N, 64]
-        last = self.drop(at_targets(clicks, batch), rng)  # [N, 64]
-        users += paddle.matmul(last, self.direct_last_w)
-        users += paddle.matmul(self.drop(mean, rng), self.direct_mean_w)
-        if "user_id" not in embeddings:  # in training
-            return users
-        remembered = paddle.gather(embeddings["user_id"], batch["segment"])  # [N, 64], 0 if none
-        return with_remembered(users, remembered, batch["clicks"], self.config.window_size)
+        mean = decayed_mean_at_targets(clicks, self.decay, positions, batch)  # [N, 128]
+        last = self.drop(at_targets(clicks, batch), rng)  # [N, 128]
+        users += product_of_parts(last, self.direct_last_w)
+        users += product_of_parts(self.drop(mean, rng), self.direct_mean_w)
+        return users / self.parts
+
+    def output_layer(self, users: Tensor, rows: dict, batch: dict, loss: Callable) -> Tensor:
+        """Losses [N], the mean of those of the parts."""
+        table = self.output_table()
+        users = paddle.split(users * self.parts, self.parts, 1)
+        videos = paddle.split(rows[table], self.parts, 1)
+        losses = [
+            super(DirectModel, self).output_layer(user, {**rows, table: video}, batch, loss)
+            for user, video in zip(users, videos)
+        ]
+        return sum(losses[1:], losses[0]) / self.parts
 
 
 def network_classes() -> dict[str, type[DNNmodel]]:

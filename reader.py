@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 
 from candgen.console import logger
-from candgen.data.dictionary import LOG_COLUMNS, PROFILE_FEATURES
+from candgen.data.dictionary import ITEMS, LOG_COLUMNS, PROFILE_FEATURES
 from candgen.data.earlier_clicks import EarlierClicks
 from candgen.data.encoding import EncodedLog, UserLine, concatenate_logs, encode_lines
 from candgen.data.items import ItemAttributes, VideoTable
@@ -62,6 +62,11 @@ class Reader:
         Receives malformed lines; by default they raise.
     progress : bool
         Whether to draw progress bars on a terminal.
+
+    Attributes
+    ----------
+    num_videos : int
+        Videos of the dictionary, with ``<unk>``.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Reader:
         self._progress = progress
         self._profile_ids = [feature_dict[feature] for feature in PROFILE_FEATURES]
         self._videos = VideoTable(feature_dict)
+        self.num_videos = len(feature_dict[ITEMS])
         self._context = EarlierClicks()
         self._has_context = False  # whether an earlier log has been read
         self._nameless_clicks = 0  # clicks without a video-id in the current log

@@ -62,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         import network_conf
         from candgen.model.initialization import build_network, embedding_dims
         from candgen.model.layers import use_device
+        from candgen.model.rare_items import rare_item_offsets
         from candgen.model.warm_start import warm_start
         from candgen.serving.evaluation import evaluate_baselines, evaluate_model
         from candgen.training.evaluate import evaluate
@@ -149,6 +150,8 @@ def main(argv: list[str] | None = None) -> int:
             network_class, config, args.dropout, item_freq, args.initial_values, args.seed
         )
         network.attributes = training.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
+        if args.lift_rare:
+            network.bias_offsets = rare_item_offsets(training.video_counts)
         if args.catalogue_path:
             network.cold_items = np.array(item_freq) == 0
             network.cold_items[0] = False  # <unk> is not a video

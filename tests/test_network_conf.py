@@ -169,7 +169,13 @@ def test_gradients(log, threads, cut, config, settings):
         for instances, targets, negatives in cases:
             users = [plain_user_vector(p, instance) for instance in instances]
             kind = settings.get("loss", "nce")
-            losses += plain_losses(kind, users, targets, negatives, w, p["nce_b"][:, 0], FREQ)
+            parts = getattr(network, "parts", 1)
+            vectors = np.split(np.array(users) * parts, parts, axis=1)
+            of_parts = [
+                plain_losses(kind, part, targets, negatives, w_part, p["nce_b"][:, 0], FREQ)
+                for part, w_part in zip(vectors, np.split(w, parts, axis=1))
+            ]
+            losses += np.mean(of_parts, axis=0).tolist()
         return np.sum(losses) / 10
 
     start = {name: value.numpy().astype(np.float64) for name, value in network.named().items()}

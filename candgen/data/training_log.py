@@ -16,6 +16,7 @@ from candgen.data.items import ItemAttributes
 from candgen.data.log_files import Paths, log_files, log_name
 from candgen.data.logs import all_bad_lines
 from candgen.data.user_clicks import UserClicks
+from candgen.data.video_counts import VideoCounts
 
 import numpy as np
 
@@ -59,6 +60,8 @@ class TrainingLog:
         The first block; None if the log is empty.
     lines, clicks : int
         Lines of all blocks, and their new clicks on known videos.
+    video_counts : VideoCounts
+        Clicks of all blocks, those of an earlier log included.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class TrainingLog:
         self.first: EncodedLog | None = None
         self.lines = 0
         self.clicks = 0
+        self.video_counts = VideoCounts(reader.num_videos)
         self._read()
         if len(self._summaries) > 1:
             self._check_that_files_can_be_read_again()
@@ -93,6 +97,7 @@ class TrainingLog:
                 self.first = log
             users.add(log.users, log.lengths - log.context)
             self._reader.count(log)
+            self.video_counts.add(log)
             self.lines += len(log.users)
             self.clicks += log.new_clicks
             segments = len(self._segments(log))

@@ -118,9 +118,9 @@ def _set_popularity(network, name, parameter, is_table):
     elif len(parameter.shape) == 1:
         _set_bias(network, name, parameter, forget_gate=1)
     elif name == "direct_last_w":
-        parameter.set_value(np.eye(*parameter.shape, dtype=np.float32))
+        parameter.set_value(_identities(parameter.shape))
     elif name == "direct_mean_w":
-        parameter.set_value(0.5 * np.eye(*parameter.shape, dtype=np.float32))
+        parameter.set_value(0.5 * _identities(parameter.shape))
     elif name.startswith("relu"):  # [in, out]
         limit = (6 / parameter.shape[0]) ** 0.5
         gain = 1 if network.config.tie_embeddings else RELU_GAIN
@@ -128,6 +128,11 @@ def _set_popularity(network, name, parameter, is_table):
     else:  # recurrent: [gates, in]
         limit = (6 / (parameter.shape[1] + network.config.lstm_dim)) ** 0.5
         initializer.Uniform(-limit, limit)(parameter)
+
+
+def _identities(shape):
+    """Identity matrices, float32 [parts, in, out]."""
+    return np.broadcast_to(np.eye(*shape[1:], dtype=np.float32), shape)
 
 
 def _set_v0_10(network, name, parameter, is_table):

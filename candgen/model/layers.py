@@ -129,22 +129,13 @@ def decayed_mean_at_targets(
     return at_targets(decayed_mean(values, decay, positions), batch)
 
 
-def with_remembered(
-    users: paddle.Tensor, remembered: paddle.Tensor, clicks: paddle.Tensor, window_size: int
-) -> paddle.Tensor:
-    """User vectors, of users without a click the remembered ones.
+def product_of_parts(values: paddle.Tensor, weights: paddle.Tensor) -> paddle.Tensor:
+    """Product of each part of the vectors with its own matrix.
 
-    Parameters
-    ----------
-    users, remembered : float [N, user_dim]; a row of zeros remembers nothing.
-    clicks : float [N, 1], positions that each target sees, ``<unk>`` in front of the first click
-        included.
-    window_size : positions of a window; a window of one is never empty.
+    float [N, P * a], float [P, a, b] -> [N, P * b].
     """
-    if window_size == 1:
-        return users
-    is_remembered = (remembered != 0).any(1, keepdim=True) & (clicks < 2)
-    return paddle.where(is_remembered, remembered, users)
+    by_part = values.reshape([-1, *weights.shape[:2]]).transpose([1, 0, 2])  # [P, N, a]
+    return paddle.matmul(by_part, weights).transpose([1, 0, 2]).flatten(1)
 
 
 def to_tensors(arrays: dict[str, np.ndarray]) -> dict[str, paddle.Tensor]:

@@ -45,6 +45,8 @@ class EmbeddingNetwork(nn.Layer):
         Tags and category of each video, which ``config.content`` needs.
     cold_items : bool array [videos] or None
         Which videos of a catalogue have no click.
+    bias_offsets : float32 array [videos] or None
+        Added to the biases in a model file, from `rare_item_offsets`.
     """
 
     remembers_users = False
@@ -55,6 +57,7 @@ class EmbeddingNetwork(nn.Layer):
         self.dropout = dropout
         self.attributes = None
         self.cold_items = None
+        self.bias_offsets = None
         self.content = None  # table of attributes, in training with config.content
 
     def add_feature_tables(self) -> None:
@@ -145,6 +148,25 @@ class EmbeddingNetwork(nn.Layer):
         """Name of the table of the vectors of the recommended videos."""
         return VIDEO_TABLE if self.config.tie_embeddings else "nce_w"
 
+    def or_remembered(
+        self, users: paddle.Tensor, embeddings: dict[str, paddle.Tensor], batch: dict
+    ) -> paddle.Tensor:
+        """User vectors, of users without a click the remembered ones, if there are any.
+
+        Parameters
+        ----------
+        users : float32 [N, user_dim]
+        embeddings : {feature: float32 [S, width]}, in training without the user id.
+        batch : {name: tensor}, from `make_batch`.
+        """
+        # A window of one position may be a click.
+        if not self.remembers_users or "user_id" not in embeddings or self.config.window_size == 1:
+            return users
+        remembered = paddle.gather(embeddings["user_id"], batch["segment"])  # [N, user_dim]
+        is_empty = batch["clicks"] < 2  # [N, 1], <unk> alone
+        is_remembered = (remembered != 0).any(1, keepdim=True)
+        return paddle.where(is_empty & is_remembered, remembered, users)
+
     # ------------------------------------------------------------ training
     def drop(self, values: paddle.Tensor, rng: np.random.Generator | None) -> paddle.Tensor:
         """Dropout (Srivastava et al. 2014) by the numbers of a generator; none if it is None.
@@ -189,13 +211,15 @@ class EmbeddingNetwork(nn.Layer):
     def folded(self) -> dict[str, np.ndarray]:
         """Parameters as a model file has them.
 
-        A video has one row, its attributes' included. Videos without a click have the vectors and
-        biases that their neighbors give them (`place_cold_items`).
+        A video has one row, its attributes' included. Biases have their offsets. Videos without a
+        click have the vectors and biases that their neighbors give them (`place_cold_items`).
         """
         unfolded = self.arrays()
         arrays = dict(unfolded)
         if arrays.pop("content", None) is not None:
             arrays[VIDEO_TABLE] = arrays["nce_w"] = self.video_vectors()
+        if self.bias_offsets is not None:
+            arrays["nce_b"] = arrays["nce_b"] + self.bias_offsets
         if self.cold_items is not None:
             place_cold_items(arrays, unfolded, self.cold_items, self.attributes)
         return arrays

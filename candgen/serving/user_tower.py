@@ -101,7 +101,8 @@ class UserTower(nn.Layer):
                 "float32"
             ),
         }
-        return self.network.hidden_layer(embeddings, batch)
+        vectors = self.network.hidden_layer(embeddings, batch)
+        return self.network.or_remembered(vectors, embeddings, batch)
 
     def input_specs(self) -> list[InputSpec]:
         """Names, shapes and types of the arguments of `forward`."""

@@ -209,7 +209,7 @@ def add_network_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> N
         nargs=2,
         default=(256, 31),
         metavar=("HIDDEN", "USER"),
-        help="widths of the two ReLU layers (default: 256 31; best: 512 64)",
+        help="widths of the two ReLU layers (default: 256 31; best: 512 128)",
     )
     fixed.add(
         group,
@@ -234,6 +234,14 @@ def add_network_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> N
         default=False,
         help="a video's vector is its own row plus the mean of its tags' and category's vectors, "
         "stored as one vector; needs --tie_embeddings (default: %(default)s)",
+    )
+    fixed.add(
+        group,
+        "--lift_rare",
+        action=SWITCH,
+        default=False,
+        help="add to the biases of videos with 1 to 4 clicks what the users' last clicks show them "
+        "to be worth more (default: %(default)s)",
     )
     fixed.add(
         group,

@@ -6,9 +6,10 @@ PRESETS = {
     },
     "best": {
         "network": "DirectModel",
-        "dnn_layer_dims": (512, 64),
+        "dnn_layer_dims": (512, 128),
         "tie_embeddings": True,
         "content": True,
+        "lift_rare": True,
         "instances": "sequence",
         "loss": "ranking_nce",
         "num_negatives": 2048,

@@ -80,7 +80,7 @@ def test_training_counts_the_last_clicks_of_each_user(tmp_path_factory, lines, l
     path.write_text(log_text(last_clicks(lines, limit)), encoding="utf-8")
     expected = TrainingLog(Reader(SMALL_DICT), [str(path)], block, cut_of())
     assert training.lines == expected.lines == len(lines)
-    for found, wanted in zip(training._blocks(), expected._blocks()) if lines else ():
+    for found, wanted in zip(training.blocks(), expected.blocks()) if lines else ():
         assert [found.items(row).tolist() for row in range(len(found.users))] == [
             wanted.items(row).tolist() for row in range(len(wanted.users))
         ]

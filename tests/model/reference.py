@@ -210,12 +210,19 @@ def plain_user_vector(p, instance, decay=0.7):
     if "direct_last_w" in p:
         videos = np.array([p[f"_proj_{ITEMS}"][item] for item, _, _ in clicks])
         weights = decay ** np.arange(len(videos))[::-1]
+        mean = weights @ videos / weights.sum()
         u = (
             u
-            + videos[-1] @ p["direct_last_w"]
-            + weights @ videos / weights.sum() @ p["direct_mean_w"]
-        )
+            + product_of_parts(videos[-1], p["direct_last_w"])
+            + product_of_parts(mean, p["direct_mean_w"])
+        ) / len(p["direct_last_w"])
     return u
+
+
+def product_of_parts(vector, matrices):
+    """Each part of a vector times its own matrix."""
+    parts = np.split(vector, len(matrices))
+    return np.concatenate([part @ matrix for part, matrix in zip(parts, matrices)])
 
 
 def whole_videos(p):

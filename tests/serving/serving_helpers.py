@@ -25,9 +25,11 @@ def encode_histories(folder, histories):
 def random_network(lstm_dim=64, window_size=6, scale=0.3, kind=DNNmodel):
     """A network over SMALL_DICT with parameters drawn at random, ready to infer."""
     rng = np.random.default_rng(0)
+    user_dim = 32 if kind.has_direct_path else 31  # DirectModel divides it
     config = ModelConfig(
         {name: len(values) for name, values in SMALL_DICT.items()},
-        embedding_dims(kind, 31, tie_embeddings=False),
+        embedding_dims(kind, user_dim, tie_embeddings=False),
+        dnn_layer_dims=(256, user_dim),
         window_size=window_size,
         lstm_dim=lstm_dim,
     )

@@ -34,7 +34,8 @@ def test_a_vector_does_not_depend_on_other_users(tmp_path, kind, lstm_dim, windo
     """
     rng, network = np.random.default_rng(0), random_network(lstm_dim, window_size, kind=kind)
     top_n = TopN(
-        rng.normal(size=(400, 31)).astype(np.float32), rng.normal(size=(1, 400)).astype(np.float32)
+        rng.normal(size=(400, network.config.dnn_layer_dims[1])).astype(np.float32),
+        rng.normal(size=(1, 400)).astype(np.float32),
     )
     lines = [
         (
@@ -48,7 +49,10 @@ def test_a_vector_does_not_depend_on_other_users(tmp_path, kind, lstm_dim, windo
     ]
     together = user_vectors(network, encode_lines(tmp_path, lines))
     lists = top_n(together, 30)[0]
-    assert together.shape == (300, 31) and len(np.unique(together, axis=0)) > 200
+    assert (
+        together.shape == (300, network.config.dnn_layer_dims[1])
+        and len(np.unique(together, axis=0)) > 200
+    )
     tolerance = 1e-6 if lstm_dim < 16 else 0
 
     def same(rows, lines, **options):

@@ -37,7 +37,16 @@ from candgen.data.dictionary import (
     load_item_freq,
 )
 from candgen.serving.simple_lsh import unconverted_users
-from peers import AT_A_TIME, ENVIRONMENT, REQUESTS, WINDOW_SIZE, fixed_noise, load, segments_of
+from peers import (
+    AT_A_TIME,
+    BEST_WINDOW,
+    ENVIRONMENT,
+    REQUESTS,
+    WINDOW_SIZE,
+    fixed_noise,
+    load,
+    segments_of,
+)
 from reader import Reader
 
 import numpy as np
@@ -390,8 +399,9 @@ def best_network(log, folder):
     sizes = {name: len(values) for name, values in model.feature_dict.items()}
     config = network_conf.ModelConfig(
         dictionary_sizes=sizes,
-        embedding_dims=embedding_dims(network_conf.DirectModel, 64, True),
-        dnn_layer_dims=(512, 64),
+        embedding_dims=embedding_dims(network_conf.DirectModel, 128, True),
+        dnn_layer_dims=(512, 128),
+        window_size=BEST_WINDOW,
         tie_embeddings=True,
         network="DirectModel",
         content=True,
@@ -425,7 +435,7 @@ def first_cost_of_best(log, folder):
         history_dropout=0.0,
     )
     trainer = Trainer(network, sampler, settings, total_steps=1)
-    segments = next(segments_of(encoded, "sequence", BEST_BATCH))
+    segments = next(segments_of(encoded, "sequence", BEST_BATCH, BEST_WINDOW))
     batch = trainer.prepare(encoded, segments, np.random.default_rng(0))
     return trainer.step(batch)
 

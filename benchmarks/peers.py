@@ -46,7 +46,7 @@ TOP_N = 30
 AT_ONCE = 512  # users
 REQUESTS = 2000  # users of a live service
 AT_A_TIME = 50  # users of one request, at most
-DROPOUT, USER_DROPOUT = 0.5, 0.9  # of the preset `best`
+DROPOUT, BEST_WINDOW = 0.5, 50  # of the preset `best`
 
 
 def load(folder):
@@ -62,9 +62,9 @@ def load_torch():
     return torch
 
 
-def segments_of(log, mode, batch_size):
+def segments_of(log, mode, batch_size, window_size=WINDOW_SIZE):
     """Yield the segments of each batch of a pass, always the same; the first batch is compared."""
-    segments = INSTANCES[mode](log.lengths, WINDOW_SIZE)
+    segments = INSTANCES[mode](log.lengths, window_size)
     steps = math.ceil(len(log.clicks) / batch_size)
     return shuffled_batches(segments, steps, np.random.default_rng(0))
 
@@ -174,7 +174,7 @@ def training_facts(log, seconds, first_cost):
 
 
 def torch_best(args):
-    """A pass of the preset `best`, as `torch_train`; user ids are hidden as often as ours."""
+    """A pass of the preset `best`, as `torch_train`."""
     torch = load_torch()
     torch.manual_seed(0)
     import torch_model
@@ -186,13 +186,10 @@ def torch_best(args):
     network = torch_model.BestNetwork(
         arrays, model.item_freq, attributes, is_sparse=args.adam == "sparse"
     )
-    rng = np.random.default_rng(0)
-    batches = []
-    for segments in segments_of(log, "sequence", args.batch_size):
-        batch = make_batch(log, segments)
-        if batches:  # the first one is compared
-            batch["user_id"][rng.random(len(segments)) < USER_DROPOUT] = 0
-        batches.append(torch_model.sequence_batch(batch))
+    batches = [
+        torch_model.sequence_batch(make_batch(log, segments))
+        for segments in segments_of(log, "sequence", args.batch_size, BEST_WINDOW)
+    ]
     noise = torch.from_numpy(fixed_noise(args.negatives, len(model.item_freq)))
     first_cost = float(network.cost(batches[0], noise).detach())
     network.dropout = DROPOUT

@@ -66,9 +66,11 @@ class Network(nn.Module):
             inputs = torch.relu(torch.addmm(bias, inputs, weight))
         return inputs
 
+    profile_features = PROFILE_FEATURES
+
     def profile(self, batch):
         """Concatenated embeddings of the profile."""
-        return torch.cat([self.look_up(name, batch[name]) for name in PROFILE_FEATURES], 1)
+        return torch.cat([self.look_up(name, batch[name]) for name in self.profile_features], 1)
 
     def window_users(self, batch):
         """User vectors of the windows [N, T] of `window_batch`."""
@@ -187,6 +189,8 @@ def tensors(tags, **arrays):
 class BestNetwork(Network):
     """The network of the preset `best`: direct path, attributes of videos, sampled softmax.
 
+    User ids are not trained, and are left out. Vectors have parts with losses of their own.
+
     Parameters
     ----------
     parameters : {name: float32 array}, of `EmbeddingNetwork.arrays`, not folded.
@@ -196,8 +200,11 @@ class BestNetwork(Network):
     is_sparse : whether gradients of tables are sparse.
     """
 
+    profile_features = [name for name in PROFILE_FEATURES if name != "user_id"]
+
     def __init__(self, parameters, item_freq, attributes, dropout=0.0, is_sparse=False):
-        separate = ("nce_w", "content")  # nce_w is the table of the clicked videos
+        # nce_w is the table of the clicked videos
+        separate = ("nce_w", "content", "_proj_user_id")
         super().__init__({n: v for n, v in parameters.items() if n not in separate}, item_freq)
         self.tables["content"] = nn.Parameter(torch.from_numpy(parameters["content"].copy()))
         self.dropout, self.is_sparse = dropout, is_sparse
@@ -233,7 +240,7 @@ class BestNetwork(Network):
         return nn.functional.dropout(values, self.dropout, self.dropout > 0)
 
     def users(self, batch, clicks):
-        """User vectors [N, u] of all targets; clicks [S, T, 64]."""
+        """User vectors [N, u] of all targets, not divided by the parts; clicks [S, T, u]."""
         states, _ = self.lstm(clicks)
         rows, columns = batch["segment"], batch["clicks"][:, 0] - 1
         pooled = states.cummax(1).values[rows, columns]
@@ -253,12 +260,12 @@ class BestNetwork(Network):
         hidden = torch.addmm(self.dense["relu2_b"], self.drop(hidden), self.dense["relu2_w"])
         age = torch.arange(clicks.shape[1])[:, None] - torch.arange(clicks.shape[1])
         weights = torch.tril(DECAY ** age.clamp(min=0).float())
-        means = (weights / weights.sum(1, keepdim=True)) @ clicks  # [S, T, 64]
+        means = (weights / weights.sum(1, keepdim=True)) @ clicks  # [S, T, u]
         last, mean = clicks[rows, columns], means[rows, columns]
         return (
             torch.relu(hidden)
-            + self.drop(last) @ self.dense["direct_last_w"]
-            + self.drop(mean) @ self.dense["direct_mean_w"]
+            + product_of_parts(self.drop(last), self.dense["direct_last_w"])
+            + product_of_parts(self.drop(mean), self.dense["direct_mean_w"])
         )
 
     def cost(self, batch, negatives):
@@ -275,8 +282,20 @@ class BestNetwork(Network):
             biases = embedding(ids, self.tables["nce_b"], sparse=self.is_sparse)[:, 0]
             return biases - self.log_noise[ids]
 
-        target_odds = (users * embedding(targets, vectors)).sum(1) + offset(target)
-        noise_odds = torch.addmm(offset(negatives), users, embedding(noise, vectors).T)
-        noise_odds = noise_odds.masked_fill(negatives == target[:, None], -1e9)
-        odds = torch.cat([target_odds[:, None], noise_odds], 1)
-        return cross_entropy(odds, torch.zeros(len(target), dtype=torch.int64))
+        hits = negatives == target[:, None]
+        is_first = torch.zeros(len(target), dtype=torch.int64)
+        parts = len(self.dense["direct_last_w"])
+        costs = []
+        for user, vector in zip(users.chunk(parts, 1), vectors.chunk(parts, 1)):
+            target_odds = (user * embedding(targets, vector)).sum(1) + offset(target)
+            noise_odds = torch.addmm(offset(negatives), user, embedding(noise, vector).T)
+            noise_odds = noise_odds.masked_fill(hits, -1e9)
+            odds = torch.cat([target_odds[:, None], noise_odds], 1)
+            costs.append(cross_entropy(odds, is_first))
+        return sum(costs) / parts
+
+
+def product_of_parts(values, weights):
+    """Product of each part with its own matrix: [N, P * a], [P, a, b] -> [N, P * b]."""
+    parts = values.view(len(values), len(weights), -1).transpose(0, 1)
+    return (parts @ weights).transpose(0, 1).flatten(1)

@@ -1,9 +1,11 @@
 """The networks, losses and gradients against a reference in float64; the noise sampler."""
 
+import dataclasses
 import re
 from collections import Counter
 
 import network_conf
+from candgen.console import InputError
 from candgen.data.batches import (
     INSTANCES,
     balanced_parts,
@@ -11,6 +13,7 @@ from candgen.data.batches import (
     sliding_windows,
 )
 from candgen.data.dictionary import ITEMS
+from candgen.model.layers import product_of_parts
 from network_conf import DNNmodel
 from reference import (
     BEST,
@@ -242,3 +245,20 @@ def test_losses_by_name():
     assert network_conf.loss_function("nce") is network_conf.nce_loss
     with pytest.raises(ValueError, match=r"no loss is called 'hinge': .* has nce, ranking_nce"):
         network_conf.loss_function("hinge")
+
+
+def test_parts_divide_vectors():
+    """A width that is no multiple of the parts is refused, with the flag that sets it."""
+    config = dataclasses.replace(BEST, dnn_layer_dims=(6, 5))
+    with pytest.raises(InputError, match="--dnn_layer_dims: DirectModel divides vectors into 2"):
+        network_conf.DirectModel(config)
+
+
+def test_parts_do_not_see_each_other():
+    """Each part of the direct path is computed from its own part of the videos' vectors."""
+    network = random_network(BEST)
+    values = paddle.to_tensor(np.arange(8, dtype=np.float32).reshape(2, 4))
+    found = product_of_parts(values, network.direct_last_w).numpy()
+    first, second = network.direct_last_w.numpy()
+    expected = np.hstack([values.numpy()[:, :2] @ first, values.numpy()[:, 2:] @ second])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

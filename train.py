@@ -43,7 +43,12 @@ from candgen.serving.collapse import warn_if_network_collapses
 from candgen.training import publish, report
 from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, save_pass
 from candgen.training.dashboard import Dashboard
-from candgen.training.defaults import default_batch_size, default_metric, default_num_passes
+from candgen.training.defaults import (
+    default_batch_size,
+    default_dropout,
+    default_metric,
+    default_num_passes,
+)
 from candgen.training.held_out import warn_of_held_out
 from candgen.training.network_warnings import warn_of_preset, warn_of_unused_columns
 from candgen.training.options import parse_args
@@ -115,6 +120,8 @@ def main(argv: list[str] | None = None) -> int:
         args.select_metric = args.select_metric or default_metric(valid or test)
         args.batch_size = args.batch_size or default_batch_size(training.clicks)
         steps_per_pass = sum(training.steps(args.batch_size))
+        if args.dropout is None:
+            args.dropout = default_dropout(training.clicks, len(item_freq) - 1)
         usual_passes = default_num_passes(args.preset, steps_per_pass)
         args.num_passes = args.num_passes or usual_passes
 

@@ -57,8 +57,8 @@ def place_cold_items(
 
     A vector is the mean of the neighbors' own rows, plus what the video's attributes add, scaled to
     the mean length of the tenth of the clicked videos with the lowest biases: a mean is too short
-    to be recommended to anyone. A bias is the neighbors' mean. A video without neighbors keeps its
-    initial values.
+    to be recommended to anyone. The bias is the mean of these rare videos as it was trained. A
+    video without neighbors keeps its initial values.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def place_cold_items(
     is_cold : bool [videos]
     attributes : of the videos.
     """
-    biases = arrays["nce_b"].T  # [videos, 1]
+    biases = unfolded["nce_b"].T  # [videos, 1], without offsets
     clicked = np.flatnonzero(~is_cold)[1:]  # without <unk>
     by_bias = clicked[np.argsort(biases[clicked, 0], kind="stable")]
     rare = by_bias[: math.ceil(len(by_bias) / RARE)]
@@ -77,8 +77,9 @@ def place_cold_items(
         rare_length = np.linalg.norm(arrays[name][rare], axis=1).mean()
         vectors *= rare_length / np.linalg.norm(vectors, axis=1, keepdims=True)
         arrays[name] = _where_cold(is_cold, vectors, arrays[name])
-    mean_biases = neighbor_mean(biases, attributes, ~is_cold)
-    arrays["nce_b"] = _where_cold(is_cold, mean_biases, biases).T
+    has_neighbors = np.isfinite(neighbor_mean(biases, attributes, ~is_cold))
+    of_rare = np.where(has_neighbors, biases[rare].mean(), np.nan)
+    arrays["nce_b"] = _where_cold(is_cold, of_rare, arrays["nce_b"].T).T
 
 
 def _where_cold(is_cold, values, otherwise):

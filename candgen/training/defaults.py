@@ -12,6 +12,8 @@ import numpy as np
 MIN_STEPS = 2400  # of a run of the preset best
 FEWEST_PASSES = 8
 MOST_PASSES = 24
+SPARSE_CLICKS = 20  # a video; with fewer the log is sparse
+SPARSE_DROPOUT = 0.1
 
 
 def default_metric(held_out: EncodedLog) -> str:
@@ -28,6 +30,11 @@ def default_num_passes(preset: str, steps_per_pass: int) -> int:
     if passes is None:
         passes = min(MOST_PASSES, max(FEWEST_PASSES, math.ceil(MIN_STEPS / steps_per_pass)))
     return passes
+
+
+def default_dropout(num_clicks: int, num_videos: int) -> float:
+    """0.1 for videos with fewer than 20 clicks on average, which are overfitted; 0 otherwise."""
+    return SPARSE_DROPOUT if num_clicks < SPARSE_CLICKS * num_videos else 0.0
 
 
 def default_batch_size(num_clicks: int) -> int:

@@ -347,10 +347,9 @@ def add_optimization_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags)
         group,
         "--dropout",
         type=number_type(float, 0, 0.99),
-        default=0.0,
         metavar="SHARE",
         help="share of the inputs of the ReLU layers and of the direct path set to 0 in training "
-        "(default: %(default)s)",
+        "(default: 0, or 0.1 where videos have fewer than 20 clicks on average; best: 0.5)",
     )
 
 

@@ -2,6 +2,7 @@
 
 PRESETS = {
     "classic": {
+        "dropout": None,  # `default_dropout`
         "num_passes": 10,
     },
     "best": {
@@ -29,6 +30,7 @@ PRESETS = {
         "batch_size": 50,
         "user_dropout": 0.0,
         "history_dropout": 0.0,
+        "dropout": 0.0,
         "num_passes": 1,
     },
 }

@@ -31,10 +31,13 @@ def table_of(out):
     return [dict(zip(header, row)) for row in rows]
 
 
-def histories():
-    """Video-infos of users at the edges of a window of 20, some repeated, some unknown."""
+WINDOW = {"classic": 20, "best": 50}
+
+
+def histories(window):
+    """Video-infos of users at the edges of a window, some repeated, some unknown."""
     rng = np.random.default_rng(3)
-    lengths = [0, 1, 2, 5, 18, 19, 20, 21, 22, 35]
+    lengths = [0, 1, 2, 5, *range(window - 2, window + 3), window + 15]
     clicks = [[info(video) for video in rng.integers(0, 40, length)] for length in lengths]
     clicks[3][2] = clicks[3][4]  # a video twice
     for history in clicks[4:]:
@@ -42,19 +45,24 @@ def histories():
     return clicks
 
 
-def log_text(rows):
-    """A log of pairs of the number of a user and video-infos."""
-    return "".join(
-        f"U{user}\tP{user % 3}\tNULL\t{';'.join(infos) or 'NULL'}\tM{user % 2}\n"
-        for user, infos in rows
-    )
+def log_text(rows, known_without_clicks=True):
+    """A log of pairs of the number of a user and video-infos.
+
+    Without clicks a model of `best` would give a known user the clicks of the training log.
+    """
+    lines = []
+    for user, infos in rows:
+        name = "U" if infos or known_without_clicks else "new"
+        history = ";".join(infos) or "NULL"
+        lines.append(f"{name}{user}\tP{user % 3}\tNULL\t{history}\tM{user % 2}\n")
+    return "".join(lines)
 
 
 @pytest.mark.parametrize("preset", ["classic", "best"])
 def test_against_logs_without_the_click(best, preset, tmp_path):
     """The scores of the vectors that user_vector.py gives for them; lists stay as they are."""
     model = model_of(preset)
-    users = list(enumerate(histories()))
+    users = list(enumerate(histories(WINDOW[preset])))
     whole, edited = tmp_path / "whole.txt", tmp_path / "edited.txt"
     whole.write_text(log_text(users))
     removals = [  # user, index of the click that is removed
@@ -65,8 +73,11 @@ def test_against_logs_without_the_click(best, preset, tmp_path):
     ]
     edited.write_text(
         log_text(
-            (user, [*users[user][1][:position], *users[user][1][position + 1 :]])
-            for user, position in removals
+            (
+                (user, [*users[user][1][:position], *users[user][1][position + 1 :]])
+                for user, position in removals
+            ),
+            known_without_clicks=preset == "classic",
         )
     )
     explain = f"python infer.py --infer_set_path={whole} {model} --top_n=40 --explain"
@@ -86,8 +97,9 @@ def test_against_logs_without_the_click(best, preset, tmp_path):
     causes = 0
     for row in rows:
         user, video = int(row["user"][1:]), names.index(row["video"])
-        drops = {}  # {video of the click: largest drop}, of the last 20 known clicks
-        in_window = [at for at, (whose, _) in enumerate(removals) if whose == user][-20:]
+        drops = {}  # {video of the click: largest drop}, of the last known clicks
+        in_window = [at for at, (whose, _) in enumerate(removals) if whose == user]
+        in_window = in_window[-WINDOW[preset] :]
         for at in in_window:
             click = users[user][1][removals[at][1]].partition(":")[0]
             drop = scores[0][user, video] - scores[1][at, video]
@@ -105,7 +117,7 @@ def test_against_logs_without_the_click(best, preset, tmp_path):
 def test_causes_among_earlier_clicks(best, tmp_path):
     """As of histories in one piece: the click that moves into the window may be an earlier one."""
     whole, earlier, last = (tmp_path / name for name in ("whole.txt", "earlier.txt", "last.txt"))
-    users = list(enumerate(histories()))
+    users = list(enumerate(histories(WINDOW["best"])))
     whole.write_text(log_text(users))
     # of every second user, among them one of 35 clicks, the last log has none
     cuts = [len(infos) if user % 2 else len(infos) // 2 for user, infos in users]

@@ -201,7 +201,7 @@ def test_networks_for_the_preset_best(small, trained_best):
     """Each is trained, saved, loaded and served; it has its layers, and gives its own lists."""
     lists, reports = trained_best
     arrays = {name: model_of(small, f"best-{name}", 0)[1] for name in lists}
-    assert arrays["DirectGRU"]["lstm_weight_ih"].shape == (192, 64)
+    assert arrays["DirectGRU"]["lstm_weight_ih"].shape == (192, 128)
     assert arrays["MeanModel"].keys() - arrays["DirectModel"].keys() == {"direct_all_w"}
     assert arrays["SlowModel"].keys() == arrays["DirectModel"].keys()
     assert len(set(lists.values())) == len(lists) == 4
@@ -229,6 +229,8 @@ def test_another_weighting_of_the_direct_path(tmp_path, name, decay):
     segments = sliding_windows(log.lengths, 4)
     with networks(SLOW, MEAN):
         network = random_network(dataclasses.replace(BEST, network=name))
+        table = network.tables()["_proj_user_id"].weight
+        table.set_value(np.zeros(table.shape, np.float32))  # no user is remembered
         found = forward(network, log, segments)
         p = whole_videos({key: value.astype(float) for key, value in network.arrays().items()})
         with_mean = random_network(dataclasses.replace(BEST, network="MeanModel"))

@@ -129,7 +129,7 @@ def test_earlier_clicks(small, tmp_path):
         ),
         (
             "output/model/checkpoint.tar.gz",
-            "--network=DirectModel",
+            "--network=DirectModel --dnn_layer_dims 256 30",
             "its --network is DNNmodel",
         ),
         (

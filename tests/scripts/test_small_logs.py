@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-TINY = ["--lstm_dim=4", "--dnn_layer_dims", "6", "5", "--threads=2"]
+TINY = ["--lstm_dim=4", "--dnn_layer_dims", "6", "6", "--threads=2"]
 VIDEOS = st.integers(1, 6).map("v{}".format)
 UNKNOWN_VIDEOS = st.sampled_from(["x1", "x2", "x3", "x4"])  # not in the dictionary
 METADATA = st.sampled_from(["NULL:NULL", ":", "c1:NULL", "NULL:t1", "c1:t1_t2", "c2:t2"])

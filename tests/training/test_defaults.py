@@ -1,6 +1,11 @@
 """Defaults that follow the logs."""
 
-from candgen.training.defaults import default_batch_size, default_metric, default_num_passes
+from candgen.training.defaults import (
+    default_batch_size,
+    default_dropout,
+    default_metric,
+    default_num_passes,
+)
 from conftest import feature_dict_of, log_text
 from reader import Reader
 
@@ -53,6 +58,12 @@ def test_default_batch_size(clicks, batch_size):
 def test_default_num_passes(preset, steps, passes):
     """Those of the preset; of `best` as many as make 2,400 steps, from 8 to 24."""
     assert default_num_passes(preset, steps) == passes
+
+
+@pytest.mark.parametrize("clicks, videos, dropout", [(199, 10, 0.1), (200, 10, 0.0), (0, 0, 0.0)])
+def test_default_dropout(clicks, videos, dropout):
+    """Some where videos have few clicks."""
+    assert default_dropout(clicks, videos) == dropout
 
 
 def test_default_metric(tmp_path):

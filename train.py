@@ -43,12 +43,7 @@ from candgen.serving.collapse import warn_if_network_collapses
 from candgen.training import publish, report
 from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, save_pass
 from candgen.training.dashboard import Dashboard
-from candgen.training.defaults import (
-    default_batch_size,
-    default_dropout,
-    default_metric,
-    default_num_passes,
-)
+from candgen.training.defaults import fill_in_defaults
 from candgen.training.held_out import warn_of_held_out
 from candgen.training.network_warnings import warn_of_preset, warn_of_unused_columns
 from candgen.training.options import parse_args
@@ -117,13 +112,7 @@ def main(argv: list[str] | None = None) -> int:
             warn_of_held_out(
                 "validation", args.valid_set_path, valid, args.train_set_path, training
             )
-        args.select_metric = args.select_metric or default_metric(valid or test)
-        args.batch_size = args.batch_size or default_batch_size(training.clicks)
-        steps_per_pass = sum(training.steps(args.batch_size))
-        if args.dropout is None:
-            args.dropout = default_dropout(training.clicks, len(item_freq) - 1)
-        usual_passes = default_num_passes(args.preset, steps_per_pass)
-        args.num_passes = args.num_passes or usual_passes
+        usual_passes = fill_in_defaults(args, training, valid or test)
 
         def evaluate_saved(model_path, feature_dict_path):
             """What a model file does on the test log."""
@@ -176,6 +165,7 @@ def main(argv: list[str] | None = None) -> int:
             history_dropout=args.history_dropout,
             threads=args.threads,
         )
+        steps_per_pass = sum(training.steps(args.batch_size))
         total_steps = args.num_passes * steps_per_pass
         sampler = network_conf.NoiseSampler(item_freq)
         trainer = Trainer(network, sampler, settings, total_steps, ranks)

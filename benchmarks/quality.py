@@ -2,8 +2,9 @@
 
     python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1
     python benchmarks/quality.py --name=beauty --log_dir=./data/beauty --feat_appear_limit=1
+    python benchmarks/quality.py --name=lastfm --log_dir=./data/lastfm --feat_appear_limit=1
     python benchmarks/quality.py --name=sample --log_dir=./data --feat_appear_limit=20
-    python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1 \\
+    python benchmarks/quality.py --name=beauty --log_dir=./data/beauty --feat_appear_limit=1 \\
         --seeds=1 --ablation
 
 --log_dir holds train.txt, test.txt and, for --ablation, valid.txt (or .txt.gz). Each row reports
@@ -29,13 +30,11 @@ ABLATION = {  # {row: flags that change one setting of `best`}
     "best": "",
     "without the direct path": "--network=DNNmodel",
     "without content": "--no-content",
+    "--no-lift_rare": "--no-lift_rare",
     "--table_rate=1": "--table_rate=1",
     "512 negatives": "--num_negatives=512",
     "--dropout=0.2": "--dropout=0.2",
-    "--user_dropout=0.5": "--user_dropout=0.5",
-    "--history_dropout=0": "--history_dropout=0",
-    "--shuffle_lines=1000": "--shuffle_lines=1000",
-    "--dnn_layer_dims 256 31": "--dnn_layer_dims 256 31",
+    "--window_size=20": "--window_size=20",
 }
 METRICS = (
     "recall@10",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 
 from candgen.data.encoding import EncodedLog
+from candgen.data.training_log import TrainingLog
 from candgen.training.presets import PRESETS
 
 import numpy as np
@@ -14,6 +16,24 @@ FEWEST_PASSES = 8
 MOST_PASSES = 24
 SPARSE_CLICKS = 20  # a video; with fewer the log is sparse
 SPARSE_DROPOUT = 0.1
+
+
+def fill_in_defaults(args: argparse.Namespace, training: TrainingLog, held_out: EncodedLog) -> int:
+    """Set what the command line leaves to the logs; returns the usual passes of the preset.
+
+    Parameters
+    ----------
+    args : the flags of train.py, changed in place.
+    training : the training log.
+    held_out : the validation log, or the test log if there is none.
+    """
+    args.select_metric = args.select_metric or default_metric(held_out)
+    args.batch_size = args.batch_size or default_batch_size(training.clicks)
+    if args.dropout is None:
+        args.dropout = default_dropout(training.clicks, len(training.video_counts.clicks) - 1)
+    usual_passes = default_num_passes(args.preset, sum(training.steps(args.batch_size)))
+    args.num_passes = args.num_passes or usual_passes
+    return usual_passes
 
 
 def default_metric(held_out: EncodedLog) -> str:

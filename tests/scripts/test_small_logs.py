@@ -122,7 +122,7 @@ def check_all(folder, preset, counted, trained_on, tested_on, flags=(), export=F
         f"{users} users: 100.00% of the model's top 30"
     )
     shapes = [np.load(folder / f"{name}.npz")["vectors"].shape for name in ("users", "videos")]
-    assert shapes == [(users, 7), (videos, 7)]
+    assert shapes == [(users, 8), (videos, 8)]
     assert output_of(item_vector.main, "--similar=3", *model).count("\n") == videos
     if export:  # which takes half a second
         output_of(user_vector.main, f"--export_dir={folder}/tower", *model)

@@ -60,7 +60,7 @@ def test_a_vector_does_not_depend_on_other_users(tmp_path, kind, lstm_dim, windo
         np.testing.assert_allclose(found, together[rows], rtol=tolerance, atol=tolerance)
         np.testing.assert_array_equal(top_n(found, 30)[0], lists[rows])
 
-    for row in (0, 127, 128, 299):
+    for row in (0, 127, 255, 256, 299):
         same([row], [lines[row]])
     same(slice(None, None, -1), lines[::-1])
     same(slice(100, 231), lines[100:231])
@@ -79,7 +79,7 @@ def test_a_vector_does_not_depend_on_other_users(tmp_path, kind, lstm_dim, windo
     )
     with ThreadPoolExecutor(3) as pool:
         same(slice(None), lines, run=pool.map)
-    assert user_vectors(network, encode_lines(tmp_path, [])).shape == (0, 31)
+    assert user_vectors(network, encode_lines(tmp_path, [])).shape[0] == 0
 
 
 def plain_user_vector(parameters, line, window_size):

@@ -1,4 +1,4 @@
-"""Result tables and learning curves of docs/quality.md: trains each row with several seeds.
+"""Result tables of docs/quality.md: trains each row with several seeds.
 
     python benchmarks/quality.py --name=ml-100k --log_dir=./data/ml-100k --feat_appear_limit=1
     python benchmarks/quality.py --name=beauty --log_dir=./data/beauty --feat_appear_limit=1
@@ -9,8 +9,8 @@
 
 --log_dir holds train.txt, test.txt and, for --ablation, valid.txt (or .txt.gz). Each row reports
 its last pass. --ablation changes one setting of the preset `best` at a time, and compares on the
-validation log only. Prints Markdown; without --ablation and --rows also writes docs/curves-NAME.svg
-(needs matplotlib). Runs one after the other; models and metrics stay in --work_dir.
+validation log only. Prints Markdown. Runs one after the other; models and metrics stay in
+--work_dir.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-
-from pictures import draw
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = {"v0.10": "--preset=v0.10", "classic": "", "best": "--preset=best"}
@@ -83,29 +81,6 @@ def table_row(name, results, prefix=""):
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def curves(runs):
-    """A function that plots learning curves: ndcg@10 by pass, mean over the seeds, and baselines.
-
-    Parameters
-    ----------
-    runs : {row: [rows of metrics.jsonl, for each seed]}
-    """
-
-    def paint(axes):
-        for name, seeds in runs.items():
-            passes = range(1, 1 + min(map(len, seeds)))
-            means = [
-                statistics.mean(rows[number - 1]["ndcg@10"] for rows in seeds) for number in passes
-            ]
-            axes.plot(passes, means, marker="o", markersize=3, label=name)
-        for baseline, style in (("popularity", "--"), ("rules", ":")):
-            value = seeds[0][0][f"{baseline}_ndcg@10"]
-            axes.axhline(value, linestyle=style, color="grey", label=baseline)
-        axes.legend()
-
-    return paint
-
-
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -119,7 +94,7 @@ def parse_args(argv=None):
         "--work_dir", default="output/quality", type=Path, help="folder for models and metrics"
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs per row")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, help="only these rows, and no figure")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, help="only these rows")
     parser.add_argument(
         "--ablation",
         action="store_true",
@@ -176,9 +151,6 @@ def main():
         for name, settings in settings_of_rows(args).items()
     }
     print_table(args.name, runs)
-    if not args.ablation and not args.rows:
-        path = ROOT / "docs" / f"curves-{args.name}.svg"
-        draw(path, curves(runs), xlabel="pass", ylabel="ndcg@10", title=args.name, ylim=0)
 
 
 if __name__ == "__main__":

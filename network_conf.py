@@ -131,8 +131,13 @@ class DNNmodel(EmbeddingNetwork):
         return self.or_remembered(self.hidden_layer(embeddings, batch, rng), embeddings, batch)
 
     def profile_features(self) -> list[str]:
-        """Features of the profile that are inputs of the first ReLU layer."""
-        return [name for name in PROFILE_FEATURES if name in self.config.embedding_dims]
+        """Features of the profile that are inputs of the first ReLU layer; no remembered id."""
+        return [
+            name
+            for name in PROFILE_FEATURES
+            if name in self.config.embedding_dims
+            and not (name == "user_id" and self.remembers_users)
+        ]
 
     def embedding_layer(self, rows: dict, batch: dict) -> dict[str, Tensor]:
         """Embeddings of the features that `rows` has: [S, width] of the profile, [T, S, width]."""
@@ -216,20 +221,17 @@ class DirectModel(DNNmodel):
     def __init__(self, config: ModelConfig, is_infer: bool = False, dropout: float = 0.0):
         super().__init__(config, is_infer, dropout)
         widths = [config.embedding_dims[ITEMS], config.dnn_layer_dims[1]]
-        if any(width % self.parts for width in widths):
-            raise InputError(
-                "--dnn_layer_dims",
-                f"{config.network} divides vectors into {self.parts} parts, and {widths[1]} is no "
-                "multiple",
-                hint="give another width, such as 128",
-            )
+        for width, where in zip(widths, (f"embedding_dims[{ITEMS!r}]", "--dnn_layer_dims")):
+            if width % self.parts:
+                raise InputError(
+                    where,
+                    f"{config.network} divides vectors into {self.parts} parts, and {width} is no "
+                    "multiple",
+                    hint=f"give another width, such as {64 * self.parts}",
+                )
         shape = [self.parts, *(width // self.parts for width in widths)]
         self.direct_last_w = self.create_parameter(shape)
         self.direct_mean_w = self.create_parameter(shape)
-
-    def profile_features(self) -> list[str]:
-        """All features of the profile but the user id."""
-        return [name for name in super().profile_features() if name != "user_id"]
 
     def hidden_layer(
         self, embeddings: dict, batch: dict, rng: np.random.Generator | None = None

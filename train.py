@@ -45,7 +45,11 @@ from candgen.training.checkpoint import OUTPUT_FILES, Checkpointer, model_name, 
 from candgen.training.dashboard import Dashboard
 from candgen.training.defaults import fill_in_defaults
 from candgen.training.held_out import warn_of_held_out
-from candgen.training.network_warnings import warn_of_preset, warn_of_unused_columns
+from candgen.training.network_warnings import (
+    warn_of_preset,
+    warn_of_unused_columns,
+    warn_of_user_ids,
+)
 from candgen.training.options import parse_args
 from candgen.training.ranks import Ranks
 from candgen.training.verdict import verdict
@@ -131,6 +135,8 @@ def main(argv: list[str] | None = None) -> int:
         # network
         dims = embedding_dims(network_class, args.dnn_layer_dims[1], args.tie_embeddings)
         warn_of_unused_columns(args.network, dims)
+        if "user_id" in dims:
+            warn_of_user_ids(network_class, args.user_dropout, args.window_size)
         config = network_conf.ModelConfig(
             dictionary_sizes={name: len(feature_dict[name]) for name in FEATURES},
             embedding_dims=dims,
@@ -146,7 +152,8 @@ def main(argv: list[str] | None = None) -> int:
             network_class, config, args.dropout, item_freq, args.initial_values, args.seed
         )
         network.attributes = training.content(len(feature_dict[ITEMS]), len(feature_dict[TAGS]))
-        if args.lift_rare:
+        if args.lift_rare and not (args.context_set_path or args.init_model_path):
+            # the log has all clicks, so that few clicks mean a rare video
             network.bias_offsets = rare_item_offsets(training.video_counts)
         if args.catalogue_path:
             network.cold_items = np.array(item_freq) == 0

@@ -262,3 +262,16 @@ def test_parts_do_not_see_each_other():
     first, second = network.direct_last_w.numpy()
     expected = np.hstack([values.numpy()[:, :2] @ first, values.numpy()[:, 2:] @ second])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_network_of_its_own_may_remember_users(log):
+    """A subclass of DNNmodel that says so: its ids are not trained, and no input."""
+    kind = type("Remembering", (DNNmodel,), {"remembers_users": True})
+    dims = {**CONFIG.embedding_dims, "user_id": 5}
+    network = random_network(
+        dataclasses.replace(CONFIG, network="Remembering", embedding_dims=dims)
+    )
+    trainer = trainer_of(network, threads=1)
+    segments = sliding_windows(log.lengths, 4)
+    trainer.step(trainer.prepare(log, segments, np.random.default_rng(0)))
+    assert isinstance(network, kind) and "user_id" not in network.profile_features()

@@ -61,7 +61,7 @@ class TrainingLog:
     lines, clicks : int
         Lines of all blocks, and their new clicks on known videos.
     video_counts : VideoCounts
-        Clicks of all blocks, those of an earlier log included.
+        Clicks of all blocks, with those of an earlier log that were put in front of them.
     """
 
     def __init__(

@@ -241,7 +241,8 @@ def add_network_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> N
         action=SWITCH,
         default=False,
         help="add to the biases of videos with 1 to 4 clicks what the users' last clicks show them "
-        "to be worth more (default: %(default)s)",
+        "to be worth more; not with --context_set_path or --init_model_path, with which the "
+        "training log lacks clicks (default: %(default)s)",
     )
     fixed.add(
         group,
@@ -331,8 +332,8 @@ def add_optimization_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags)
         type=SHARE,
         default=0.5,
         metavar="SHARE",
-        help="share of training segments whose user id is hidden; best does not train ids "
-        "(default: %(default)s)",
+        help="share of training segments whose user id is hidden; without effect for a network "
+        "that remembers users, as that of best (default: %(default)s)",
     )
     fixed.add(
         group,

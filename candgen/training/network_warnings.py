@@ -25,6 +25,29 @@ def warn_of_preset(preset: str, network: str, has_direct_path: bool) -> None:
         )
 
 
+def warn_of_user_ids(network_class: type, user_dropout: float, window_size: int) -> None:
+    """Warn if infer_user.py without a log will have one list for all users.
+
+    Parameters
+    ----------
+    network_class : a class of network_conf.py with a table of user ids.
+    user_dropout, window_size : values of --user_dropout and --window_size.
+    """
+    name = network_class.__name__
+    if network_class.remembers_users:
+        if window_size == 1:
+            logger.warning(
+                f"{name} cannot tell a window of one click from none, and remembers no user: "
+                "infer_user.py without a log gives all users one list; give --window_size=2 or more"
+            )
+    elif user_dropout == 1:
+        logger.warning(
+            f"--user_dropout=1 hides all user ids, and {name} does not remember users: "
+            "infer_user.py without a log gives all users one list; give --user_dropout=0.9 "
+            "--history_dropout=0.05"
+        )
+
+
 def warn_of_unused_columns(network: str, features: Collection[str]) -> None:
     """Warn of columns of the log that a network has no table for.
 

@@ -5,6 +5,7 @@ from candgen.training.network_warnings import (
     warn_of_preset,
     warn_of_unused_columns,
     warn_of_unused_tables,
+    warn_of_user_ids,
 )
 from network_conf import DirectModel, DNNmodel
 
@@ -39,3 +40,21 @@ def test_unused_columns(capsys):
     one, two = capsys.readouterr().err.splitlines()
     assert "Net does not use the column phone of the log: " in one and "embedding_dims" in one
     assert "Net does not use the columns province, city of the log: " in two
+
+
+@pytest.mark.parametrize(
+    "remembers, dropout, window, what",
+    [
+        (True, 1.0, 50, ""),
+        (True, 0.5, 2, ""),
+        (True, 1.0, 1, "cannot tell a window of one click from none"),
+        (False, 0.9, 1, ""),
+        (False, 1.0, 20, "--user_dropout=1 hides all user ids"),
+    ],
+)
+def test_warn_of_user_ids(remembers, dropout, window, what, capsys):
+    """Where lists from ids alone would be the same for all users."""
+    network = type("Own", (), {"remembers_users": remembers})
+    warn_of_user_ids(network, dropout, window)
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == bool(what) and what in errors

@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
             warn_of_held_out(
                 "validation", args.valid_set_path, valid, args.train_set_path, training
             )
-        usual_passes = fill_in_defaults(args, training, valid or test)
+        usual_passes = fill_in_defaults(args, training, len(item_freq) - 1, valid or test)
 
         def evaluate_saved(model_path, feature_dict_path):
             """What a model file does on the test log."""

@@ -2,12 +2,10 @@
 
     python benchmarks/pictures.py popularity --log=data/ml-100k/test.txt --model=MODEL \\
         --feature_dict=DICT
-    python benchmarks/pictures.py videos --log=data/train.txt --model=MODEL --feature_dict=DICT
     python benchmarks/pictures.py throughput --rows=bench.md    # the output of benchmarks/bench.py
 
-popularity: recall against coverage of a model for values of infer.py --popularity. videos: vectors
-of the most clicked videos, projected onto their first two principal components and colored by
-category. throughput: ratios to the peers. quality.py draws the learning curves. Needs matplotlib.
+popularity: recall against coverage of a model for values of infer.py --popularity. throughput:
+ratios to the peers. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -22,17 +20,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from candgen.data.dictionary import CATEGORIES, ITEMS
-from candgen.model.model_file import load_model
-from candgen.serving.simple_lsh import directions
-from reader import Reader
 
 import numpy as np
 
 PEERS = "PyTorch|torch|polars|faiss|numpy"  # no comparison with ourselves or with the disk
 FACTORS = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5)  # of --popularity
-MAX_VIDEOS = 1000
-MAX_CATEGORIES = 8  # with a color of their own
 
 
 def draw(path, paint, **labels):
@@ -82,31 +74,6 @@ def popularity(args):
         print(f"| {factor:g} | {values[0]:.4f} | {values[1]:.4f} |")
 
 
-def videos(args):
-    """Two principal components of nce_w, and the categories in the log."""
-    model = load_model(args.model, args.feature_dict)
-    reader = Reader(model.feature_dict)
-    [log] = reader.encode(args.log)
-    reader.count(log)
-    vectors = directions(model.nce_w[1 : MAX_VIDEOS + 1])
-    vectors = vectors - vectors.mean(0)
-    _, _, components = np.linalg.svd(vectors, full_matrices=False)
-    points = vectors @ components[:2].T
-    category_of = reader.categories(len(model.feature_dict[ITEMS]))[1 : MAX_VIDEOS + 1]
-    largest = np.argsort(-np.bincount(category_of), kind="stable")[:MAX_CATEGORIES]
-    names = list(model.feature_dict[CATEGORIES])
-
-    def paint(axes):
-        others = ~np.isin(category_of, largest)
-        axes.scatter(*points[others].T, s=4, color="lightgrey", label="others")
-        for category in largest:
-            axes.scatter(*points[category_of == category].T, s=6, label=names[category])
-        axes.legend(fontsize="x-small", markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
-
-    title = f"{len(vectors)} videos, {args.title}"
-    draw(args.output_path, paint, title=title, xticks=[], yticks=[])
-
-
 def throughput(args):
     """Bars of the last column of a Markdown table, of the rows that name a peer."""
     lines = Path(args.rows).read_text(encoding="utf-8").splitlines()
@@ -131,7 +98,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="picture", required=True)
-    for picture in (popularity, videos, throughput):
+    for picture in (popularity, throughput):
         command = commands.add_parser(picture.__name__)
         command.set_defaults(paint=picture)
         inputs = ["--rows"] if picture is throughput else ["--log", "--model", "--feature_dict"]

@@ -105,15 +105,15 @@ def initialize(
     set_parameter = _set_v0_10 if kind == "v0.10" else _set_popularity
     tables = network.tables()
     for name, parameter in network.named().items():
+        if name == USER_TABLE and network.remembers_users:
+            continue  # it stays 0: no user is remembered yet
         set_parameter(network, name, parameter, name in tables)
     biases = np.zeros(len(item_freq)) if kind == "v0.10" else log_frequencies(item_freq)
     network.nce_b.weight.set_value(biases[:, None].astype(np.float32))
 
 
 def _set_popularity(network, name, parameter, is_table):
-    if name == USER_TABLE and network.remembers_users:
-        initializer.Constant(0.0)(parameter)  # nothing yet
-    elif is_table:
+    if is_table:
         initializer.Normal(0, SMALL_TABLE_STD.get(name, TABLE_STD))(parameter)
     elif len(parameter.shape) == 1:
         _set_bias(network, name, parameter, forget_gate=1)
@@ -136,9 +136,7 @@ def _identities(shape):
 
 
 def _set_v0_10(network, name, parameter, is_table):
-    if name == USER_TABLE and network.remembers_users:
-        initializer.Constant(0.0)(parameter)
-    elif is_table:
+    if is_table:
         initializer.Normal(0, 0.001)(parameter)
     elif len(parameter.shape) == 1:
         _set_bias(network, name, parameter, forget_gate=0)

@@ -18,19 +18,22 @@ SPARSE_CLICKS = 20  # a video; with fewer the log is sparse
 SPARSE_DROPOUT = 0.1
 
 
-def fill_in_defaults(args: argparse.Namespace, training: TrainingLog, held_out: EncodedLog) -> int:
+def fill_in_defaults(
+    args: argparse.Namespace, training: TrainingLog, num_videos: int, held_out: EncodedLog
+) -> int:
     """Set what the command line leaves to the logs; returns the usual passes of the preset.
 
     Parameters
     ----------
     args : the flags of train.py, changed in place.
     training : the training log.
+    num_videos : of the dictionary, without ``<unk>``.
     held_out : the validation log, or the test log if there is none.
     """
     args.select_metric = args.select_metric or default_metric(held_out)
     args.batch_size = args.batch_size or default_batch_size(training.clicks)
     if args.dropout is None:
-        args.dropout = default_dropout(training.clicks, len(training.video_counts.clicks) - 1)
+        args.dropout = default_dropout(training.clicks, num_videos)
     usual_passes = default_num_passes(args.preset, sum(training.steps(args.batch_size)))
     args.num_passes = args.num_passes or usual_passes
     return usual_passes

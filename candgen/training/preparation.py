@@ -116,9 +116,8 @@ class BatchPreparation:
         """
         arrays = {"target": targets, "negatives": self._draw_negatives(len(targets), rng)}
         distinct = share_rows([arrays], {self._output_table: list(arrays)})
-        videos = distinct[self._output_table]
-        arrays["log_noise"] = self._sampler.log_probability[videos, None]
-        return {**distinct, "nce_b": videos}, with_hits(arrays)
+        distinct, arrays["log_noise"] = self._with_biases(distinct)
+        return distinct, with_hits(arrays)
 
     def _num_micro_batches(self, num_segments: int) -> int:
         """A multiple of threads * ranks, or one for each segment if there are fewer."""
@@ -135,10 +134,12 @@ class BatchPreparation:
 
     def _with_noise(self, num_targets, distinct, micro_batches, rngs):
         """A `PreparedBatch`, with a bias and a noise probability for each distinct video."""
+        return PreparedBatch(num_targets, *self._with_biases(distinct), micro_batches, rngs)
+
+    def _with_biases(self, distinct):
+        """Distinct ids with those of the biases, and log of the noise probability of each."""
         videos = distinct[self._output_table]
-        log_noise = self._sampler.log_probability[videos, None]
-        distinct = {**distinct, "nce_b": videos}
-        return PreparedBatch(num_targets, distinct, log_noise, micro_batches, rngs)
+        return {**distinct, "nce_b": videos}, self._sampler.log_probability[videos, None]
 
     def share_distinct(self, batch: PreparedBatch) -> PreparedBatch:
         """The batch with the distinct ids of all ranks, which look up and update the same rows."""

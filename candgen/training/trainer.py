@@ -33,7 +33,7 @@ from typing import Any
 from candgen.archives import fingerprint
 from candgen.console import InputError
 from candgen.data.items import ItemAttributes
-from candgen.model.layers import USER_TABLE, VIDEO_TABLE, to_tensors
+from candgen.model.layers import VIDEO_TABLE, to_tensors
 from candgen.model.network import EmbeddingNetwork
 from candgen.serving.blocks import ordered_map
 from candgen.training.network_warnings import warn_of_unused_tables
@@ -96,8 +96,6 @@ class Trainer:
         tables = self.network.tables()
         for name, parameter in self.network.named().items():
             parameter.name = name  # by which an optimizer's state is saved
-            if name == USER_TABLE and self.network.remembers_users:
-                continue
             rate = settings.table_rate if name in tables else 1.0
             parameter.optimize_attr["learning_rate"] = rate
             (video_table if name == VIDEO_TABLE else others).append(parameter)

@@ -33,8 +33,9 @@ def test_a_vector_does_not_depend_on_other_users(tmp_path, kind, lstm_dim, windo
     differently.
     """
     rng, network = np.random.default_rng(0), random_network(lstm_dim, window_size, kind=kind)
+    user_dim = network.config.dnn_layer_dims[1]
     top_n = TopN(
-        rng.normal(size=(400, network.config.dnn_layer_dims[1])).astype(np.float32),
+        rng.normal(size=(400, user_dim)).astype(np.float32),
         rng.normal(size=(1, 400)).astype(np.float32),
     )
     lines = [
@@ -49,10 +50,7 @@ def test_a_vector_does_not_depend_on_other_users(tmp_path, kind, lstm_dim, windo
     ]
     together = user_vectors(network, encode_lines(tmp_path, lines))
     lists = top_n(together, 30)[0]
-    assert (
-        together.shape == (300, network.config.dnn_layer_dims[1])
-        and len(np.unique(together, axis=0)) > 200
-    )
+    assert together.shape == (300, user_dim) and len(np.unique(together, axis=0)) > 200
     tolerance = 1e-6 if lstm_dim < 16 else 0
 
     def same(rows, lines, **options):
@@ -79,7 +77,7 @@ def test_a_vector_does_not_depend_on_other_users(tmp_path, kind, lstm_dim, windo
     )
     with ThreadPoolExecutor(3) as pool:
         same(slice(None), lines, run=pool.map)
-    assert user_vectors(network, encode_lines(tmp_path, [])).shape[0] == 0
+    assert user_vectors(network, encode_lines(tmp_path, [])).shape == (0, user_dim)
 
 
 def plain_user_vector(parameters, line, window_size):

@@ -140,7 +140,7 @@ class DNNmodel(EmbeddingNetwork):
         ]
 
     def embedding_layer(self, rows: dict, batch: dict) -> dict[str, Tensor]:
-        """Embeddings of the features that `rows` has: [S, width] of the profile, [T, S, width]."""
+        """Embeddings of the features of `rows`: [S, width] of profiles, [T, S, width] of clicks."""
         embeddings = {
             feature: F.embedding(batch[feature], rows[f"_proj_{feature}"])
             for feature in self.config.embedding_dims

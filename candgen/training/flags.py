@@ -240,9 +240,9 @@ def add_network_flags(group: argparse._ArgumentGroup, fixed: RecordedFlags) -> N
         "--lift_rare",
         action=SWITCH,
         default=False,
-        help="add to the biases of videos with 1 to 4 clicks what the users' last clicks show them "
-        "to be worth more; not with --context_set_path or --init_model_path, with which the "
-        "training log lacks clicks (default: %(default)s)",
+        help="raise the biases of videos with 1 to 4 clicks by as much as such videos are more "
+        "frequent among the users' last clicks; without effect with --context_set_path or "
+        "--init_model_path, where the training log lacks clicks (default: %(default)s)",
     )
     fixed.add(
         group,
